@@ -1,0 +1,6 @@
+//! Configuration: what is typed (file) → what is compiled (snapshot) → what is current (reload).
+
+pub mod file;
+pub mod names;
+pub mod reload;
+pub mod snapshot;

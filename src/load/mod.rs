@@ -1,0 +1,3 @@
+//! Load generation.
+
+pub mod relay;

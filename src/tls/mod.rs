@@ -1,0 +1,7 @@
+//! TLS: ClientHello, site selection, the stream, sessions.
+
+pub mod hello;
+pub mod ja4;
+pub mod select;
+pub mod session;
+pub mod stream;
