@@ -1,0 +1,7 @@
+//! Tests of the tools that the other tests stand on: the relay and `support`.
+
+mod support;
+
+mod harness {
+    mod relay;
+}
