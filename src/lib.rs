@@ -17,5 +17,7 @@ pub mod load;
 pub mod origin;
 pub mod route;
 pub mod server;
+pub mod state;
+pub mod tags;
 pub mod telemetry;
 pub mod tls;

@@ -3,4 +3,5 @@
 pub mod file;
 pub mod names;
 pub mod reload;
+pub mod site_tls;
 pub mod snapshot;

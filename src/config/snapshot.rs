@@ -1,1 +1,314 @@
-//! To come.
+//! The compiled, validated, immutable configuration that everything else reads.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::config::site_tls::SiteTls;
+use crate::early::EarlyDataPolicy;
+use crate::handler::Handler;
+
+/// Everything that one configuration says. Requests load it once; a reload swaps it whole.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts reloads; 1 at start.
+    pub generation: u64,
+    /// `[server]`.
+    pub server: Server,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[log]`.
+    pub log: Log,
+    /// `[[listen]]`.
+    pub listeners: Vec<Listener>,
+    /// `[admin]`.
+    pub admin: Option<AdminAddress>,
+    /// `[sessions]`.
+    pub sessions: Sessions,
+    /// Every site, in the file's order. An unchanged site is the same `Arc` as in the snapshot
+    /// before.
+    pub sites: Vec<Arc<Site>>,
+}
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Worker threads.
+    pub workers: usize,
+    /// How long accepting goes on after a drain began.
+    pub drain_delay: Duration,
+    /// When a drain cuts what is left.
+    pub drain_timeout: Duration,
+}
+
+/// `[limits]`, of the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections.
+    pub connections: usize,
+    /// Unfinished handshakes.
+    pub handshakes: usize,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A filter for diagnostics: error, warn, info, debug, trace.
+    pub level: String,
+    /// Where access lines go.
+    pub access: LogTarget,
+    /// Which connections get a line.
+    pub connections: ConnectionLog,
+}
+
+/// Where lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// Appended to a file.
+    File(PathBuf),
+}
+
+/// Which connections get a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionLog {
+    /// None.
+    Off,
+    /// Those that failed. The default.
+    Errors,
+    /// All.
+    All,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A Unix socket, made with mode 0600.
+    Unix(PathBuf),
+}
+
+/// `[sessions]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sessions {
+    /// Single-use sessions kept in memory, over all sites.
+    pub capacity: usize,
+    /// Tickets per full handshake.
+    pub tickets: usize,
+}
+
+/// One `[[listen]]`.
+#[derive(Debug)]
+pub struct Listener {
+    /// The name that sites refer to.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Whether it speaks TLS; otherwise it redirects to https.
+    pub tls: bool,
+    /// The listen backlog.
+    pub backlog: u32,
+    /// From accept to the whole ClientHello.
+    pub client_hello_timeout: Duration,
+    /// The sites by name.
+    pub names: crate::config::names::NameIndex<Arc<Site>>,
+    /// The site for unknown and absent server names.
+    pub default: Option<Arc<Site>>,
+}
+
+/// One `[[site]]`.
+#[derive(Debug)]
+pub struct Site {
+    /// Its first name; stands for the site in logs.
+    pub name: Arc<str>,
+    /// A hash over everything that the file and its certificates said: equal means unchanged.
+    pub digest: crate::tags::Tag,
+    /// The TLS side; `None` if its certificate could not be read at start: such a site is refused
+    /// with `internal_error` while the others serve.
+    pub tls: Option<Arc<SiteTls>>,
+    /// Its timeouts.
+    pub timeouts: SiteTimeouts,
+    /// Its routes, ordered for matching.
+    pub routes: Vec<Arc<Route>>,
+    /// The largest `limits.header_bytes` of its routes: what a head may have before its route is known.
+    pub max_header_bytes: usize,
+    /// The largest `limits.headers` of its routes.
+    pub max_headers: usize,
+    /// The largest `limits.uri` of its routes.
+    pub max_uri: usize,
+}
+
+/// The timeouts of a site's connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteTimeouts {
+    /// From accept to the client's Finished.
+    pub handshake: Duration,
+    /// From the first byte of a request to its whole head.
+    pub request_headers: Duration,
+    /// From the end of an answer to the first byte of the next request.
+    pub keep_alive: Duration,
+}
+
+/// One `[[site.route]]`.
+#[derive(Debug)]
+pub struct Route {
+    /// What it matches, as logs show it: `host path-prefix*` or `=exact`.
+    pub name: Arc<str>,
+    /// Exact or wildcard host; `None` matches all of the site's.
+    pub host: Option<crate::config::names::SiteName>,
+    /// The path.
+    pub path: PathMatch,
+    /// The methods; empty matches all.
+    pub methods: Vec<Method>,
+    /// How early requests are treated.
+    pub early_data: EarlyDataPolicy,
+    /// What answers.
+    pub target: Target,
+    /// Its timeouts.
+    pub timeouts: RouteTimeouts,
+    /// Its limits.
+    pub limits: RouteLimits,
+}
+
+/// Which paths a route matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathMatch {
+    /// This path alone.
+    Exact(String),
+    /// This path and everything below it, on a segment boundary.
+    Prefix(String),
+}
+
+/// What answers a route's requests.
+pub enum Target {
+    /// A fixed response.
+    Respond(FixedResponse),
+    /// A redirect.
+    Redirect(Redirect),
+    /// Origin servers.
+    Origin(Arc<OriginSpec>),
+    /// A handler of the library's user.
+    Handler(Arc<dyn Handler>),
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Respond(respond) => respond.fmt(f),
+            Self::Redirect(redirect) => redirect.fmt(f),
+            Self::Origin(origin) => origin.fmt(f),
+            Self::Handler(_) => f.write_str("Handler"),
+        }
+    }
+}
+
+/// A response that is the same for everybody.
+#[derive(Clone, Debug)]
+pub struct FixedResponse {
+    /// The status.
+    pub status: StatusCode,
+    /// Header fields.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// A redirect to a fixed place.
+#[derive(Clone, Debug)]
+pub struct Redirect {
+    /// The status: 301, 302, 303, 307, 308.
+    pub status: StatusCode,
+    /// The value of Location.
+    pub to: http::HeaderValue,
+}
+
+/// A pool of origin servers. Equal inline lists share one.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct OriginSpec {
+    /// The name in the file, or the list of servers.
+    pub name: Arc<str>,
+    /// The servers.
+    pub servers: Vec<OriginServer>,
+    /// Whether the origin understands `Early-Data` and answers 425 (EARLY-DATA R16).
+    pub early_data_aware: bool,
+}
+
+/// One origin server over plain HTTP/1.1.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OriginServer {
+    /// Name or address.
+    pub host: OriginHost,
+    /// Port.
+    pub port: u16,
+}
+
+/// A name, resolved at connect, or an address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum OriginHost {
+    /// A DNS name.
+    Name(String),
+    /// An address.
+    Address(IpAddr),
+}
+
+/// The timeouts of a route; `None` is "off".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteTimeouts {
+    /// Connecting to an origin.
+    pub connect: Duration,
+    /// The client silent in a request body.
+    pub request_body_idle: Duration,
+    /// Request sent → head of the origin's answer.
+    pub response_headers: Duration,
+    /// The origin silent in a body.
+    pub response_idle: Option<Duration>,
+    /// The client takes nothing.
+    pub write_idle: Option<Duration>,
+    /// Gate lets go → answer sent.
+    pub total: Option<Duration>,
+}
+
+impl Default for RouteTimeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            request_body_idle: Duration::from_secs(30),
+            response_headers: Duration::from_secs(30),
+            response_idle: Some(Duration::from_secs(60)),
+            write_idle: Some(Duration::from_secs(30)),
+            total: None,
+        }
+    }
+}
+
+/// The limits of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteLimits {
+    /// Bytes of a request head's fields: 431.
+    pub header_bytes: usize,
+    /// Fields of a request head: 431.
+    pub headers: usize,
+    /// Bytes of a request target: 414.
+    pub uri: usize,
+    /// Bytes of a request body: 413. `None` is "off".
+    pub body: Option<u64>,
+}
+
+impl Default for RouteLimits {
+    fn default() -> Self {
+        Self {
+            header_bytes: 32 * 1024,
+            headers: 100,
+            uri: 8 * 1024,
+            body: None,
+        }
+    }
+}

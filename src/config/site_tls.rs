@@ -1,0 +1,148 @@
+//! What a site's TLS side consists of: certificates, protocols, versions, early-data policy.
+//!
+//! A snapshot compiles one per site; a library user's selector may return one of its own.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
+use rustls::server::{NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::{NamedGroup, ServerConfig};
+
+use crate::tags::Tag;
+
+/// The largest early data of one connection over TCP, in bytes of plaintext (EARLY-DATA R7).
+pub const MAX_EARLY_DATA: u32 = 16_384;
+
+/// The groups that are spoken, in order of preference: X25519MLKEM768 only when its share is in
+/// the ClientHello, so that it never costs a HelloRetryRequest.
+pub const GROUPS: [NamedGroup; 4] = [
+    NamedGroup::X25519MLKEM768,
+    NamedGroup::X25519,
+    NamedGroup::secp256r1,
+    NamedGroup::secp384r1,
+];
+
+fn providers() -> &'static [Arc<CryptoProvider>; 4] {
+    static PROVIDERS: OnceLock<[Arc<CryptoProvider>; 4]> = OnceLock::new();
+    PROVIDERS.get_or_init(|| {
+        use aws_lc_rs::kx_group::{SECP256R1, SECP384R1, X25519, X25519MLKEM768};
+        let groups: [&'static dyn SupportedKxGroup; 4] =
+            [X25519MLKEM768, X25519, SECP256R1, SECP384R1];
+        groups.map(|group| {
+            let mut provider = aws_lc_rs::default_provider();
+            provider.kx_groups = vec![group];
+            provider.cipher_suites = suites();
+            Arc::new(provider)
+        })
+    })
+}
+
+/// AES-128-GCM-SHA256 first: SHA-384 in software costs 22–38 µs per handshake.
+fn suites() -> Vec<rustls::SupportedCipherSuite> {
+    use aws_lc_rs::cipher_suite::*;
+    vec![
+        TLS13_AES_128_GCM_SHA256,
+        TLS13_AES_256_GCM_SHA384,
+        TLS13_CHACHA20_POLY1305_SHA256,
+        TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    ]
+}
+
+/// The TLS side of a site.
+pub struct SiteTls {
+    /// The site's certificates; the resolver chooses one that the client can verify.
+    pub certificates: Arc<dyn ResolvesServerCert>,
+    /// ALPN protocols, in order of preference.
+    pub alpn: Vec<Vec<u8>>,
+    /// Whether TLS 1.2 is accepted too. Default is false.
+    pub tls12: bool,
+    /// Whether early data is accepted. Default is false (EARLY-DATA R1).
+    pub early_data: bool,
+    /// Session tickets issued per full handshake, 1–4. Default is 1.
+    pub tickets: usize,
+    /// What a ticket must share with the site to resume at all (EARLY-DATA R6).
+    pub trust: Tag,
+    /// What a ticket must share with the site to be taken for early data (EARLY-DATA R6).
+    pub early: Tag,
+    configs: [OnceLock<Arc<ServerConfig>>; GROUPS.len()],
+}
+
+impl SiteTls {
+    /// A TLS side with the given certificates, HTTP/2 and HTTP/1.1, TLS 1.3 only, no early data.
+    ///
+    /// `name` stands for the site in its tags: sites with different names never resume each
+    /// other's sessions.
+    pub fn new(name: &str, certificates: Arc<dyn ResolvesServerCert>) -> Self {
+        let trust = Tag::of(&[b"cutwater trust 1", b"tcp", name.as_bytes()]);
+        Self {
+            certificates,
+            alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            tls12: false,
+            early_data: false,
+            tickets: 1,
+            trust,
+            early: Tag::of(&[b"cutwater early 1", &trust.0]),
+            configs: Default::default(),
+        }
+    }
+
+    /// The rustls configuration for connections that use `GROUPS[group]`, made at first use and
+    /// kept. It has no session store: every connection gets its own in a clone.
+    ///
+    /// rustls takes the client's first group that it knows, with a HelloRetryRequest if there is
+    /// no share for it; a configuration per group takes the choice out of its hands.
+    ///
+    /// `ticketer` is asked for on sites without early data only: stateless tickets are not single
+    /// use (EARLY-DATA R5).
+    pub fn server_config(
+        &self,
+        group: usize,
+        ticketer: impl FnOnce() -> Arc<dyn ProducesTickets>,
+    ) -> Arc<ServerConfig> {
+        let group = group.min(GROUPS.len() - 1);
+        let config = self.configs[group].get_or_init(|| {
+            let versions: &[&rustls::SupportedProtocolVersion] = if self.tls12 {
+                &[&rustls::version::TLS13, &rustls::version::TLS12]
+            } else {
+                &[&rustls::version::TLS13]
+            };
+            let builder = ServerConfig::builder_with_provider(Arc::clone(&providers()[group]))
+                .with_protocol_versions(versions)
+                // The suites and groups above serve both versions.
+                .expect("the provider serves TLS 1.2 and 1.3");
+            let mut config = builder
+                .with_no_client_auth()
+                .with_cert_resolver(Arc::clone(&self.certificates));
+            config.alpn_protocols.clone_from(&self.alpn);
+            config.ignore_client_order = true;
+            config.send_half_rtt_data = true;
+            config.send_tls13_tickets = self.tickets;
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            if self.early_data {
+                config.max_early_data_size = MAX_EARLY_DATA;
+            } else {
+                config.ticketer = ticketer();
+                config.max_early_data_size = 0;
+            }
+            Arc::new(config)
+        });
+        Arc::clone(config)
+    }
+}
+
+impl fmt::Debug for SiteTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SiteTls")
+            .field("alpn", &self.alpn)
+            .field("tls12", &self.tls12)
+            .field("early_data", &self.early_data)
+            .field("trust", &self.trust)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,58 @@
+//! What a request knows about the connection that it came on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::{CipherSuite, NamedGroup, ProtocolVersion};
+
+/// The HTTP version that a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP/1.1 (or 1.0).
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+impl Protocol {
+    /// As it stands in logs: `h1`, `h2`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "h1",
+            Self::Http2 => "h2",
+        }
+    }
+}
+
+/// The facts of one connection. They do not change after the ServerHello was sent; whether the
+/// handshake is confirmed does, and is asked of the request itself.
+#[derive(Clone, Debug)]
+pub struct ConnectionState {
+    /// The client's address.
+    pub client: SocketAddr,
+    /// The address that the client connected to.
+    pub local: SocketAddr,
+    /// The name of the listener.
+    pub listener: Arc<str>,
+    /// The worker's index.
+    pub worker: usize,
+    /// The server name of the ClientHello, lower-cased; `None` if it sent none.
+    pub server_name: Option<Arc<str>>,
+    /// HTTP/1.1 or HTTP/2.
+    pub protocol: Protocol,
+    /// The ALPN protocol that was agreed on, if any.
+    pub alpn: Option<Vec<u8>>,
+    /// The TLS version.
+    pub version: ProtocolVersion,
+    /// The cipher suite.
+    pub suite: CipherSuite,
+    /// The key exchange group; `None` where there was none (TLS 1.2 resumption).
+    pub group: Option<NamedGroup>,
+    /// Whether the session was resumed.
+    pub resumed: bool,
+    /// Whether early data was accepted on this connection.
+    pub early_data: bool,
+    /// The client's certificate chain, leaf first, if it authenticated.
+    pub peer_certificates: Option<Arc<[CertificateDer<'static>]>>,
+}
