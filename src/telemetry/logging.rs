@@ -1,0 +1,119 @@
+//! Tracing for the program: messages to standard error, one line each.
+//!
+//! Only the program calls this. The library installs no global subscriber: it emits tracing
+//! events and spans, and its user decides where they go.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+
+use prometheus::IntCounter;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::TryInitError;
+
+use super::sink::{DEFAULT_CAPACITY, Destination, LineSink};
+
+/// The environment variable that overrides `[log] level`, with the directives of
+/// [`EnvFilter`]: `cutwater=debug,hyper=warn`.
+pub const VARIABLE: &str = "CUTWATER_LOG";
+
+/// How messages look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// One short line. The default.
+    #[default]
+    Compact,
+    /// One line with spans and targets written out.
+    Full,
+}
+
+/// Why tracing could not be set up.
+#[derive(Debug)]
+pub enum InitError {
+    /// `[log] level` or [`VARIABLE`] is not a list of directives.
+    Level(ParseError),
+    /// The writer of standard error could not be started.
+    Writer(io::Error),
+    /// A global subscriber is there already.
+    Installed(TryInitError),
+}
+
+impl fmt::Display for InitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Level(error) => write!(f, "log level: {error}"),
+            Self::Writer(error) => write!(f, "log to standard error: {error}"),
+            Self::Installed(error) => write!(f, "log: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for InitError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Level(error) => Some(error),
+            Self::Writer(error) => Some(error),
+            Self::Installed(error) => Some(error),
+        }
+    }
+}
+
+/// Installs the program's subscriber. `level` is `[log] level`: `error`, `warn`, `info`,
+/// `debug`, `trace`, `off`, or a list of directives. Close the sink that comes back at the
+/// end of the program. Like every log it never makes its callers wait; `dropped` counts what
+/// is lost.
+///
+/// # Errors
+/// [`InitError`]
+pub fn init(level: &str, format: Format, dropped: IntCounter) -> Result<Arc<LineSink>, InitError> {
+    let filter = filter(level, std::env::var(VARIABLE).ok().as_deref())?;
+    let sink = LineSink::open(Destination::Stderr, DEFAULT_CAPACITY, dropped)
+        .map(Arc::new)
+        .map_err(InitError::Writer)?;
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(ToSink(Arc::clone(&sink)));
+    match format {
+        Format::Compact => {
+            tracing_subscriber::util::SubscriberInitExt::try_init(subscriber.compact().finish())
+        }
+        Format::Full => tracing_subscriber::util::SubscriberInitExt::try_init(subscriber.finish()),
+    }
+    .map_err(InitError::Installed)?;
+    Ok(sink)
+}
+
+fn filter(level: &str, variable: Option<&str>) -> Result<EnvFilter, InitError> {
+    let directives = variable.filter(|value| !value.trim().is_empty());
+    EnvFilter::try_new(directives.unwrap_or(level)).map_err(InitError::Level)
+}
+
+/// Gives each message, which comes in one piece, to the sink.
+#[derive(Debug)]
+struct ToSink(Arc<LineSink>);
+
+impl<'a> MakeWriter<'a> for ToSink {
+    type Writer = Message<'a>;
+
+    fn make_writer(&'a self) -> Message<'a> {
+        Message(&self.0)
+    }
+}
+
+#[derive(Debug)]
+struct Message<'a>(&'a LineSink);
+
+impl Write for Message<'_> {
+    fn write(&mut self, message: &[u8]) -> io::Result<usize> {
+        // A dropped message is counted by the sink: to the caller it is written.
+        self.0.write(message);
+        Ok(message.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
