@@ -7,6 +7,8 @@ mod connection;
 mod recent;
 mod shard;
 mod store;
+#[cfg(test)]
+mod tests;
 mod tickets;
 
 use std::sync::Arc;

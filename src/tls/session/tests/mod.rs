@@ -1,0 +1,6 @@
+//! Sessions, as bare operations and through real handshakes in memory.
+
+mod handshakes;
+mod policies;
+mod store;
+mod support;
