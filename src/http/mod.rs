@@ -1,4 +1,7 @@
-//! HTTP: framing, paths, authority.
+//! The pure pieces of HTTP that stand before any handler: request framing, paths, authority.
+//!
+//! Nothing here does I/O or knows TLS. [`framing`] reads bytes before hyper does; [`path`] and
+//! [`authority`] read what hyper has parsed. hyper forgives what these refuse.
 
 pub mod authority;
 pub mod framing;
