@@ -1,0 +1,189 @@
+//! Per-thread buffers: a connection owns large memory only while bytes are under way.
+
+use std::cell::RefCell;
+
+use rustls::unbuffered::{EncodeError, EncodeTlsData, EncryptError, WriteTraffic};
+
+/// Room for what one read takes from the socket, behind what was held from before: four records.
+pub(super) const READ: usize = 68 * 1024;
+
+/// A write buffer: four full records, with room for a flight, tickets and a KeyUpdate beside.
+const WRITE: usize = 80 * 1024;
+
+/// What a KeyUpdate reply or an alert may need beyond the bytes that rustls asks for.
+const SLACK: usize = 1024;
+
+/// Write buffers kept per thread for the next connection that encrypts.
+const KEPT: usize = 8;
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
+    static WRITERS: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+    static GATHER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends the thread's read buffer. A nested call, which does not happen on any path of ours, gets
+/// a buffer of its own.
+pub(super) fn with_scratch<T>(size: usize, f: impl FnOnce(&mut [u8]) -> T) -> T {
+    SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
+        Ok(mut buffer) if buffer.len() >= size => f(&mut buffer),
+        _ => f(&mut vec![0; size]),
+    })
+}
+
+/// Lends a buffer to gather small pieces into one record.
+pub(super) fn with_gather<T>(f: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    GATHER.with(|gather| match gather.try_borrow_mut() {
+        Ok(mut buffer) => {
+            buffer.clear();
+            f(&mut buffer)
+        }
+        Err(_) => f(&mut Vec::new()),
+    })
+}
+
+/// Ciphertext on its way to the socket. Holds memory from the first byte to the flush.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    bytes: Option<Box<[u8]>>,
+    filled: usize,
+    sent: usize,
+}
+
+impl Outgoing {
+    pub(super) fn is_empty(&self) -> bool {
+        self.filled == self.sent
+    }
+
+    pub(super) fn unsent(&self) -> &[u8] {
+        self.bytes
+            .as_deref()
+            .and_then(|bytes| bytes.get(self.sent..self.filled))
+            .unwrap_or_default()
+    }
+
+    /// How much plaintext certainly fits now.
+    pub(super) fn room(&self) -> usize {
+        // 22 bytes a record in TLS 1.3, 29 in TLS 1.2: one per 16 KiB begun.
+        (WRITE - SLACK).saturating_sub(self.filled + 32 * 5)
+    }
+
+    pub(super) fn advance(&mut self, sent: usize) {
+        self.sent = (self.sent + sent).min(self.filled);
+        if self.sent == self.filled {
+            self.release();
+        }
+    }
+
+    /// Forgets everything and gives the buffer back.
+    pub(super) fn release(&mut self) {
+        self.filled = 0;
+        self.sent = 0;
+        if let Some(bytes) = self.bytes.take()
+            && bytes.len() == WRITE
+        {
+            WRITERS.with(|kept| {
+                if let Ok(mut kept) = kept.try_borrow_mut()
+                    && kept.len() < KEPT
+                {
+                    kept.push(bytes);
+                }
+            });
+        }
+    }
+
+    fn spare(&mut self) -> &mut [u8] {
+        let filled = self.filled;
+        let bytes = self.bytes.get_or_insert_with(|| {
+            WRITERS
+                .with(|kept| kept.try_borrow_mut().ok().and_then(|mut kept| kept.pop()))
+                .unwrap_or_else(|| vec![0; WRITE].into_boxed_slice())
+        });
+        &mut bytes[filled..]
+    }
+
+    fn grow(&mut self, required: usize) {
+        let wanted = self.filled + required + SLACK;
+        let mut bytes = vec![0; wanted.max(WRITE)].into_boxed_slice();
+        bytes[..self.filled].copy_from_slice(
+            self.bytes
+                .as_deref()
+                .and_then(|bytes| bytes.get(..self.filled))
+                .unwrap_or_default(),
+        );
+        self.bytes = Some(bytes);
+    }
+
+    /// Takes one handshake record; returns its first byte (the content type), its length and, for
+    /// an alert in the clear, its description.
+    pub(super) fn encode<Data>(&mut self, record: &mut EncodeTlsData<'_, Data>) -> Encoded {
+        loop {
+            match record.encode(self.spare()) {
+                Ok(length) => {
+                    let start = self.filled;
+                    self.filled += length;
+                    let bytes = self.bytes.as_deref().unwrap_or_default();
+                    let alert = (length == 7 && bytes.get(start) == Some(&21))
+                        .then(|| bytes.get(start + 6).copied())
+                        .flatten();
+                    return Encoded { length, alert };
+                }
+                Err(EncodeError::InsufficientSize(size)) => self.grow(size.required_size),
+                Err(EncodeError::AlreadyEncoded) => {
+                    return Encoded {
+                        length: 0,
+                        alert: None,
+                    };
+                }
+            }
+        }
+    }
+
+    /// Encrypts `plaintext`, whole.
+    pub(super) fn encrypt<Data>(
+        &mut self,
+        traffic: &mut WriteTraffic<'_, Data>,
+        plaintext: &[u8],
+    ) -> Result<(), rustls::Error> {
+        self.put(|spare| traffic.encrypt(plaintext, spare))
+    }
+
+    /// Encrypts a close_notify.
+    pub(super) fn close_notify<Data>(
+        &mut self,
+        traffic: &mut WriteTraffic<'_, Data>,
+    ) -> Result<(), rustls::Error> {
+        self.put(|spare| traffic.queue_close_notify(spare))
+    }
+
+    /// Appends bytes that need no encryption: an alert before there is an engine.
+    pub(super) fn plain(&mut self, bytes: &[u8]) {
+        if self.spare().len() < bytes.len() {
+            self.grow(bytes.len());
+        }
+        self.spare()[..bytes.len()].copy_from_slice(bytes);
+        self.filled += bytes.len();
+    }
+
+    fn put(
+        &mut self,
+        mut write: impl FnMut(&mut [u8]) -> Result<usize, EncryptError>,
+    ) -> Result<(), rustls::Error> {
+        loop {
+            match write(self.spare()) {
+                Ok(length) => {
+                    self.filled += length;
+                    return Ok(());
+                }
+                Err(EncryptError::InsufficientSize(size)) => self.grow(size.required_size),
+                Err(EncryptError::EncryptExhausted) => return Err(rustls::Error::EncryptError),
+            }
+        }
+    }
+}
+
+/// What [`Outgoing::encode`] took.
+pub(super) struct Encoded {
+    pub(super) length: usize,
+    pub(super) alert: Option<u8>,
+}

@@ -1,0 +1,491 @@
+//! The TLS stream: rustls's unbuffered server connection, driven over a socket.
+//!
+//! It owns the socket, the engine, the ciphertext that is not processed yet and the ciphertext
+//! that is not sent yet. It is polled by one task only. It never flushes by itself: whoever
+//! drives it calls [`TlsStream::poll_flush`] once per turn, so that a flight, a ticket and an
+//! answer leave in one send.
+//!
+//! The traps of the unbuffered API that are kept away here:
+//! - `process_tls_records` must always see the bytes it has not discarded, even to write: with an
+//!   empty slice it panics while it holds part of a handshake message.
+//! - After an error it answers as if healthy: `failed` remembers.
+//! - `ReadEarlyData` and `ReadTraffic` return again if their records are not taken.
+
+mod buffers;
+mod skip;
+mod write;
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
+use rustls::{AlertDescription, CipherSuite, HandshakeKind, ServerConfig};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+
+use self::buffers::{Outgoing, READ, with_scratch};
+use self::skip::{Skip, Skipping};
+use crate::confirm::Settler;
+use crate::tls::hello::{ClientHello, HelloError, HelloReader};
+
+/// The least that is asked of the socket at a time: one record of the largest size.
+const MIN_READ: usize = 17 * 1024;
+
+/// A ClientHello in more records than this is joined before rustls sees it.
+const MAX_FRAGMENTS: u32 = 8;
+
+/// Why a stream came to an end before its time.
+#[derive(Debug)]
+pub enum StreamError {
+    /// The socket failed.
+    Io(io::Error),
+    /// What came before the engine was not a ClientHello.
+    Hello(HelloError),
+    /// The peer broke the protocol, or we share nothing with it.
+    Tls(rustls::Error),
+}
+
+impl std::fmt::Display for StreamError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Hello(error) => error.fmt(f),
+            Self::Tls(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StreamError {}
+
+/// What one read did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// Bytes were processed: plaintext was delivered or the handshake went on.
+    Progress,
+    /// The peer said close_notify.
+    Closed,
+    /// The peer's side ended without close_notify.
+    Truncated,
+}
+
+/// What the stream saw, for logs and metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts {
+    /// Bytes from the socket.
+    pub bytes_in: u64,
+    /// Bytes to the socket.
+    pub bytes_out: u64,
+    /// Bytes of early data that were delivered.
+    pub early_bytes: u64,
+    /// Whether the ServerHello flight accepted early data.
+    pub early_accepted: bool,
+    /// ClientHellos: two after a HelloRetryRequest.
+    pub hellos: u8,
+    /// The alert that we sent.
+    pub alert_sent: Option<AlertDescription>,
+    /// The alert that the peer sent, other than close_notify.
+    pub alert_received: Option<AlertDescription>,
+}
+
+/// A TLS server connection over a TCP socket.
+pub struct TlsStream {
+    socket: TcpStream,
+    engine: Option<UnbufferedServerConnection>,
+    /// Received and not processed, or held by the engine.
+    stash: Vec<u8>,
+    /// The stash may hold complete records: process before reading.
+    pending: bool,
+    /// Plaintext that came out while writing.
+    overflow: Vec<u8>,
+    out: Outgoing,
+    settler: Option<Settler>,
+    skipping: Option<Skipping>,
+    /// Bytes of the first ClientHello at the front of the stash, until it is processed.
+    hello: usize,
+    early_offered: bool,
+    /// The length of the last handshake record that was encoded.
+    last_record: usize,
+    peer_closed: bool,
+    close_sent: bool,
+    failed: bool,
+    facts: Facts,
+}
+
+impl TlsStream {
+    /// A stream that awaits its ClientHello.
+    pub fn new(socket: TcpStream) -> Self {
+        Self {
+            socket,
+            engine: None,
+            stash: Vec::new(),
+            pending: false,
+            overflow: Vec::new(),
+            out: Outgoing::default(),
+            settler: None,
+            skipping: None,
+            hello: 0,
+            early_offered: false,
+            last_record: 0,
+            peer_closed: false,
+            close_sent: false,
+            failed: false,
+            facts: Facts::default(),
+        }
+    }
+
+    /// Reads until the ClientHello is whole.
+    ///
+    /// # Errors
+    /// [`StreamError::Hello`] for anything that is not one: its alert is queued;
+    /// [`StreamError::Io`] with `UnexpectedEof` if the peer ended first.
+    pub fn poll_hello(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut HelloReader,
+    ) -> Poll<Result<ClientHello, StreamError>> {
+        loop {
+            let count = with_scratch(READ, |scratch| {
+                let mut buffer = ReadBuf::new(scratch);
+                std::task::ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))?;
+                self.stash.extend_from_slice(buffer.filled());
+                Poll::Ready(Ok(buffer.filled().len()))
+            });
+            let count = match std::task::ready!(count) {
+                Ok(count) => count,
+                Err(error) => return Poll::Ready(Err(StreamError::Io(error))),
+            };
+            if count == 0 {
+                return Poll::Ready(Err(StreamError::Io(io::ErrorKind::UnexpectedEof.into())));
+            }
+            self.facts.bytes_in += count as u64;
+            match reader.advance(&self.stash) {
+                Ok(None) => {}
+                Ok(Some(hello)) => {
+                    self.facts.hellos = 1;
+                    self.hello = reader.consumed();
+                    if hello.records() > MAX_FRAGMENTS {
+                        // rustls joins n records in O(n²); record boundaries are not part of the
+                        // transcript, so it is given fewer of them.
+                        let rest = self.stash.split_off(self.hello);
+                        self.stash.clear();
+                        hello.write_records(&mut self.stash);
+                        self.hello = self.stash.len();
+                        self.stash.extend_from_slice(&rest);
+                    }
+                    self.early_offered = hello.offers_early_data();
+                    return Poll::Ready(Ok(hello));
+                }
+                Err(error) => {
+                    self.refuse(error.alert());
+                    return Poll::Ready(Err(StreamError::Hello(error)));
+                }
+            }
+        }
+    }
+
+    /// Ends a connection that has no engine yet with a fatal alert in the clear.
+    pub fn refuse(&mut self, alert: AlertDescription) {
+        self.failed = true;
+        self.facts.alert_sent = Some(alert);
+        self.out.plain(&[21, 3, 3, 0, 2, 2, u8::from(alert)]);
+    }
+
+    /// Starts the engine; the ClientHello that was read is its first input.
+    ///
+    /// `settler` is settled at the very moment the client's Finished is verified.
+    ///
+    /// # Errors
+    /// rustls's, if the configuration cannot be used.
+    pub fn start(
+        &mut self,
+        config: Arc<ServerConfig>,
+        settler: Settler,
+    ) -> Result<(), StreamError> {
+        let engine = UnbufferedServerConnection::new(config).map_err(StreamError::Tls)?;
+        self.engine = Some(engine);
+        self.settler = Some(settler);
+        self.pending = true;
+        Ok(())
+    }
+
+    /// Reads from the socket and processes what came. Plaintext goes to `sink`, which takes all
+    /// of it and says whether it wants more now.
+    ///
+    /// # Errors
+    /// [`StreamError::Tls`] when the peer broke the protocol: the alert is queued and wants one
+    /// more flush; [`StreamError::Io`] when the socket failed.
+    pub fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Poll<Result<Read, StreamError>> {
+        if self.failed {
+            return Poll::Ready(Err(StreamError::Io(io::ErrorKind::NotConnected.into())));
+        }
+        if !self.overflow.is_empty() {
+            sink(&std::mem::take(&mut self.overflow));
+            return Poll::Ready(Ok(Read::Progress));
+        }
+        if self.peer_closed {
+            return Poll::Ready(Ok(Read::Closed));
+        }
+        let held = self.stash.len();
+        with_scratch((held + MIN_READ).max(READ), |scratch| {
+            scratch[..held].copy_from_slice(&self.stash);
+            let mut filled = held;
+            if self.pending {
+                self.pending = false;
+            } else {
+                let mut buffer = ReadBuf::new(&mut scratch[held..]);
+                if let Err(error) =
+                    std::task::ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer))
+                {
+                    self.failed = true;
+                    self.settler = None;
+                    return Poll::Ready(Err(StreamError::Io(error)));
+                }
+                let count = buffer.filled().len();
+                if count == 0 {
+                    self.settler = None;
+                    return Poll::Ready(Ok(Read::Truncated));
+                }
+                self.facts.bytes_in += count as u64;
+                filled += count;
+            }
+            let result = self.process(&mut scratch[..filled], sink);
+            Poll::Ready(result.map(|rest| {
+                if rest.is_empty() {
+                    self.stash = Vec::new();
+                } else {
+                    self.stash.clear();
+                    self.stash.extend_from_slice(rest);
+                }
+                if self.peer_closed && self.overflow.is_empty() {
+                    Read::Closed
+                } else {
+                    Read::Progress
+                }
+            }))
+        })
+    }
+
+    /// Processes `input`; returns what is left of it.
+    fn process<'i>(
+        &mut self,
+        input: &'i mut [u8],
+        sink: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<&'i [u8], StreamError> {
+        let Some(engine) = self.engine.as_mut() else {
+            return Ok(input);
+        };
+        let mut at = 0;
+        let mut filled = input.len();
+        loop {
+            let mut end = filled;
+            let mut exhausted = true;
+            if self.hello > 0 {
+                // What follows the ClientHello waits until it is known whether early data was
+                // accepted.
+                end = self.hello.min(filled);
+            } else if let Some(skipping) = &mut self.skipping {
+                match skipping.next(&input[at..filled]) {
+                    Skip::Show(count) => {
+                        end = at + count;
+                        exhausted = false;
+                    }
+                    Skip::Drop { start, end } => {
+                        input.copy_within(at + end..filled, at + start);
+                        filled -= end - start;
+                        continue;
+                    }
+                    Skip::Incomplete => end = at + skipping.shown(),
+                }
+            }
+            let mut more = true;
+            let mut idle = false;
+            // rustls breaks off at every record of plaintext: `shown` records are never cut.
+            let UnbufferedStatus { discard, state, .. } =
+                engine.process_tls_records(&mut input[at..end]);
+            match state {
+                Ok(ConnectionState::EncodeTlsData(mut record)) => {
+                    let encoded = self.out.encode(&mut record);
+                    self.last_record = encoded.length;
+                    if let Some(alert) = encoded.alert {
+                        self.facts.alert_sent = Some(alert.into());
+                    }
+                }
+                Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
+                Ok(ConnectionState::ReadEarlyData(mut early)) => {
+                    while let Some(record) = early.next_record() {
+                        let record = record.map_err(StreamError::Tls)?;
+                        self.facts.early_bytes += record.payload.len() as u64;
+                        more = sink(record.payload);
+                    }
+                }
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    // Application data follows Finished: settle before it is delivered.
+                    if let Some(settler) = self.settler.take() {
+                        settler.confirm();
+                    }
+                    while let Some(record) = traffic.next_record() {
+                        let record = record.map_err(StreamError::Tls)?;
+                        more = sink(record.payload);
+                    }
+                }
+                Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
+                    // Whatever follows close_notify is thrown away (RFC 9846 §6.1).
+                    self.peer_closed = true;
+                    at = filled;
+                }
+                Ok(_) => idle = true,
+                Err(error) => {
+                    at = (at + discard).min(filled);
+                    return Err(self.fail(error, &mut input[at..filled]));
+                }
+            }
+            if self.peer_closed {
+                self.settler = None;
+                break;
+            }
+            at += discard;
+            if let Some(skipping) = &mut self.skipping {
+                skipping.consumed(discard);
+            }
+            if !engine.is_handshaking() {
+                self.skipping = None;
+                if let Some(settler) = self.settler.take() {
+                    settler.confirm();
+                }
+            }
+            if !more {
+                self.pending = at < filled;
+                break;
+            }
+            if !idle {
+                continue;
+            }
+            if self.hello > 0 {
+                self.hello = 0;
+                let kind = engine.handshake_kind();
+                if kind == Some(HandshakeKind::FullWithHelloRetryRequest) {
+                    self.facts.hellos = 2;
+                }
+                self.facts.early_accepted = self.early_offered
+                    && kind == Some(HandshakeKind::Resumed)
+                    && accepts_early_data(engine, self.last_record);
+                if self.early_offered && !self.facts.early_accepted {
+                    self.skipping = Some(Skipping::new(
+                        kind == Some(HandshakeKind::FullWithHelloRetryRequest),
+                    ));
+                }
+                continue;
+            }
+            if self.skipping.as_ref().is_some_and(Skipping::is_over) {
+                self.skipping = None;
+                continue;
+            }
+            if exhausted {
+                break;
+            }
+        }
+        Ok(&input[at..filled])
+    }
+
+    /// Remembers the failure and takes out the alert that rustls has for the peer.
+    fn fail(&mut self, error: rustls::Error, rest: &mut [u8]) -> StreamError {
+        self.failed = true;
+        if let Some(settler) = self.settler.take() {
+            settler.fail();
+        }
+        if let rustls::Error::AlertReceived(alert) = error {
+            self.facts.alert_received = Some(alert);
+        }
+        let mut sent = false;
+        if let Some(engine) = &mut self.engine {
+            // Only while there is something to send: rustls would go on as if healthy.
+            while engine.wants_write() {
+                match engine.process_tls_records(rest).state {
+                    Ok(ConnectionState::EncodeTlsData(mut record)) => {
+                        sent = true;
+                        if let Some(alert) = self.out.encode(&mut record).alert {
+                            self.facts.alert_sent = Some(alert.into());
+                        }
+                    }
+                    Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
+                    _ => break,
+                }
+            }
+        }
+        if sent && self.facts.alert_sent.is_none() {
+            self.facts.alert_sent = Some(alert_for(&error));
+        }
+        StreamError::Tls(error)
+    }
+
+    /// What the stream saw so far.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The engine, once the ClientHello was given to it.
+    pub fn engine(&self) -> Option<&UnbufferedServerConnection> {
+        self.engine.as_ref()
+    }
+
+    /// Whether the client's Finished is still awaited.
+    pub fn is_unconfirmed(&self) -> bool {
+        self.settler.is_some()
+    }
+
+    /// Whether received bytes wait to be processed, or plaintext waits to be taken.
+    pub fn holds_input(&self) -> bool {
+        !self.stash.is_empty() || !self.overflow.is_empty()
+    }
+
+    /// The socket, for its addresses and options.
+    pub fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+}
+
+/// Whether the flight that ended with a record of `last_record` bytes accepted early data.
+///
+/// rustls does not tell. On a resumed connection that record holds EncryptedExtensions and
+/// Finished and nothing else; the acceptance is an empty extension of four bytes in it.
+fn accepts_early_data(engine: &UnbufferedServerConnection, last_record: usize) -> bool {
+    const HEADER: usize = 5;
+    const TAG_AND_TYPE: usize = 17;
+    let hash = match engine.negotiated_cipher_suite().map(|suite| suite.suite()) {
+        Some(CipherSuite::TLS13_AES_256_GCM_SHA384) => 48,
+        _ => 32,
+    };
+    let alpn = engine
+        .alpn_protocol()
+        .map_or(0, |protocol| 4 + 2 + 1 + protocol.len());
+    let without = HEADER + (4 + 2 + alpn) + (4 + hash) + TAG_AND_TYPE;
+    last_record == without + 4
+}
+
+/// The alert that rustls sends for an error, where it went out encrypted and cannot be read back.
+fn alert_for(error: &rustls::Error) -> AlertDescription {
+    use rustls::{Error, PeerMisbehaved};
+    match error {
+        Error::InvalidMessage(_) => AlertDescription::DecodeError,
+        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+            AlertDescription::UnexpectedMessage
+        }
+        Error::DecryptError => AlertDescription::BadRecordMac,
+        Error::PeerSentOversizedRecord => AlertDescription::RecordOverflow,
+        Error::PeerMisbehaved(PeerMisbehaved::IncorrectBinder) => AlertDescription::DecryptError,
+        Error::PeerMisbehaved(PeerMisbehaved::TooMuchEarlyDataReceived) => {
+            AlertDescription::UnexpectedMessage
+        }
+        Error::PeerMisbehaved(_) => AlertDescription::IllegalParameter,
+        Error::PeerIncompatible(_) => AlertDescription::HandshakeFailure,
+        Error::NoApplicationProtocol => AlertDescription::NoApplicationProtocol,
+        _ => AlertDescription::InternalError,
+    }
+}

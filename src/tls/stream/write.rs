@@ -1,0 +1,220 @@
+//! The way out: encrypting, flushing, closing.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use rustls::AlertDescription;
+use rustls::unbuffered::{ConnectionState, UnbufferedStatus, WriteTraffic};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::TlsStream;
+use super::buffers::{Outgoing, READ, with_gather, with_scratch};
+
+/// Pieces below this size are gathered into one record; a larger one goes straight.
+const GATHER: usize = 4 * 1024;
+
+/// Below this much room the buffer is flushed before more is taken.
+const MIN_ROOM: usize = 8 * 1024;
+
+impl TlsStream {
+    /// Encrypts as much of `pieces` as there is room for; returns the number of bytes taken.
+    /// Pending while the peer takes nothing and the buffer is full.
+    ///
+    /// # Errors
+    /// `NotConnected` before half-RTT data may be sent and after the stream failed or closed.
+    pub fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.failed || self.close_sent {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        }
+        if self.out.room() < MIN_ROOM {
+            ready!(self.poll_flush(cx))?;
+        }
+        let room = self.out.room();
+        let mut taken = 0;
+        let mut rest = pieces.iter().filter(|piece| !piece.is_empty()).peekable();
+        while let Some(piece) = rest.next() {
+            if taken >= room {
+                break;
+            }
+            if piece.len() >= GATHER || rest.peek().is_none() {
+                let count = piece.len().min(room - taken);
+                self.with_traffic(|traffic, out| out.encrypt(traffic, &piece[..count]))?;
+                taken += count;
+                if count < piece.len() {
+                    break;
+                }
+                continue;
+            }
+            let gathered = with_gather(|buffer| {
+                buffer.extend_from_slice(&piece[..piece.len().min(room - taken)]);
+                while let Some(next) = rest.peek() {
+                    let limit = (room - taken).min(2 * GATHER);
+                    if buffer.len() + next.len() > limit {
+                        break;
+                    }
+                    buffer.extend_from_slice(next);
+                    rest.next();
+                }
+                self.with_traffic(|traffic, out| out.encrypt(traffic, buffer))?;
+                Ok::<_, io::Error>(buffer.len())
+            })?;
+            taken += gathered;
+            if gathered < piece.len() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    /// Sends what is queued. Gives the write buffer back once it is empty.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.out.is_empty() {
+            let sent = match ready!(Pin::new(&mut self.socket).poll_write(cx, self.out.unsent())) {
+                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+                other => other,
+            };
+            match sent {
+                Ok(sent) => {
+                    self.facts.bytes_out += sent as u64;
+                    self.out.advance(sent);
+                }
+                Err(error) => {
+                    self.failed = true;
+                    self.settler = None;
+                    self.out.release();
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether ciphertext waits for the socket.
+    pub fn is_blocked(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// Queues a close_notify, once. After a failure there is none: the alert said it.
+    pub fn close(&mut self) {
+        if self.failed || self.close_sent || self.engine.is_none() {
+            return;
+        }
+        // An engine that cannot write yet has nothing to close.
+        let _ = self.with_traffic(|traffic, out| out.close_notify(traffic));
+        self.close_sent = true;
+    }
+
+    /// Ends our side of the TCP connection.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    /// Reads and discards until the peer's side ends, so that closing does not reset what the
+    /// peer has not read yet.
+    pub fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let ended = with_scratch(READ, |scratch| {
+                let mut buffer = ReadBuf::new(scratch);
+                match Pin::new(&mut self.socket).poll_read(cx, &mut buffer) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(Ok(())) => Poll::Ready(buffer.filled().is_empty()),
+                    Poll::Ready(Err(_)) => Poll::Ready(true),
+                }
+            });
+            if ready!(ended) {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    /// Brings the engine to where it can encrypt, and lets `f` do so.
+    fn with_traffic(
+        &mut self,
+        mut f: impl FnMut(
+            &mut WriteTraffic<'_, rustls::server::ServerConnectionData>,
+            &mut Outgoing,
+        ) -> Result<(), rustls::Error>,
+    ) -> io::Result<()> {
+        loop {
+            let Some(engine) = self.engine.as_mut() else {
+                return Err(io::ErrorKind::NotConnected.into());
+            };
+            // The engine must see what it holds; what it was not shown stays hidden.
+            let shown = match &self.skipping {
+                Some(skipping) => skipping.shown().min(self.stash.len()),
+                None => self.stash.len(),
+            };
+            let mut done = None;
+            let UnbufferedStatus { discard, state, .. } =
+                engine.process_tls_records(&mut self.stash[..shown]);
+            match state {
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                    done = Some(f(&mut traffic, &mut self.out));
+                }
+                Ok(ConnectionState::TransmitTlsData(mut transmit)) => {
+                    if let Some(mut traffic) = transmit.may_encrypt_app_data() {
+                        done = Some(f(&mut traffic, &mut self.out));
+                    }
+                    transmit.done();
+                }
+                Ok(ConnectionState::EncodeTlsData(mut record)) => {
+                    self.out.encode(&mut record);
+                }
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    if let Some(settler) = self.settler.take() {
+                        settler.confirm();
+                    }
+                    while let Some(Ok(record)) = traffic.next_record() {
+                        self.overflow.extend_from_slice(record.payload);
+                    }
+                }
+                Ok(ConnectionState::ReadEarlyData(mut early)) => {
+                    while let Some(Ok(record)) = early.next_record() {
+                        self.facts.early_bytes += record.payload.len() as u64;
+                        self.overflow.extend_from_slice(record.payload);
+                    }
+                }
+                Ok(ConnectionState::PeerClosed) => self.peer_closed = true,
+                Ok(_) => done = Some(Err(rustls::Error::HandshakeNotComplete)),
+                Err(error) => {
+                    let mut stash = std::mem::take(&mut self.stash);
+                    let discard = discard.min(stash.len());
+                    let _ = self.fail(error, &mut stash[discard..]);
+                    return Err(io::ErrorKind::NotConnected.into());
+                }
+            }
+            if discard > 0 {
+                self.stash.drain(..discard.min(self.stash.len()));
+                if let Some(skipping) = &mut self.skipping {
+                    skipping.consumed(discard);
+                }
+            }
+            match done {
+                None => {}
+                Some(Ok(())) => return Ok(()),
+                Some(Err(_)) => return Err(io::ErrorKind::NotConnected.into()),
+            }
+        }
+    }
+
+    /// Ends the connection with a fatal alert where one can still be sent in the clear.
+    pub fn abort(&mut self, alert: AlertDescription) {
+        if self.engine.is_none() {
+            self.refuse(alert);
+        } else {
+            self.failed = true;
+            self.settler = None;
+        }
+    }
+}
