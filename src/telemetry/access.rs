@@ -136,3 +136,6 @@ impl AccessRecord<'_> {
         super::sink::json_line(self, line);
     }
 }
+
+#[cfg(test)]
+mod tests;

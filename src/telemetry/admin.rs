@@ -11,6 +11,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -86,6 +87,21 @@ pub enum AdminAddress {
     Unix(PathBuf),
 }
 
+impl FromStr for AdminAddress {
+    type Err = io::Error;
+
+    /// Reads `IP:PORT` or `unix:PATH`.
+    fn from_str(address: &str) -> io::Result<Self> {
+        match address.strip_prefix("unix:") {
+            Some(path) => Ok(Self::Unix(path.into())),
+            None => address.parse().map(Self::Tcp).map_err(|_| {
+                let hint = format!("`{address}` is neither IP:PORT nor unix:PATH");
+                io::Error::new(io::ErrorKind::InvalidInput, hint)
+            }),
+        }
+    }
+}
+
 impl fmt::Display for AdminAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -103,14 +119,21 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Binds `address`: `IP:PORT`, or `unix:PATH`, which only the same user can connect to
-    /// (mode 0600). A socket that nobody listens on any more is replaced. Call it within a
-    /// tokio runtime.
+    /// Binds `address`: `IP:PORT` or `unix:PATH`, as [`Admin::bind_to`] does.
     ///
     /// # Errors
-    /// `InvalidInput` if the address is neither; `AlreadyExists` if PATH is no socket;
-    /// `AddrInUse` if somebody listens there; whatever else binding may bring.
+    /// `InvalidInput` if the address is neither, and those of [`Admin::bind_to`].
     pub async fn bind(address: &str) -> io::Result<Self> {
+        Self::bind_to(&address.parse()?).await
+    }
+
+    /// Binds `address`. Only the same user can connect to a Unix socket (mode 0600); one that
+    /// nobody listens on any more is replaced. Call it within a tokio runtime.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if the path is there and no socket; `AddrInUse` if somebody listens
+    /// there; whatever else binding may bring.
+    pub async fn bind_to(address: &AdminAddress) -> io::Result<Self> {
         let (listener, address) = Listener::bind(address).await?;
         Ok(Self { listener, address })
     }

@@ -3,7 +3,6 @@
 //! Every label is an enum, so the number of series is known when the program is compiled.
 //! Nothing that a client chooses (SNI, paths, header values) is ever a label.
 
-use rustls::AlertDescription;
 use serde::{Serialize, Serializer};
 
 /// A label with a fixed set of values.
@@ -203,21 +202,43 @@ labels! {
         Closed => "closed",
         /// The ClientHello was not whole in time.
         Timeout => "timeout",
-        /// The first bytes are not a TLS handshake record.
+        /// The first bytes are no TLS record.
         NotTls => "not_tls",
+        /// A record of another type came first.
+        UnexpectedRecord => "unexpected_record",
+        /// A record's version is not 3.x.
+        RecordVersion => "record_version",
+        /// A handshake record without content.
+        EmptyRecord => "empty_record",
+        /// A record longer than 2^14 bytes.
+        RecordOverflow => "record_overflow",
+        /// In too many records.
+        TooManyRecords => "too_many_records",
+        /// The first handshake message is not a ClientHello.
+        UnexpectedMessage => "unexpected_message",
         /// Longer than the reader takes.
         TooLarge => "too_large",
+        /// Handshake bytes after the ClientHello in its last record.
+        Misaligned => "misaligned",
         /// It could not be decoded.
         Malformed => "malformed",
+        /// An extension came twice.
+        DuplicateExtension => "duplicate_extension",
+        /// `pre_shared_key` is not the last extension.
+        PskNotLast => "psk_not_last",
+        /// Identities and binders differ in number.
+        PskBinderCount => "psk_binder_count",
+        /// Compression methods other than null.
+        Compression => "compression",
+        /// `server_name` holds no valid host name, or several.
+        ServerName => "server_name",
         /// An extension that is required is absent.
         MissingExtension => "missing_extension",
-        /// No site has this name.
-        UnrecognizedName => "unrecognized_name",
-        /// No TLS version in common with the site.
-        NoCommonVersion => "no_common_version",
-        /// No application protocol in common with the site.
-        NoCommonProtocol => "no_common_protocol",
-        /// The site cannot serve: its certificate is missing or broken.
+        /// No server name came and there is no default site.
+        NoServerName => "no_server_name",
+        /// No site has this name and there is no default site.
+        UnknownName => "unknown_name",
+        /// The site cannot serve: its certificate or key is broken.
         SiteRefused => "site_refused",
         /// The user's own selector said no.
         Rejected => "rejected",
@@ -404,48 +425,6 @@ labels! {
     }
 }
 
-impl From<AlertDescription> for Alert {
-    fn from(alert: AlertDescription) -> Self {
-        match alert {
-            AlertDescription::CloseNotify => Self::CloseNotify,
-            AlertDescription::UnexpectedMessage => Self::UnexpectedMessage,
-            AlertDescription::BadRecordMac => Self::BadRecordMac,
-            AlertDescription::RecordOverflow => Self::RecordOverflow,
-            AlertDescription::HandshakeFailure => Self::HandshakeFailure,
-            AlertDescription::BadCertificate => Self::BadCertificate,
-            AlertDescription::UnsupportedCertificate => Self::UnsupportedCertificate,
-            AlertDescription::CertificateRevoked => Self::CertificateRevoked,
-            AlertDescription::CertificateExpired => Self::CertificateExpired,
-            AlertDescription::CertificateUnknown => Self::CertificateUnknown,
-            AlertDescription::IllegalParameter => Self::IllegalParameter,
-            AlertDescription::UnknownCA => Self::UnknownCa,
-            AlertDescription::AccessDenied => Self::AccessDenied,
-            AlertDescription::DecodeError => Self::DecodeError,
-            AlertDescription::DecryptError => Self::DecryptError,
-            AlertDescription::ProtocolVersion => Self::ProtocolVersion,
-            AlertDescription::InsufficientSecurity => Self::InsufficientSecurity,
-            AlertDescription::InternalError => Self::InternalError,
-            AlertDescription::InappropriateFallback => Self::InappropriateFallback,
-            AlertDescription::UserCanceled => Self::UserCanceled,
-            AlertDescription::NoRenegotiation => Self::NoRenegotiation,
-            AlertDescription::MissingExtension => Self::MissingExtension,
-            AlertDescription::UnsupportedExtension => Self::UnsupportedExtension,
-            AlertDescription::UnrecognisedName => Self::UnrecognizedName,
-            AlertDescription::BadCertificateStatusResponse => Self::BadCertificateStatusResponse,
-            AlertDescription::UnknownPSKIdentity => Self::UnknownPskIdentity,
-            AlertDescription::CertificateRequired => Self::CertificateRequired,
-            AlertDescription::NoApplicationProtocol => Self::NoApplicationProtocol,
-            _ => Self::Other,
-        }
-    }
-}
-
-impl From<Option<AlertDescription>> for Alert {
-    fn from(alert: Option<AlertDescription>) -> Self {
-        alert.map_or(Self::None, Self::from)
-    }
-}
-
 impl StatusClass {
     /// The class of a status code; 0 and codes out of range are [`StatusClass::None`].
     pub fn of(status: u16) -> Self {
@@ -457,6 +436,13 @@ impl StatusClass {
             500..=599 => Self::ServerError,
             _ => Self::None,
         }
+    }
+}
+
+impl HelloError {
+    /// The value with this word, else [`HelloError::Other`].
+    pub fn of(word: &str) -> Self {
+        Self::from_word(word).unwrap_or(Self::Other)
     }
 }
 

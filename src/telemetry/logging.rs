@@ -117,3 +117,52 @@ impl Write for Message<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_overrides_the_configured_level() {
+        let shown = |level, variable| filter(level, variable).map(|filter| filter.to_string());
+        assert_eq!(shown("info", None).unwrap(), "info");
+        assert_eq!(shown("info", Some(" ")).unwrap(), "info");
+        assert_eq!(
+            shown("info", Some("cutwater=debug")).unwrap(),
+            "cutwater=debug"
+        );
+    }
+
+    #[test]
+    fn a_level_that_is_none_is_an_error() {
+        let error = filter("cutwater=loud", None).unwrap_err();
+        assert!(error.to_string().starts_with("log level: "), "{error}");
+    }
+
+    #[test]
+    fn messages_reach_the_sink_as_whole_lines() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let dropped = IntCounter::new("dropped", "help").unwrap();
+        let sink = Arc::new(LineSink::to_writer(writer, DEFAULT_CAPACITY, dropped).unwrap());
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(ToSink(Arc::clone(&sink)))
+            .compact()
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(sites = 3, "serving");
+            tracing::warn!("a certificate expires soon");
+        });
+        assert!(sink.close(std::time::Duration::from_secs(10)));
+        let mut text = String::new();
+        io::Read::read_to_string(&mut reader, &mut text).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(
+            lines[0].contains("INFO")
+                && lines[0].contains("serving")
+                && lines[0].contains("sites=3")
+        );
+        assert!(lines[1].contains("WARN") && lines[1].contains("expires soon"));
+    }
+}

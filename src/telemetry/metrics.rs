@@ -435,3 +435,6 @@ impl Config {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

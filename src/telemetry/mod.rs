@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod admin;
+mod alerts;
 pub mod connections;
 pub mod family;
 pub mod labels;

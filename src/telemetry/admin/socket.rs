@@ -2,7 +2,6 @@
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -48,19 +47,18 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 impl Listener {
-    pub(super) async fn bind(address: &str) -> io::Result<(Self, AdminAddress)> {
-        if let Some(path) = address.strip_prefix("unix:") {
-            let path = PathBuf::from(path);
-            let listener = bind_unix(&path)?;
-            return Ok((listener, AdminAddress::Unix(path)));
+    pub(super) async fn bind(address: &AdminAddress) -> io::Result<(Self, AdminAddress)> {
+        match address {
+            AdminAddress::Tcp(address) => {
+                let listener = TcpListener::bind(address).await?;
+                let address = AdminAddress::Tcp(listener.local_addr()?);
+                Ok((Self::Tcp(listener), address))
+            }
+            AdminAddress::Unix(path) => {
+                let socket = bind_unix(path)?;
+                Ok((Self::Unix(socket), address.clone()))
+            }
         }
-        let address: SocketAddr = address.parse().map_err(|_| {
-            let hint = format!("`{address}` is neither IP:PORT nor unix:PATH");
-            io::Error::new(ErrorKind::InvalidInput, hint)
-        })?;
-        let listener = TcpListener::bind(address).await?;
-        let address = AdminAddress::Tcp(listener.local_addr()?);
-        Ok((Self::Tcp(listener), address))
     }
 
     /// The next connection. Errors are waited out.
@@ -84,7 +82,7 @@ impl Listener {
     }
 }
 
-fn bind_unix(path: &Path) -> io::Result<Listener> {
+fn bind_unix(path: &Path) -> io::Result<UnixSocket> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
@@ -92,11 +90,11 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
     // Before `listen` nobody can connect, so no one slips in before the mode is set.
     fs::set_permissions(path, Permissions::from_mode(0o600))?;
     socket.listen(BACKLOG)?;
-    Ok(Listener::Unix(UnixSocket {
+    Ok(UnixSocket {
         listener: UnixListener::from_std(socket.into())?,
         path: path.to_owned(),
         identity: identity(path)?,
-    }))
+    })
 }
 
 /// Removes what a process that died left behind: a socket, and only if nobody answers there.
