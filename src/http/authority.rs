@@ -5,8 +5,8 @@ use http::{HeaderMap, Uri, Version};
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-/// Longest host: a DNS name has at most 253 characters, one may have a trailing dot.
-const HOST_LENGTH: usize = 254;
+/// Longest host without trailing dot: the longest DNS name in text (RFC 1035 §2.3.4).
+const HOST_LENGTH: usize = 253;
 
 /// Why a request's authority is answered 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
