@@ -3,5 +3,7 @@
 mod support;
 
 mod harness {
+    mod client;
     mod relay;
+    mod server;
 }

@@ -1,2 +1,39 @@
 //! What integration tests share. Each binary says `mod support;` and uses a part of it.
+//!
+//! - [`pki`]: an authority, leaves good and bad, as PEM files
+//! - [`client`]: a TLS client whose every step is a call of its own
+//! - [`setup`], [`tickets`]: what that client offers, and the tickets it keeps
+//! - [`hello`]: a ClientHello's bytes, found and garbled
+//! - [`http1`], [`h2`]: reading answers; a whole h2 client over [`client`]
+//! - [`edge`]: the compiled program with a config file, its logs and signals
+//! - [`origin`]: an HTTP/1.1 origin that does as it is told
+//! - [`tool`]: programs that may be missing
 #![allow(dead_code)]
+
+pub mod client;
+pub mod edge;
+pub mod h2;
+pub mod hello;
+pub mod http1;
+pub mod origin;
+pub mod pki;
+pub mod setup;
+pub mod tickets;
+pub mod tool;
+
+use std::time::Duration;
+
+/// The longest that a test waits for one thing that is sure to come.
+pub const BOUND: Duration = Duration::from_secs(10);
+
+/// Waits for `what`, at most [`BOUND`].
+#[track_caller]
+pub fn within<F: Future>(what: &'static str, future: F) -> impl Future<Output = F::Output> {
+    let caller = std::panic::Location::caller();
+    async move {
+        match tokio::time::timeout(BOUND, future).await {
+            Ok(output) => output,
+            Err(_) => panic!("{caller}: {what}: not within {BOUND:?}"),
+        }
+    }
+}

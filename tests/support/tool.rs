@@ -1,0 +1,28 @@
+//! Programs that a machine may lack.
+
+use std::path::PathBuf;
+
+/// Where `name` is in `PATH`. Missing: says that the test is skipped and returns `None`; under
+/// `CI=true` it panics, so that nothing is skipped where it counts.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .map(|directory| directory.join(name))
+        .find(|file| file.is_file());
+    if found.is_none() {
+        let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+        assert!(!ci, "{name} is not installed");
+        eprintln!("skipped: {name} is not installed");
+    }
+    found
+}
+
+/// OpenSSL's command line.
+pub fn openssl() -> Option<PathBuf> {
+    tool("openssl")
+}
+
+/// curl.
+pub fn curl() -> Option<PathBuf> {
+    tool("curl")
+}
