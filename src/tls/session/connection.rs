@@ -9,12 +9,13 @@ use rustls::server::StoresServerSessions;
 use super::MAX_IDENTITIES;
 use super::store::{Id, Miss, Session, Store, Tags, Use};
 
-/// One handshake's view of the shared [`Store`]: it puts with the site's tags, and remembers what was taken until the
-/// handshake has shown whether it was used.
+/// One handshake's view of the shared [`Store`]: it puts with the site's tags, and remembers what
+/// was taken until the handshake has shown whether it was used.
 ///
-/// rustls takes a session for each offered identity *before* it looks at the binder, and also when the session then
-/// turns out to be of another name or suite. None of that proves that the sender owns the session, so what was taken
-/// for nothing goes back: see [`ConnectionSessions::settle`].
+/// rustls takes a session for each offered identity *before* it looks at the binder, and also
+/// when the session then turns out to be of another name or suite. None of that proves that the
+/// sender owns the session, so what was taken for nothing goes back: see
+/// [`ConnectionSessions::settle`].
 pub struct ConnectionSessions {
     store: Arc<Store>,
     tags: Tags,
@@ -43,11 +44,13 @@ impl ConnectionSessions {
         }
     }
 
-    /// Gives back what was taken for nothing. Call it after each turn in which rustls has processed a ClientHello,
-    /// whether it failed or not, with [`handshake_kind`](rustls::CommonState::handshake_kind); more calls do no harm.
+    /// Gives back what was taken for nothing. Call it after each turn in which rustls has
+    /// processed a ClientHello, whether it failed or not, with
+    /// [`handshake_kind`](rustls::CommonState::handshake_kind); more calls do no harm.
     ///
-    /// EARLY-DATA R9: after a wrong binder the kind is not `Resumed`, nothing was accepted, and the owner finds the
-    /// session again. A resumed handshake has spent the session it stopped at, however it ends.
+    /// EARLY-DATA R9: after a wrong binder the kind is not `Resumed`, nothing was accepted, and
+    /// the owner finds the session again. A resumed handshake has spent the session it stopped
+    /// at, however it ends.
     pub fn settle(&self, kind: Option<HandshakeKind>) {
         let mut taken = std::mem::take(&mut self.state().taken);
         if kind == Some(HandshakeKind::Resumed) {
@@ -64,8 +67,8 @@ impl ConnectionSessions {
         self.state().tickets
     }
 
-    /// Why the first identity gave no session, if it did not: [`Miss::ReplaySuspected`] for the slower of two
-    /// connections with one ticket, though both were told that it is there.
+    /// Why the first identity gave no session, if it did not: [`Miss::ReplaySuspected`] for the
+    /// slower of two connections with one ticket, though both were told that it is there.
     pub fn first_miss(&self) -> Option<Miss> {
         self.state().first_miss
     }
@@ -84,7 +87,8 @@ impl StoresServerSessions for ConnectionSessions {
         stored
     }
 
-    /// TLS 1.2 looks sessions up without taking them: never from a single-use store (EARLY-DATA R5).
+    /// TLS 1.2 looks sessions up without taking them: never from a single-use store (EARLY-DATA
+    /// R5).
     fn get(&self, _id: &[u8]) -> Option<Vec<u8>> {
         None
     }
@@ -113,8 +117,9 @@ impl StoresServerSessions for ConnectionSessions {
         }
     }
 
-    /// rustls asks this for TLS 1.2 only, where "no" means an empty session id and nothing put: 1.2 sessions are not
-    /// single use and must not fill this store. TLS 1.3 goes by what `put` returns.
+    /// rustls asks this for TLS 1.2 only, where "no" means an empty session id and nothing put:
+    /// 1.2 sessions are not single use and must not fill this store. TLS 1.3 goes by what `put`
+    /// returns.
     fn can_cache(&self) -> bool {
         false
     }

@@ -1,7 +1,9 @@
-//! Sessions: what lets a client come back without a full handshake, and what decides whether its early data may count.
+//! Sessions: what lets a client come back without a full handshake, and what decides whether its
+//! early data may count.
 //!
-//! Sites with early data keep their sessions in one single-use [`Store`]; the others get stateless tickets. Nothing
-//! here does any I/O or reads a clock: `now` comes in as seconds of a clock that does not run backwards.
+//! Sites with early data keep their sessions in one single-use [`Store`]; the others get stateless
+//! tickets. Nothing here does any I/O, and time comes in as an argument: `now`, in seconds of a
+//! clock that does not run backwards. [`Sessions::now`] is such a clock.
 
 mod connection;
 mod recent;
@@ -69,7 +71,8 @@ pub enum Refusal {
     Hrr,
     /// The site takes no early data.
     SiteOff,
-    /// The ticket is bound to something else: early-data policy, trust, name, suite; or the site was chosen by default.
+    /// The ticket is bound to something else: early-data policy, trust, name, suite; or the site
+    /// was chosen by default.
     Policy,
     /// More than two identities.
     TooManyIdentities,
@@ -140,9 +143,11 @@ impl Sessions {
         self.started.elapsed().as_secs()
     }
 
-    /// Housekeeping, to be called now and then: an idle process, too, forgets its ticket secrets in time.
+    /// Housekeeping, every few seconds or minutes: an idle process, too, forgets its sessions and
+    /// ticket secrets when their time is up.
     pub fn tick(&self, now: u64) {
         self.keys.tick(now);
+        self.store.clear_expired(now);
     }
 
     /// Figures of the single-use store.
@@ -158,9 +163,9 @@ impl Sessions {
 
     /// Chooses how one handshake resumes, before rustls sees its ClientHello.
     ///
-    /// `base` is the site's configuration: with early data it has neither store nor ticketer, so that it
-    /// resumes nothing by itself. `pressure` refuses early data and still
-    /// resumes (EARLY-DATA R8).
+    /// `base` is the site's configuration: with early data it has neither store nor ticketer, so
+    /// that it resumes nothing by itself. `pressure` refuses early data and still resumes
+    /// (EARLY-DATA R8).
     pub fn prepare<'a>(
         &self,
         base: &Arc<ServerConfig>,
@@ -177,12 +182,14 @@ impl Sessions {
         let identities: [Option<&[u8]>; MAX_IDENTITIES] =
             std::array::from_fn(|_| offer.identities.next());
         if offer.identities.next().is_some() {
-            // EARLY-DATA R9: rustls would take every one of them. No store: a full handshake, no alert.
+            // EARLY-DATA R9: rustls would take every one of them. No store: a full handshake, no
+            // alert.
             return Prepared::unchanged(base, offered, Refusal::TooManyIdentities);
         }
         let tags = Tags::new(&policy.trust, &policy.early);
         let (refuse, purpose, refusal) = if offer.by_default {
-            // Its tickets take no early data either, else the client would offer it in vain each time.
+            // Its tickets take no early data either, else the client would offer it in vain each
+            // time.
             (true, Use::Resumption, Some(Refusal::Policy))
         } else if !offered {
             (false, Use::Resumption, None)
@@ -210,7 +217,8 @@ impl Sessions {
         }
     }
 
-    /// Whether early data must be refused, what sessions may be taken for, and the reason that is known already.
+    /// Whether early data must be refused, what sessions may be taken for, and the reason that is
+    /// known already.
     fn classify<'a>(
         &self,
         tags: &Tags,
@@ -246,7 +254,8 @@ impl Sessions {
 pub struct Prepared {
     /// The configuration to make the connection with.
     pub config: Arc<ServerConfig>,
-    /// Present if single-use sessions may be taken: then [`ConnectionSessions::settle`] must be called.
+    /// Present if single-use sessions may be taken: then [`ConnectionSessions::settle`] must be
+    /// called.
     pub sessions: Option<Arc<ConnectionSessions>>,
     /// Whether the client offered early data.
     pub offered: bool,

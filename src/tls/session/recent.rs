@@ -9,10 +9,12 @@ pub const REMEMBERED: usize = 65_536;
 
 /// A bounded memory of fingerprints: the oldest makes room for the newest.
 ///
-/// It explains a miss and decides nothing: forgetting only turns `replay_suspected` into `unknown_ticket`.
+/// It explains a miss and decides nothing: forgetting only turns `replay_suspected` into
+/// `unknown_ticket`.
 pub(super) struct Recent {
     ring: Vec<u64>,
-    /// Where in the ring a fingerprint stands. A place whose fingerprint does not point back is a hole.
+    /// Where in the ring a fingerprint stands. A place whose fingerprint does not point back is a
+    /// hole.
     places: HashMap<u64, u32, Prehashed>,
     next: usize,
     capacity: usize,

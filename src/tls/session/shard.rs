@@ -9,7 +9,8 @@ use super::store::{Id, MAX_AGE, Miss, Session, Stats, Tags, Use};
 /// Builds the hasher for keys that already are keyed hashes.
 pub(super) type Prehashed = BuildHasherDefault<Same>;
 
-/// Hands a `u64` through. Fit for keys that come out of a keyed hash only: nobody outside can choose them.
+/// Hands a `u64` through. Fit for keys that come out of a keyed hash only: nobody outside can
+/// choose them.
 #[derive(Default)]
 pub(super) struct Same(u64);
 
@@ -46,8 +47,8 @@ struct Slot {
 
 /// Sessions as slots of a slab, linked from oldest to newest: taking one leaves no hole.
 pub(super) struct Shard {
-    /// Fingerprint → slot. Two identities with one fingerprint (2^-64) push each other out; the identity in the slot
-    /// decides.
+    /// Fingerprint → slot. Two identities with one fingerprint (2^-64) push each other out; the
+    /// identity in the slot decides.
     index: HashMap<u64, u32, Prehashed>,
     slots: Vec<Slot>,
     free: u32,
@@ -81,20 +82,7 @@ impl Shard {
         if self.capacity == 0 {
             return false;
         }
-        for _ in 0..CLEARED_AT_ONCE {
-            match self.slots.get(self.oldest as usize) {
-                Some(slot)
-                    if slot
-                        .session
-                        .as_ref()
-                        .is_some_and(|session| session.expired(now)) =>
-                {
-                    self.remove(self.oldest);
-                    self.stats.expired += 1;
-                }
-                _ => break,
-            }
-        }
+        self.clear_expired(now, CLEARED_AT_ONCE);
         if let Some(&place) = self.index.get(&fingerprint) {
             self.remove(place);
             self.stats.evicted += 1;
@@ -105,6 +93,19 @@ impl Shard {
         self.recent.remove(fingerprint);
         self.insert(id, fingerprint, session);
         true
+    }
+
+    /// Drops up to `most` expired sessions, oldest first.
+    pub(super) fn clear_expired(&mut self, now: u64, most: usize) {
+        for _ in 0..most {
+            let oldest = self.slots.get(self.oldest as usize);
+            let session = oldest.and_then(|slot| slot.session.as_ref());
+            if !session.is_some_and(|session| session.expired(now)) {
+                return;
+            }
+            self.remove(self.oldest);
+            self.stats.expired += 1;
+        }
     }
 
     /// Says what a `take` would give, and removes nothing.
@@ -119,7 +120,8 @@ impl Shard {
             .map(|_| ())
     }
 
-    /// Takes a session out, or leaves everything as it is (EARLY-DATA R6); only an expired one goes without being had.
+    /// Takes a session out, or leaves everything as it is (EARLY-DATA R6); only an expired one
+    /// goes without being had.
     pub(super) fn take(
         &mut self,
         id: &Id,

@@ -17,6 +17,7 @@ pub type Id = [u8; 32];
 const MAX_SHARDS: usize = 64;
 /// A shard smaller than this would drop sessions for being unevenly filled.
 const SMALLEST_SHARD: usize = 1024;
+const CLEARED_PER_SHARD: usize = 1024;
 
 /// The two tags a session is bound to (EARLY-DATA R6), 128 bits of each: who could look for a
 /// collision is the operator, who has nothing to gain from it, and a store holds a million of them.
@@ -127,8 +128,9 @@ pub struct Stats {
 
 /// One store per process, for all sites; every session carries its tags.
 ///
-/// Holds at most `capacity` sessions in up to 64 shards, each behind its own lock. A shard that is full drops its
-/// oldest session: its owner gets a full handshake. `now` is in seconds of any clock that does not run backwards.
+/// Holds at most `capacity` sessions in up to 64 shards, each behind its own lock. A shard that
+/// is full drops its oldest session: its owner gets a full handshake. `now` is in seconds of any
+/// clock that does not run backwards.
 pub struct Store {
     shards: Box<[Padded]>,
     /// Keyed: identities in a hello are chosen by whoever sent it.
@@ -140,14 +142,15 @@ pub struct Store {
 struct Padded(Mutex<Shard>);
 
 impl Store {
-    /// An empty store for `capacity` sessions over all sites. Memory is taken as they come. EARLY-DATA R3: a store
-    /// that starts empty accepts no ticket of an earlier process.
+    /// An empty store for `capacity` sessions over all sites. Memory is taken as they come.
+    /// EARLY-DATA R3: a store that starts empty accepts no ticket of an earlier process.
     pub fn new(capacity: usize) -> Self {
         let count = match capacity / SMALLEST_SHARD {
             0 => 1,
             many => (1 << many.ilog2()).min(MAX_SHARDS),
         };
-        // Shards fill unevenly: a quarter more keeps the promise of the last 65,536 in each of them.
+        // Shards fill unevenly: a quarter more keeps the promise of the last 65,536 in each of
+        // them.
         let remembered = if count == 1 {
             REMEMBERED
         } else {
@@ -165,7 +168,8 @@ impl Store {
         }
     }
 
-    /// Stores a session; an identity that is not 32 bytes long is refused. Says whether it is stored.
+    /// Stores a session; an identity that is not 32 bytes long is refused. Says whether it is
+    /// stored.
     pub fn put(&self, id: &[u8], session: Session, now: u64) -> bool {
         let Ok(id) = Id::try_from(id) else {
             return false;
@@ -176,15 +180,16 @@ impl Store {
         stored
     }
 
-    /// What [`Store::take`] for [`Use::EarlyData`] would say now. Another connection may be faster: only `take` proves.
+    /// What [`Store::take`] for [`Use::EarlyData`] would say now. Another connection may be
+    /// faster: only `take` proves.
     pub fn classify(&self, id: &[u8], tags: &Tags, now: u64) -> Result<(), Miss> {
         let id = Id::try_from(id).map_err(|_| Miss::Unknown)?;
         let (shard, fingerprint) = self.shard(&id);
         shard.classify(&id, fingerprint, tags, now)
     }
 
-    /// Takes a session out. EARLY-DATA R4: of any number of takes at once, one gets it. A take with another tag misses
-    /// and removes nothing (R6).
+    /// Takes a session out. EARLY-DATA R4: of any number of takes at once, one gets it. A take
+    /// with another tag misses and removes nothing (R6).
     pub fn take(&self, id: &[u8], tags: &Tags, purpose: Use, now: u64) -> Result<Session, Miss> {
         let id = Id::try_from(id).map_err(|_| Miss::Unknown)?;
         let (mut shard, fingerprint) = self.shard(&id);
@@ -193,12 +198,19 @@ impl Store {
 
     /// Puts back a session that was taken for nothing, with its own age and tags (EARLY-DATA R9).
     ///
-    /// The caller must know that nothing was accepted on its strength. It becomes the newest one: a forged hello must
-    /// not bring it closer to eviction.
+    /// The caller must know that nothing was accepted on its strength. It becomes the newest one:
+    /// a forged hello must not bring it closer to eviction.
     pub fn put_back(&self, id: &Id, session: Session, now: u64) {
         let (mut shard, fingerprint) = self.shard(id);
         if shard.put(*id, fingerprint, session, now) {
             shard.stats.returned += 1;
+        }
+    }
+
+    /// Drops expired sessions that nobody asks for: some per shard, so that no handshake waits long.
+    pub fn clear_expired(&self, now: u64) {
+        for shard in &self.shards {
+            lock(shard).clear_expired(now, CLEARED_PER_SHARD);
         }
     }
 

@@ -1,8 +1,10 @@
-//! Stateless tickets, for sites that take no early data: they can be used more than once (EARLY-DATA R5).
+//! Stateless tickets, for sites that take no early data: they can be used more than once
+//! (EARLY-DATA R5).
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -21,8 +23,8 @@ const HEAD_LEN: usize = NAME_LEN + NONCE_LEN;
 
 /// The process's rotating secret, from which every site's ticket keys are derived.
 ///
-/// It lives in memory only: no ticket of an earlier process opens (EARLY-DATA R3), and what is older than 12 h can't be
-/// opened by anyone who takes the machine later.
+/// It lives in memory only: no ticket of an earlier process opens (EARLY-DATA R3), and what is
+/// older than 12 h can't be opened by anyone who takes the machine later.
 pub struct TicketKeys {
     secrets: ArcSwap<Secrets>,
     /// When [`TicketKeys::tick`] next has something to do.
@@ -30,27 +32,25 @@ pub struct TicketKeys {
     rotating: Mutex<()>,
 }
 
-#[derive(Clone)]
 struct Secrets {
-    /// Changes with every rotation.
-    epoch: u64,
     /// None only if the system gave no randomness: then there are no tickets.
     current: Option<Arc<Secret>>,
     previous: Option<Arc<Secret>>,
 }
 
+/// Keeps the keys derived from it, so that they go when it goes, used lately or not.
 struct Secret {
     /// Random, so that a ticket does not tell how long the process has been up.
     name: [u8; NAME_LEN],
     key: hkdf::Prk,
     made: u64,
+    sites: RwLock<HashMap<Tag, Arc<LessSafeKey>>>,
 }
 
 impl TicketKeys {
     /// Makes the first secret at `now`, in seconds of a clock that does not run backwards.
     pub fn new(now: u64) -> Arc<Self> {
         let secrets = Secrets {
-            epoch: 0,
             current: Secret::generate(now),
             previous: None,
         };
@@ -62,10 +62,11 @@ impl TicketKeys {
         })
     }
 
-    /// Rotates if it is time: every 6 h, and once more to forget the former secret if that came late.
+    /// Rotates if it is time: every 6 h, and once more to forget the former secret if that came
+    /// late.
     ///
-    /// Costs one atomic load otherwise. Call it with every handshake and, so that an idle process forgets too, now and
-    /// then.
+    /// Costs one atomic load otherwise. Call it with every handshake and, so that an idle process
+    /// forgets too, now and then.
     pub fn tick(&self, now: u64) {
         if now < self.due.load(Ordering::Relaxed) {
             return;
@@ -81,11 +82,9 @@ impl TicketKeys {
 
     /// A ticketer whose tickets open only for this `trust` tag, on this process.
     pub fn site(self: &Arc<Self>, trust: Tag) -> Arc<SiteTicketer> {
-        let derived = ArcSwap::from_pointee(SiteKeys::derive(&self.secrets.load(), trust));
         Arc::new(SiteTicketer {
-            keys: self.clone(),
+            keys: Arc::clone(self),
             trust,
-            derived,
         })
     }
 }
@@ -103,17 +102,14 @@ impl Secrets {
     fn at(&self, now: u64) -> Self {
         let opens = |secret: &Arc<Secret>| now < secret.made.saturating_add(KEPT);
         let seals = |secret: &Arc<Secret>| now < secret.made.saturating_add(ROTATION);
-        let epoch = self.epoch.wrapping_add(1);
         if self.current.as_ref().is_some_and(seals) {
             let previous = self.previous.clone().filter(opens);
             return Self {
-                epoch,
                 current: self.current.clone(),
                 previous,
             };
         }
         Self {
-            epoch,
             current: Secret::generate(now),
             previous: self.current.clone().filter(opens),
         }
@@ -144,55 +140,28 @@ impl Secret {
             name,
             key,
             made: now,
+            sites: RwLock::default(),
         }))
     }
-}
 
-/// One site's tickets: name of the secret, nonce, AES-256-GCM ciphertext with its tag.
-pub struct SiteTicketer {
-    keys: Arc<TicketKeys>,
-    trust: Tag,
-    derived: ArcSwap<SiteKeys>,
-}
-
-struct SiteKeys {
-    epoch: u64,
-    current: Option<SiteKey>,
-    previous: Option<SiteKey>,
-}
-
-struct SiteKey {
-    name: [u8; NAME_LEN],
-    key: LessSafeKey,
-}
-
-impl SiteKeys {
-    fn derive(secrets: &Secrets, trust: Tag) -> Self {
-        let derive = |secret: &Option<Arc<Secret>>| {
-            secret
-                .as_ref()
-                .and_then(|secret| SiteKey::derive(secret, trust))
-        };
-        Self {
-            epoch: secrets.epoch,
-            current: derive(&secrets.current),
-            previous: derive(&secrets.previous),
+    /// The key of one site's tickets, derived at its first use.
+    fn site(&self, trust: &Tag) -> Option<Arc<LessSafeKey>> {
+        let sites = self.sites.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = sites.get(trust) {
+            return Some(Arc::clone(key));
         }
-    }
-}
-
-impl SiteKey {
-    fn derive(secret: &Secret, trust: Tag) -> Option<Self> {
+        drop(sites);
         let info: [&[u8]; 2] = [b"site ticket ", &trust.0];
-        let key = UnboundKey::from(secret.key.expand(&info, &AES_256_GCM).ok()?);
-        Some(Self {
-            name: secret.name,
-            key: LessSafeKey::new(key),
-        })
+        let key = UnboundKey::from(self.key.expand(&info, &AES_256_GCM).ok()?);
+        // Two threads may both derive: the keys are the same.
+        let key = Arc::new(LessSafeKey::new(key));
+        let mut sites = self.sites.write().unwrap_or_else(PoisonError::into_inner);
+        sites.insert(*trust, Arc::clone(&key));
+        Some(key)
     }
 
     /// EARLY-DATA R5: site and generation are associated data, beside being in the key.
-    fn bound(&self, trust: Tag) -> Aad<[u8; 32 + NAME_LEN]> {
+    fn bound(&self, trust: &Tag) -> Aad<[u8; 32 + NAME_LEN]> {
         let mut bound = [0; 32 + NAME_LEN];
         let (site, generation) = bound.split_at_mut(32);
         site.copy_from_slice(&trust.0);
@@ -201,18 +170,10 @@ impl SiteKey {
     }
 }
 
-impl SiteTicketer {
-    fn derived(&self) -> arc_swap::Guard<Arc<SiteKeys>> {
-        let secrets = self.keys.secrets.load();
-        let derived = self.derived.load();
-        if derived.epoch == secrets.epoch {
-            return derived;
-        }
-        // Two threads may both derive: the keys are the same.
-        self.derived
-            .store(Arc::new(SiteKeys::derive(&secrets, self.trust)));
-        self.derived.load()
-    }
+/// One site's tickets: name of the secret, nonce, AES-256-GCM ciphertext with its tag.
+pub struct SiteTicketer {
+    keys: Arc<TicketKeys>,
+    trust: Tag,
 }
 
 impl ProducesTickets for SiteTicketer {
@@ -226,19 +187,19 @@ impl ProducesTickets for SiteTicketer {
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        let derived = self.derived();
-        let site = derived.current.as_ref()?;
+        let secrets = self.keys.secrets.load();
+        let secret = secrets.current.as_ref()?;
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).ok()?;
         let mut ticket = Vec::with_capacity(HEAD_LEN + plain.len() + AES_256_GCM.tag_len());
-        ticket.extend_from_slice(&site.name);
+        ticket.extend_from_slice(&secret.name);
         ticket.extend_from_slice(&nonce);
         ticket.extend_from_slice(plain);
         let nonce = Nonce::assume_unique_for_key(nonce);
         let body = ticket.get_mut(HEAD_LEN..)?;
-        let tag = site
-            .key
-            .seal_in_place_separate_tag(nonce, site.bound(self.trust), body)
+        let key = secret.site(&self.trust)?;
+        let tag = key
+            .seal_in_place_separate_tag(nonce, secret.bound(&self.trust), body)
             .ok()?;
         ticket.extend_from_slice(tag.as_ref());
         Some(ticket)
@@ -247,18 +208,16 @@ impl ProducesTickets for SiteTicketer {
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         let (name, rest) = ticket.split_first_chunk::<NAME_LEN>()?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>()?;
-        let derived = self.derived();
-        let site = [&derived.current, &derived.previous]
-            .into_iter()
-            .flatten()
-            .find(|site| site.name == *name)?;
+        let secrets = self.keys.secrets.load();
+        let mut secrets = [&secrets.current, &secrets.previous].into_iter().flatten();
+        let secret = secrets.find(|secret| secret.name == *name)?;
         let mut opened = sealed.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let length = site
-            .key
-            .open_in_place(nonce, site.bound(self.trust), &mut opened)
-            .ok()?
-            .len();
+        let key = secret.site(&self.trust)?;
+        let plain = key
+            .open_in_place(nonce, secret.bound(&self.trust), &mut opened)
+            .ok()?;
+        let length = plain.len();
         opened.truncate(length);
         Some(opened)
     }
@@ -312,6 +271,21 @@ mod tests {
         keys.tick(11 * 3600 + KEPT);
         assert_eq!(site.decrypt(&second), None);
         assert!(site.decrypt(&site.encrypt(PLAIN).unwrap()).is_some());
+    }
+
+    #[test]
+    fn keys_of_an_idle_site_go_with_their_secret() {
+        let keys = TicketKeys::new(0);
+        let site = keys.site(trust());
+        site.encrypt(PLAIN).unwrap();
+        let secrets = keys.secrets.load_full();
+        let key = Arc::downgrade(&secrets.current.as_ref().unwrap().site(&trust()).unwrap());
+        drop(secrets);
+        keys.tick(ROTATION);
+        assert!(key.upgrade().is_some());
+        keys.tick(KEPT);
+        assert!(key.upgrade().is_none());
+        drop(site);
     }
 
     #[test]

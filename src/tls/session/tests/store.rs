@@ -108,6 +108,15 @@ fn later_puts_clear_expired_sessions_away() {
 }
 
 #[test]
+fn an_idle_store_forgets_expired_sessions_when_told_the_time() {
+    let store = Store::new(100);
+    (0..10).for_each(|n| put(&store, n, n));
+    store.clear_expired(MAX_AGE + 4);
+    let stats = store.stats();
+    assert_eq!((stats.held, stats.expired), (5, 5));
+}
+
+#[test]
 fn a_full_store_drops_its_oldest() {
     let store = Store::new(3);
     (1..=3).for_each(|n| put(&store, n, 0));
