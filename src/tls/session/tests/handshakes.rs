@@ -1,8 +1,11 @@
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread;
+use std::time::Duration;
 
 use rustls::HandshakeKind;
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
 
 use super::super::{Refusal, Sessions};
 use super::support::{Hello, NAME, P256, World};
@@ -184,6 +187,32 @@ fn another_alpn_resumes_and_refuses_early_data() {
     let other = world.connect();
     assert!(other.resumed() && !other.accepted);
     assert_eq!(other.refusal(), Some(Refusal::ResumedRefused));
+}
+
+/// A client's clock, ahead of ours.
+#[derive(Debug)]
+struct Ahead(u64);
+
+impl TimeProvider for Ahead {
+    fn current_time(&self) -> Option<UnixTime> {
+        let now = UnixTime::now().as_secs() + self.0;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(now)))
+    }
+}
+
+#[test]
+fn an_age_off_by_more_than_a_minute_resumes_and_refuses_early_data() {
+    for (seconds, accepted) in [(30, true), (120, false)] {
+        let mut world = with_ticket();
+        world.client.time_provider = Arc::new(Ahead(seconds));
+        let served = world.connect();
+        assert!(served.resumed() && served.prepared.offered);
+        assert_eq!(served.accepted, accepted, "{seconds} s ahead");
+        assert_eq!(
+            served.refusal(),
+            (!accepted).then_some(Refusal::ResumedRefused)
+        );
+    }
 }
 
 #[test]
