@@ -3,6 +3,9 @@
 //! Callers copy a line into a shared buffer of bounded size; one thread swaps that buffer
 //! for an empty one and writes it out. The lock is held for a copy or a swap, never for a
 //! write. Lines that do not fit, or cannot be written, are dropped and counted.
+//!
+//! A line that finds the thread asleep wakes it. After a write the thread gathers lines for
+//! 20 ms: waking it for each line would cost every request a system call and a context switch.
 
 mod writer;
 
@@ -73,8 +76,10 @@ struct Shared {
 struct Queue {
     /// Whole lines, each with its newline.
     lines: Vec<u8>,
-    /// The writer waits for `work`.
+    /// The writer waits for the next line.
     asleep: bool,
+    /// The writer is to gather no longer.
+    hurry: bool,
     /// The writer holds lines that are not written yet.
     writing: bool,
     reopen: bool,
@@ -164,7 +169,8 @@ impl LineSink {
         if newline {
             queue.lines.push(b'\n');
         }
-        self.shared.wake(queue);
+        let crowded = queue.lines.len() > self.shared.capacity / 4;
+        self.shared.wake(queue, crowded);
         true
     }
 
@@ -185,12 +191,13 @@ impl LineSink {
     pub fn reopen(&self) {
         let mut queue = self.shared.lock();
         queue.reopen = true;
-        self.shared.wake(queue);
+        self.shared.wake(queue, true);
     }
 
     /// Waits until every line queued so far is written or dropped, at most `within`.
     /// Returns whether it is. Blocks its thread: for shutdown and tests.
     pub fn flush(&self, within: Duration) -> bool {
+        self.shared.wake(self.shared.lock(), true);
         self.wait_until(within, |queue| {
             queue.ended || (queue.lines.is_empty() && !queue.writing && !queue.reopen)
         })
@@ -202,7 +209,7 @@ impl LineSink {
     pub fn close(&self, within: Duration) -> bool {
         let mut queue = self.shared.lock();
         queue.closing = true;
-        self.shared.wake(queue);
+        self.shared.wake(queue, true);
         let ended = self.wait_until(within, |queue| queue.ended);
         if !ended {
             let left = std::mem::take(&mut self.shared.lock().lines);
@@ -234,7 +241,7 @@ impl Drop for LineSink {
     fn drop(&mut self) {
         let mut queue = self.shared.lock();
         queue.closing = true;
-        self.shared.wake(queue);
+        self.shared.wake(queue, true);
     }
 }
 
@@ -245,10 +252,11 @@ impl Shared {
     }
 
     /// Waking is a system call: only where it is needed, and outside the lock.
-    fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
+    fn wake(&self, mut queue: MutexGuard<'_, Queue>, urgent: bool) {
         let asleep = std::mem::take(&mut queue.asleep);
+        let hurry = urgent && !std::mem::replace(&mut queue.hurry, true);
         drop(queue);
-        if asleep {
+        if asleep || hurry {
             self.work.notify_one();
         }
     }

@@ -1,5 +1,6 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 
@@ -211,4 +212,28 @@ fn dropping_the_sink_writes_what_is_queued() {
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
     assert_eq!(text, "line\n");
+}
+
+#[test]
+fn lines_are_gathered_into_few_writes() {
+    struct Counting(Arc<AtomicUsize>);
+    impl Write for Counting {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let writes = Arc::new(AtomicUsize::new(0));
+    let out = Counting(Arc::clone(&writes));
+    let begun = Instant::now();
+    let sink = LineSink::to_writer(out, DEFAULT_CAPACITY, counter()).unwrap();
+    for _ in 0..5_000 {
+        assert!(sink.write(b"line"));
+    }
+    assert!(sink.close(LONG));
+    let periods = begun.elapsed().as_millis() / writer::GATHER.as_millis();
+    assert!(writes.load(Ordering::Relaxed) as u128 <= periods + 3);
 }

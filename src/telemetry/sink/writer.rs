@@ -4,10 +4,14 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use super::Shared;
 
 type Out = Box<dyn Write + Send>;
+
+/// How long lines are gathered after a write.
+pub(super) const GATHER: Duration = Duration::from_millis(20);
 
 /// A buffer that grew past this is given back once it is written.
 const KEPT: usize = 64 * 1024;
@@ -21,12 +25,21 @@ pub(super) fn duplicate(handle: impl AsFd) -> io::Result<File> {
 pub(super) fn run(shared: &Shared, mut out: Out, reopen: impl Fn() -> io::Result<Out>) {
     let mut lines = Vec::new();
     let mut torn = false;
+    let mut gathering = false;
     loop {
         let mut queue = shared.lock();
         queue.writing = false;
         if queue.lines.is_empty() {
             shared.idle.notify_all();
         }
+        if gathering {
+            queue = shared
+                .work
+                .wait_timeout_while(queue, GATHER, |queue| !queue.hurry)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        gathering = true;
         while queue.lines.is_empty() && !queue.reopen && !queue.closing {
             queue.asleep = true;
             queue = shared
@@ -35,6 +48,7 @@ pub(super) fn run(shared: &Shared, mut out: Out, reopen: impl Fn() -> io::Result
                 .unwrap_or_else(PoisonError::into_inner);
         }
         queue.asleep = false;
+        queue.hurry = false;
         if queue.lines.is_empty() && !queue.reopen {
             drop(queue);
             return shared.end();
