@@ -4,6 +4,9 @@ mod support;
 
 mod harness {
     mod client;
+    mod h2;
+    mod origin;
     mod relay;
     mod server;
+    mod tools;
 }

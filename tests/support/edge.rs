@@ -122,7 +122,9 @@ impl Start {
             }
             () = ready(&edge.output, &config) => {}
         }
-        edge.read_addresses();
+        let Listening { listeners, admin } = Listening::read(&edge.text());
+        edge.listeners = listeners;
+        edge.admin = admin.and_then(|admin| admin.parse().ok());
         edge.until_ready().await;
         Ok(edge)
     }
@@ -285,23 +287,6 @@ impl Edge {
         sum_of(&self.metrics().await, name, labels)
     }
 
-    fn read_addresses(&mut self) {
-        for line in self.output.borrow().text.iter() {
-            let Some(at) = line.find("listening") else {
-                continue;
-            };
-            let rest = &line[at..];
-            if let Some(admin) = field(rest, "admin").and_then(|value| value.parse().ok()) {
-                self.admin = Some(admin);
-            } else if let Some(address) =
-                field(rest, "address").and_then(|value| value.parse().ok())
-            {
-                let name = field(rest, "listener").unwrap_or_default();
-                self.listeners.insert(name.to_owned(), address);
-            }
-        }
-    }
-
     /// Polls /readyz where there is an admin port.
     async fn until_ready(&self) {
         let Some(admin) = self.admin else {
@@ -315,6 +300,35 @@ impl Edge {
         if tokio::time::timeout(BOUND, polls).await.is_err() {
             panic!("not ready within {BOUND:?}:\n{}", self.text());
         }
+    }
+}
+
+/// What the program says it listens on: `listening address=127.0.0.1:43211 listener=public` and
+/// `listening admin=127.0.0.1:9901`, among other words and fields, in any order, quoted or not.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Listening {
+    /// By listener's name; a nameless one goes by its address.
+    pub listeners: BTreeMap<String, SocketAddr>,
+    /// An address or `unix:PATH`.
+    pub admin: Option<String>,
+}
+
+impl Listening {
+    /// Reads it out of all the program wrote. A later line for the same listener replaces an
+    /// earlier one.
+    pub fn read(text: &str) -> Self {
+        let mut said = Self::default();
+        for line in text.lines().filter(|line| line.contains("listening")) {
+            if let Some(admin) = field(line, "admin") {
+                said.admin = Some(admin.to_owned());
+            } else if let Some(address) = field(line, "address") {
+                let name = field(line, "listener").unwrap_or(address);
+                if let Ok(address) = address.parse() {
+                    said.listeners.insert(name.to_owned(), address);
+                }
+            }
+        }
+        said
     }
 }
 
@@ -361,7 +375,7 @@ fn is_connection(line: &Value) -> bool {
 fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     let at = line.split_whitespace().find_map(|word| {
         let value = word.strip_prefix(name)?.strip_prefix('=')?;
-        Some(value.trim_matches(['"', ',']))
+        Some(value.trim_matches(['"', ',', '}']))
     });
     at.filter(|value| !value.is_empty())
 }
@@ -370,14 +384,11 @@ fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 async fn ready(output: &watch::Sender<Output>, config: &str) {
     let wanted = config.matches("[[listen]]").count().max(1);
     let admin = config.lines().any(|line| line.trim() == "[admin]");
-    let listening = |output: &Output| {
-        let lines = output.text.iter();
-        let lines: Vec<_> = lines.filter(|line| line.contains("listening")).collect();
-        let admins = lines.iter().filter(|line| field(line, "admin").is_some());
-        let listeners = lines.iter().filter(|line| field(line, "address").is_some());
-        (listeners.count() >= wanted && admins.count() >= usize::from(admin)).then_some(())
+    let all_listen = |output: &Output| {
+        let said = Listening::read(&output.text.join("\n"));
+        (said.listeners.len() >= wanted && (said.admin.is_some() || !admin)).then_some(())
     };
-    let waited = tokio::time::timeout(BOUND, wait_for(output, listening)).await;
+    let waited = tokio::time::timeout(BOUND, wait_for(output, all_listen)).await;
     if waited.is_err() {
         let text = output.borrow().text.join("\n");
         panic!("not all listen within {BOUND:?}:\n{text}");
