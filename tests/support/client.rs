@@ -85,7 +85,7 @@ impl Client {
         client
     }
 
-    /// A whole handshake, one GET of `/` and a clean close, to get tickets for the setup.
+    /// A whole handshake, the wait for a ticket, and a clean close.
     pub async fn fetch_ticket(address: SocketAddr, name: &str, setup: &ClientSetup) {
         let before = setup.tickets().seen().len();
         let mut client = Self::open(address, name, setup).await;
@@ -278,7 +278,7 @@ impl Client {
 
     // --- the end
 
-    /// Sends close_notify; reading goes on.
+    /// Sends close_notify behind everything pending, a held Finished too; reading goes on.
     pub async fn close_notify(&mut self) {
         self.tls.send_close_notify();
         self.send_pending().await;

@@ -219,8 +219,9 @@ async fn drive(
         }
         client.flush_unless_held().await;
         let plain = client.take_plain();
-        if open && !plain.is_empty() && half.write_all(&plain).await.is_err() {
-            open = false;
+        if open && !plain.is_empty() {
+            // If h2 has ended, the next read says so and close_notify follows.
+            let _ = half.write_all(&plain).await;
         }
     }
     let _ = half.shutdown().await;
