@@ -251,7 +251,7 @@ impl CertificateChooser {
 impl ResolvesServerCert for CertificateChooser {
     fn resolve(&self, hello: rustls::server::ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         // With nothing suitable the first is given, and rustls, finding no scheme to sign with,
-        // answers handshake_failure as RFC 9846 §4.4.2.2 wants; None would be access_denied.
+        // answers handshake_failure as RFC 9846 §4.2.1 wants; None would be access_denied.
         let index = choose_certificate(&self.kinds, hello.signature_schemes()).unwrap_or(0);
         self.keys.get(index).cloned()
     }

@@ -28,13 +28,13 @@ pub enum HelloError {
     Misaligned,
     /// A field is cut short, out of range, or followed by left-over bytes; says which.
     Malformed(&'static str),
-    /// An extension came twice (RFC 9846 §4.2).
+    /// An extension came twice (RFC 9846 §4.3).
     DuplicateExtension(u16),
-    /// `pre_shared_key` is not the last extension (RFC 9846 §4.2.11).
+    /// `pre_shared_key` is not the last extension (RFC 9846 §4.3.11).
     PskNotLast,
-    /// Identities and binders differ in number (RFC 9846 §4.2.11).
+    /// Identities and binders differ in number (RFC 9846 §4.3.11).
     PskBinderCount,
-    /// The compression methods are not null alone; under TLS 1.2: lack null (RFC 9846 §4.1.2).
+    /// The compression methods are not null alone; under TLS 1.2: lack null (RFC 9846 §4.2.2).
     Compression,
     /// `server_name` holds no valid host name, or several (RFC 6066 §3).
     ServerName,

@@ -47,7 +47,7 @@ pub(super) struct Span {
     pub(super) length: u32,
 }
 
-/// One identity of the `pre_shared_key` extension (RFC 9846 §4.2.11).
+/// One identity of the `pre_shared_key` extension (RFC 9846 §4.3.11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PskIdentity<'a> {
     /// The ticket, or the key under which the session is stored.
@@ -292,9 +292,9 @@ impl ClientHello {
 
     /// Appends the message to `out` in as few records as can be.
     ///
-    /// Record boundaries are not part of the transcript (RFC 9846 §4.4.1), so rustls can be given
-    /// these instead of the [`wire_length`](Self::wire_length) bytes that came: it joins n records
-    /// in O(n²).
+    /// Record boundaries are not part of the transcript, so rustls may be given
+    /// these instead of the [`wire_length`](Self::wire_length) bytes that came. It joins fragments
+    /// in linear time, so there is no need to.
     pub fn write_records(&self, out: &mut Vec<u8>) {
         for fragment in self.message.chunks(1 << 14) {
             // A chunk of at most 2^14 bytes always fits.

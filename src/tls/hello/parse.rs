@@ -1,4 +1,4 @@
-//! The ClientHello's grammar (RFC 9846 §4.1.2).
+//! The ClientHello's grammar (RFC 9846 §4.2.2).
 //!
 //! Fields that the edge uses are checked as strictly as rustls does, so that what passes here has
 //! the same meaning there; other extensions are passed over, rustls reads them.
@@ -59,7 +59,7 @@ pub(super) fn client_hello(message: Bytes) -> Result<ClientHello, HelloError> {
         read_extensions(&mut hello, extensions)?;
     }
 
-    // RFC 9846 §4.1.2: null alone. Below 1.3 it need only be there.
+    // RFC 9846 §4.2.2: null alone. Below 1.3 it need only be there.
     let compression_ok = match hello.offers_tls13 {
         true => compressions == [0],
         false => compressions.contains(&0),
@@ -78,7 +78,7 @@ fn read_extensions(hello: &mut ClientHello, mut block: Cursor<'_>) -> Result<(),
     while block.len() > 0 {
         let kind = block.u16().ok_or(HelloError::Malformed("extensions"))?;
         let mut body = block.vec16().ok_or(HelloError::Malformed("extensions"))?;
-        // RFC 9846 §4.2: no two of one type.
+        // RFC 9846 §4.3: no two of one type.
         if !seen.insert(kind) {
             return Err(HelloError::DuplicateExtension(kind));
         }
@@ -105,7 +105,7 @@ fn read_extensions(hello: &mut ClientHello, mut block: Cursor<'_>) -> Result<(),
                 "compress_certificate"
             }
             PRE_SHARED_KEY => {
-                // RFC 9846 §4.2.11: the binders cover all that comes before them.
+                // RFC 9846 §4.3.11: the binders cover all that comes before them.
                 if block.len() > 0 {
                     return Err(HelloError::PskNotLast);
                 }
@@ -145,7 +145,7 @@ fn read_extensions(hello: &mut ClientHello, mut block: Cursor<'_>) -> Result<(),
     Ok(())
 }
 
-/// RFC 9846 §9.2, and §4.2.9 for the modes. rustls answers some of these with handshake_failure.
+/// RFC 9846 §9.2, and §4.3.9 for the modes. rustls answers some of these with handshake_failure.
 fn check_mandatory(hello: &ClientHello) -> Result<(), HelloError> {
     let psk = hello.identities.is_some();
     if !psk && hello.signature_schemes.is_none() {
@@ -209,7 +209,7 @@ fn alpn(body: &mut Cursor<'_>) -> Option<Span> {
     Some(names.span())
 }
 
-/// RFC 9846 §4.2.8: the list may be empty, a share may not.
+/// RFC 9846 §4.3.8: the list may be empty, a share may not.
 fn key_shares(body: &mut Cursor<'_>) -> Option<Span> {
     let shares = body.vec16()?;
     let mut rest = shares;
@@ -220,7 +220,7 @@ fn key_shares(body: &mut Cursor<'_>) -> Option<Span> {
     Some(shares.span())
 }
 
-/// RFC 9846 §4.2.11: identities of at least one byte, as many binders of at least 32.
+/// RFC 9846 §4.3.11: identities of at least one byte, as many binders of at least 32.
 fn pre_shared_key(hello: &mut ClientHello, body: &mut Cursor<'_>) -> Result<(), HelloError> {
     const MALFORMED: HelloError = HelloError::Malformed("pre_shared_key");
     let identities = body

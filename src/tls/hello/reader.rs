@@ -10,9 +10,9 @@ pub const MAX_HELLO_SIZE: usize = 0xffff;
 
 /// The most records a ClientHello may come in.
 ///
-/// Enough for a post-quantum hello in records of one byte each. A bound is needed: rustls joins
-/// n records in O(n²), and each costs the buffer five bytes of header.
-pub const MAX_HELLO_RECORDS: u32 = 2048;
+/// Enough for a post-quantum hello in records of one byte each. A bound is needed because the
+/// connection keeps every record's five bytes of header too.
+pub const MAX_HELLO_RECORDS: u32 = 4096;
 
 /// RFC 9846 §5.1: a plaintext record's content is at most 2^14 bytes.
 const MAX_FRAGMENT: usize = 1 << 14;

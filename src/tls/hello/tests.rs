@@ -5,6 +5,7 @@ use super::*;
 
 mod agreement;
 mod records;
+mod resumption;
 
 fn refused(hello: &Builder) -> HelloError {
     hello.parse().expect_err("a bad hello")
@@ -265,7 +266,7 @@ fn no_key_share_at_all_asks_for_a_retry() {
         .without(51)
         .key_share(&[])
         .parse()
-        .expect("RFC 9846 §4.2.8");
+        .expect("RFC 9846 §4.3.8");
     assert_eq!(hello.key_share_groups().count(), 0);
 }
 
