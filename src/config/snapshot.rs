@@ -8,9 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
+use crate::config::names::{NameIndex, SiteName};
 use crate::config::site_tls::SiteTls;
 use crate::early::EarlyDataPolicy;
 use crate::handler::Handler;
+use crate::route::Routes;
 
 /// Everything that one configuration says. Requests load it once; a reload swaps it whole.
 #[derive(Debug)]
@@ -119,9 +121,16 @@ pub struct Listener {
     /// From accept to the whole ClientHello.
     pub client_hello_timeout: Duration,
     /// The sites by name.
-    pub names: crate::config::names::NameIndex<Arc<Site>>,
+    pub names: NameIndex<Arc<Site>>,
     /// The site for unknown and absent server names.
     pub default: Option<Arc<Site>>,
+}
+
+impl Listener {
+    /// The site of this name, which is one of its names as the file has it.
+    pub fn site(&self, name: &str) -> Option<&Arc<Site>> {
+        self.names.get_name(&SiteName::parse(name).ok()?)
+    }
 }
 
 /// One `[[site]]`.
@@ -137,7 +146,7 @@ pub struct Site {
     /// Its timeouts.
     pub timeouts: SiteTimeouts,
     /// Its routes, ordered for matching.
-    pub routes: Vec<Arc<Route>>,
+    pub routes: Routes,
     /// The largest `limits.header_bytes` of its routes: what a head may have before its route is known.
     pub max_header_bytes: usize,
     /// The largest `limits.headers` of its routes.
@@ -163,7 +172,7 @@ pub struct Route {
     /// What it matches, as logs show it: `host path-prefix*` or `=exact`.
     pub name: Arc<str>,
     /// Exact or wildcard host; `None` matches all of the site's.
-    pub host: Option<crate::config::names::SiteName>,
+    pub host: Option<SiteName>,
     /// The path.
     pub path: PathMatch,
     /// The methods; empty matches all.
