@@ -79,7 +79,7 @@ impl Routes {
 
     /// The route of a request. `host` as [`authority`](crate::http::authority::authority) gives it:
     /// without one, only routes without `host` match. `path` as
-    /// [`normalise`](crate::http::path::normalise) gives it, without the query. A method is matched as
+    /// [`normalise`] gives it, without the query. A method is matched as
     /// listed: `GET` does not imply `HEAD`.
     ///
     /// # Errors

@@ -42,7 +42,9 @@ fn dribble(data: &[u8]) -> ((usize, Option<Reason>), Vec<usize>) {
             heads = scanner.heads();
             start = end;
             let head = held.to_ascii_lowercase();
-            chunked = head.windows(20).any(|line| line == b"\r\ntransfer-encoding:");
+            chunked = head
+                .windows(20)
+                .any(|line| line == b"\r\ntransfer-encoding:");
         }
         if !scanner.in_body() && (begins || start > 0) {
             let body = &data[start..end];

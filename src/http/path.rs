@@ -51,6 +51,16 @@ pub fn normalise(path_and_query: &str) -> Result<Cow<'_, str>, PathError> {
     if bytes.first() != Some(&b'/') {
         return Err(PathError::NotAbsolute);
     }
+    // Nearly every path: nothing in it to look at twice.
+    let mut previous = 0;
+    let special = bytes.iter().find(|&&byte| {
+        let special = !PLAIN[usize::from(byte)] || (byte == b'.' && previous == b'/');
+        previous = byte;
+        special
+    });
+    if matches!(special, None | Some(b'?')) {
+        return Ok(Cow::Borrowed(path_and_query));
+    }
     let mut normal = true;
     let mut previous = b'/';
     let mut rest = bytes;
@@ -163,8 +173,23 @@ fn unescape(high: u8, low: u8) -> Option<u8> {
     u8::try_from(digit(high)? << 4 | digit(low)?).ok()
 }
 
+/// Unreserved characters, and those that stand in paths for themselves without a second spelling.
+const PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = is_unreserved(byte as u8)
+            || matches!(
+                byte as u8,
+                b'/' | b'!' | b'$' | b'&'..=b',' | b':' | b';' | b'=' | b'@'
+            );
+        byte += 1;
+    }
+    table
+};
+
 /// RFC 3986 §2.3.
-fn is_unreserved(octet: u8) -> bool {
+const fn is_unreserved(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_' | b'~')
 }
 

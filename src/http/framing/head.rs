@@ -133,13 +133,12 @@ impl Head {
         if matches!(line.first(), Some(b' ' | b'\t')) {
             return Err(Reason::Fold);
         }
-        let colon = memchr(b':', line).ok_or(Reason::FieldName)?;
-        let (name, value) = line.split_at_checked(colon).ok_or(Reason::FieldName)?;
-        // RFC 9112 §5.1: no white space between name and colon, which the token check sees.
-        if !is_token(name) {
-            return Err(Reason::FieldName);
-        }
-        let value = value.get(1..).unwrap_or_default();
+        // RFC 9112 §5.1: no white space between name and colon.
+        let end = line.iter().position(|&b| !TOKEN[usize::from(b)]);
+        let (name, value) = match end.and_then(|end| line.split_at_checked(end)) {
+            Some((name, [b':', value @ ..])) if !name.is_empty() => (name, value),
+            _ => return Err(Reason::FieldName),
+        };
         if has_control(value) {
             return Err(Reason::FieldValue);
         }
@@ -161,7 +160,7 @@ impl Head {
 pub(super) fn check_request_line_bounds(line: &[u8], limits: &Limits) -> Result<(), Reason> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let Some(space) = memchr(b' ', line.get(..=METHOD).unwrap_or(line)) else {
+    let Some(space) = line.iter().take(METHOD + 1).position(|&b| b == b' ') else {
         return if line.len() > METHOD {
             Err(Reason::Method)
         } else {
@@ -256,11 +255,17 @@ pub(super) fn trim(mut value: &[u8]) -> &[u8] {
     value
 }
 
-/// Whether any byte is a control character other than HTAB. No early way out: this vectorises.
+/// Whether any byte is a control character other than HTAB.
 pub(super) fn has_control(bytes: &[u8]) -> bool {
-    bytes.iter().fold(false, |bad, &b| {
-        bad | ((b < b' ') & (b != b'\t')) | (b == 0x7f)
-    })
+    let is_control = |&b: &u8| (b < b' ' && b != b'\t') || b == 0x7f;
+    let (words, rest) = bytes.as_chunks::<8>();
+    words.iter().any(|word| {
+        // Eight bytes at once: some byte is below 0x20, or some byte xor 0x7f is below 1.
+        let (ones, word_bits) = (u64::MAX / 255, u64::from_ne_bytes(*word));
+        let below = |bits: u64, bound: u64| bits.wrapping_sub(ones * bound) & !bits & (ones << 7);
+        (below(word_bits, 0x20) | below(word_bits ^ (ones * 0x7f), 1)) != 0
+            && word.iter().any(is_control)
+    }) || rest.iter().any(is_control)
 }
 
 fn is_token(bytes: &[u8]) -> bool {

@@ -47,10 +47,11 @@ const TRAILERS: usize = 8 * 1024;
 /// Bounds on one request head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes from the first of the request line to the end of the blank line. Above: 431. A request
-    /// with more buffered than this is held back for good, so the buffer needs this much room.
+    /// Bytes from the first of the request line to the end of the blank line. Above: 431. The
+    /// caller's buffer needs room for as many, and hyper's `max_buf_size` (400 KB) must be more.
     pub head: usize,
-    /// Field lines, also in a trailer section. Above: 431. hyper's own bound is 100 unless told.
+    /// Field lines, also in a trailer section. Above: 431. hyper stops at 100 unless its `max_headers`
+    /// says otherwise, so give it the same number if this is more.
     pub headers: usize,
     /// Bytes of the request target. Above: 414. Never more than 65,534, the longest `http::Uri`.
     pub uri: usize,

@@ -351,6 +351,19 @@ fn nothing_follows_a_request_that_closes() {
 }
 
 #[test]
+fn a_control_character_is_found_wherever_it_stands() {
+    for byte in 0..=u8::MAX {
+        let control = (byte < 0x20 && byte != b'\t') || byte == 0x7f;
+        for (length, at) in (1..20).flat_map(|length| (0..length).map(move |at| (length, at))) {
+            let mut value = [b' ', b'\t', b'~', 0xff].repeat(5);
+            value.truncate(length);
+            value[at] = byte;
+            assert_eq!(head::has_control(&value), control, "{value:?}");
+        }
+    }
+}
+
+#[test]
 fn raw_answers_are_whole() {
     for code in [400, 408, 413, 414, 417, 421, 425, 431, 500, 501, 503, 505] {
         let status = StatusCode::from_u16(code).expect("a status");
