@@ -155,7 +155,9 @@ fn r17_any_value_of_early_data_marks() {
 
 #[test]
 fn upgrade_and_connect_are_told() {
-    assert!(is_upgrade_or_connect(&parts(get().header("upgrade", "h2c"))));
+    assert!(is_upgrade_or_connect(&parts(
+        get().header("upgrade", "h2c")
+    )));
     assert!(is_upgrade_or_connect(&parts(
         Request::builder().method("CONNECT").uri("a:1")
     )));

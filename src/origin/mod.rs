@@ -1,1 +1,176 @@
-//! Origins.
+//! Forwarding to origin servers over plain HTTP/1.1.
+//!
+//! One [`Origins`] per worker holds that worker's connections. **No task runs beside a request**:
+//! the future of [`Origins::forward`], and then the body of the answer, drive the connection, so
+//! dropping either ends the exchange and closes its connection, and a client that stops reading
+//! stops the origin.
+//!
+//! What is sent and what comes back follows RFC 9110 §7.6 and RFC 9112 §6 ([`fields`]); early and
+//! marked requests follow EARLY-DATA R11 and R16–R20. A request is sent again
+//! - to the next server or address, if it could not be connected to,
+//! - on a fresh connection, if nothing of it was sent, or if a *reused* one closed before any byte
+//!   of an answer and the request is idempotent and without a body,
+//! - without `Early-Data`, once, if the origin answered 425 to it (R19).
+//!
+//! What hyper's HTTP/1.1 client cannot do, this cannot: trailers of a request are forwarded only
+//! if a `Trailer` field announced them.
+
+mod error;
+mod exchange;
+mod fields;
+mod link;
+mod pool;
+mod request_body;
+mod response_body;
+mod watch;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderValue, Response};
+
+use self::pool::Pool;
+use crate::body::Body;
+use crate::config::snapshot::{OriginSpec, RouteTimeouts};
+use crate::confirm::Confirmation;
+use crate::deadline::{Deadline, Ticker};
+use crate::telemetry::metrics::Metrics;
+
+pub use self::error::{AnswerCut, ForwardError, ForwardErrorKind};
+
+/// How long a pool that nobody uses is kept: a reload that brings an origin back finds it.
+const UNUSED: Duration = Duration::from_secs(120);
+/// How often idle connections are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What an origin is told about a request's handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EarlyForward {
+    /// The request is confirmed and came without `Early-Data`.
+    No,
+    /// The request goes out before the client's Finished: it carries `Early-Data: 1`, and a 425 is
+    /// answered by sending it again after completion (EARLY-DATA R19).
+    Early,
+    /// The request came with `Early-Data` and keeps it; a 425 is the client's to answer. Also to
+    /// be used if it is early as well.
+    Marked,
+}
+
+/// A request to forward.
+#[derive(Debug)]
+pub struct Forward {
+    /// Where to.
+    pub spec: Arc<OriginSpec>,
+    /// The head as it was received, its path normalised.
+    pub parts: Parts,
+    /// The body, bounded by the caller's `request_body_idle` and limits.
+    pub body: Body,
+    /// The authority that the client asked for: becomes `Host` and `X-Forwarded-Host`.
+    pub host: HeaderValue,
+    /// The client's IP address: becomes `X-Forwarded-For`. Made once per connection.
+    pub client: HeaderValue,
+    /// `connect`, `response_headers` and `response_idle` of the route.
+    pub timeouts: RouteTimeouts,
+    /// The request's total deadline. Watched while the head is awaited and whenever the answer's
+    /// body is waited for; while the client takes nothing the caller must watch it.
+    pub deadline: Option<Deadline>,
+    /// The client's handshake.
+    pub confirmation: Confirmation,
+    /// Whether the request may be a replay.
+    pub early: EarlyForward,
+}
+
+/// An origin's answer.
+#[derive(Debug)]
+pub struct Forwarded {
+    /// The answer, ready for the client. Its body ends with an [`AnswerCut`] if it is not whole.
+    pub response: Response<Body>,
+    /// The server that gave it.
+    pub address: Option<SocketAddr>,
+    /// Request handed to the connection → head of the answer, of the last try.
+    pub origin_time: Duration,
+}
+
+/// The origins of one worker. It outlives reloads: equal specs share a pool.
+#[derive(Debug)]
+pub struct Origins {
+    ticker: Arc<Ticker>,
+    metrics: Arc<Metrics>,
+    pools: Mutex<Pools>,
+}
+
+#[derive(Debug, Default)]
+struct Pools {
+    /// By the address of the spec, which costs a request no hashing of names. The spec is kept
+    /// here too, so an address is not used again while it is a key.
+    by_address: HashMap<usize, (Arc<OriginSpec>, Arc<Pool>)>,
+    by_spec: HashMap<Arc<OriginSpec>, Arc<Pool>>,
+    swept: Duration,
+}
+
+impl Origins {
+    /// No connections yet.
+    pub fn new(ticker: Arc<Ticker>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            ticker,
+            metrics,
+            pools: Mutex::default(),
+        }
+    }
+
+    /// Forwards a request and awaits the head of the answer.
+    ///
+    /// Dropping the future aborts the exchange; its connection is closed.
+    ///
+    /// # Errors
+    /// [`ForwardError`] if there is no answer to pass on; its
+    /// [`status`](ForwardError::status) is what the client gets.
+    pub async fn forward(&self, forward: Forward) -> Result<Forwarded, ForwardError> {
+        let pool = self.pool(&forward.spec);
+        exchange::run(pool, &self.metrics, forward).await
+    }
+
+    /// Closes connections that idled too long and forgets pools that nobody uses. To be called
+    /// with every tick; does something once a second.
+    pub fn sweep(&self) {
+        let now = self.ticker.now();
+        let mut pools = self.pools();
+        if now.saturating_sub(pools.swept) < SWEEP {
+            return;
+        }
+        pools.swept = now;
+        let pools = &mut *pools;
+        // A spec that only we hold belongs to no snapshot and no request any more.
+        pools.by_address.retain(|_, (spec, pool)| {
+            // Here, in the other map as a key, and in the pool.
+            let ours = if Arc::ptr_eq(spec, pool.spec()) { 3 } else { 1 };
+            Arc::strong_count(spec) > ours
+        });
+        pools.by_spec.retain(|_, pool| pool.sweep(now, UNUSED));
+        let by_spec = &pools.by_spec;
+        pools
+            .by_address
+            .retain(|_, (spec, _)| by_spec.contains_key(spec));
+    }
+
+    fn pools(&self) -> MutexGuard<'_, Pools> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pool(&self, spec: &Arc<OriginSpec>) -> Arc<Pool> {
+        let address = Arc::as_ptr(spec).addr();
+        let mut pools = self.pools();
+        if let Some((_, pool)) = pools.by_address.get(&address) {
+            return Arc::clone(pool);
+        }
+        let pool = pools.by_spec.entry(Arc::clone(spec));
+        let pool = pool.or_insert_with(|| Pool::new(Arc::clone(spec), Arc::clone(&self.ticker)));
+        let pool = Arc::clone(pool);
+        let known = (Arc::clone(spec), Arc::clone(&pool));
+        pools.by_address.insert(address, known);
+        pool
+    }
+}

@@ -1,0 +1,220 @@
+//! Errors by blame: what the client is told (502 or 504), and what metrics call it.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use http::StatusCode;
+
+use crate::body::BoxError;
+use crate::confirm::HandshakeFailed;
+use crate::telemetry::labels::{OriginError, TimeoutKind};
+use crate::telemetry::metrics::Metrics;
+
+/// Why an origin gave no answer.
+#[derive(Debug)]
+pub struct ForwardError {
+    /// What happened.
+    pub kind: ForwardErrorKind,
+    /// The origin server that was tried last; `None` if no address could be had.
+    pub address: Option<SocketAddr>,
+}
+
+/// What happened on the way to an origin, before the head of its answer was there.
+#[derive(Debug)]
+pub enum ForwardErrorKind {
+    /// Nobody listens at any address of the origin: 502.
+    Refused,
+    /// There is no way to the origin, or its name has no address: 502.
+    Unreachable(io::Error),
+    /// `timeouts.connect` passed: 504.
+    ConnectTimeout,
+    /// The origin reset the connection: 502.
+    Reset,
+    /// The origin closed the connection before its answer was whole: 502.
+    Closed,
+    /// The answer is not HTTP, or is framed ambiguously: 502.
+    Malformed,
+    /// `timeouts.response_headers` passed: 504.
+    ResponseHeadersTimeout,
+    /// `timeouts.total` passed: 504.
+    TotalTimeout,
+    /// Any other error of the connection to the origin: 502.
+    Other(BoxError),
+    /// The request's own body ended with an error: the client's side knows the answer.
+    RequestBody(BoxError),
+    /// The client's handshake failed: there is nobody left to answer (EARLY-DATA R11).
+    HandshakeFailed,
+}
+
+impl ForwardErrorKind {
+    /// What metrics call it; `None` where the origin has no part in it.
+    fn origin_error(&self) -> Option<OriginError> {
+        Some(match self {
+            Self::Refused => OriginError::Refused,
+            Self::Unreachable(_) => OriginError::Unreachable,
+            Self::ConnectTimeout => OriginError::ConnectTimeout,
+            Self::Reset => OriginError::Reset,
+            Self::Closed => OriginError::Closed,
+            Self::Malformed => OriginError::Malformed,
+            Self::ResponseHeadersTimeout => OriginError::ResponseHeadersTimeout,
+            Self::TotalTimeout => OriginError::TotalTimeout,
+            Self::Other(_) => OriginError::Other,
+            Self::RequestBody(_) | Self::HandshakeFailed => return None,
+        })
+    }
+
+    fn timeout(&self) -> Option<TimeoutKind> {
+        match self {
+            Self::ConnectTimeout => Some(TimeoutKind::Connect),
+            Self::ResponseHeadersTimeout => Some(TimeoutKind::ResponseHeaders),
+            Self::TotalTimeout => Some(TimeoutKind::Total),
+            _ => None,
+        }
+    }
+
+    pub(super) fn count(&self, metrics: &Metrics) {
+        if let Some(error) = self.origin_error() {
+            metrics.origins.errors.inc(error);
+        }
+        if let Some(timeout) = self.timeout() {
+            metrics.timeouts.inc(timeout);
+        }
+    }
+
+    /// Blames an error of `connect` or of a name look-up.
+    pub(super) fn of_connect(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::TimedOut => Self::ConnectTimeout,
+            _ => Self::Unreachable(error),
+        }
+    }
+
+    /// Blames an error of an exchange over a connection.
+    pub(super) fn of_exchange(error: hyper::Error) -> Self {
+        if error.is_parse() {
+            return Self::Malformed;
+        }
+        if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+            return Self::Closed;
+        }
+        match io_kind(&error) {
+            Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => Self::Reset,
+            Some(io::ErrorKind::UnexpectedEof) => Self::Closed,
+            _ => Self::Other(error.into()),
+        }
+    }
+}
+
+/// The kind of the I/O error that an error stems from, if it stems from one.
+pub(super) fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error.kind());
+        }
+        next = error.source();
+    }
+    None
+}
+
+impl ForwardError {
+    /// The answer to the client: 504 where a deadline passed, else 502.
+    ///
+    /// For [`ForwardErrorKind::RequestBody`] the caller, who made the body, knows better (408,
+    /// 413); after [`ForwardErrorKind::HandshakeFailed`] no answer can be sent.
+    pub fn status(&self) -> StatusCode {
+        match self.kind {
+            ForwardErrorKind::ConnectTimeout
+            | ForwardErrorKind::ResponseHeadersTimeout
+            | ForwardErrorKind::TotalTimeout => StatusCode::GATEWAY_TIMEOUT,
+            ForwardErrorKind::RequestBody(_) => StatusCode::BAD_REQUEST,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// A bounded name of what happened, for logs.
+    pub fn label(&self) -> &'static str {
+        use crate::telemetry::labels::Label;
+        match self.kind.origin_error() {
+            Some(error) => error.as_str(),
+            None if matches!(self.kind, ForwardErrorKind::HandshakeFailed) => "handshake_failed",
+            None => "request_body",
+        }
+    }
+}
+
+impl fmt::Display for ForwardError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(address) => write!(f, "origin {address}: {}", self.label())?,
+            None => write!(f, "origin: {}", self.label())?,
+        }
+        match &self.kind {
+            ForwardErrorKind::Unreachable(error) => write!(f, ": {error}"),
+            ForwardErrorKind::Other(error) | ForwardErrorKind::RequestBody(error) => {
+                write!(f, ": {error}")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ForwardError {}
+
+/// Why the body of an origin's answer ended before its end. The client must not take it for
+/// whole: the connection is closed without the final chunk, the stream is reset.
+#[derive(Debug)]
+pub enum AnswerCut {
+    /// `timeouts.response_idle` passed.
+    ResponseIdle,
+    /// `timeouts.total` passed.
+    Total,
+    /// The origin closed or reset the connection, or broke its framing.
+    Origin(OriginError),
+    /// The client's handshake failed (EARLY-DATA R11).
+    HandshakeFailed,
+}
+
+impl AnswerCut {
+    pub(super) fn of_body(error: &hyper::Error) -> Self {
+        Self::Origin(match io_kind(error) {
+            Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => OriginError::Reset,
+            // What hyper says of bad chunks.
+            Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => {
+                OriginError::Malformed
+            }
+            _ => OriginError::Closed,
+        })
+    }
+
+    pub(super) fn count(&self, metrics: &Metrics) {
+        match self {
+            Self::ResponseIdle => {
+                metrics.origins.errors.inc(OriginError::ResponseIdleTimeout);
+                metrics.timeouts.inc(TimeoutKind::ResponseIdle);
+            }
+            Self::Total => {
+                metrics.origins.errors.inc(OriginError::TotalTimeout);
+                metrics.timeouts.inc(TimeoutKind::Total);
+            }
+            Self::Origin(error) => metrics.origins.errors.inc(*error),
+            Self::HandshakeFailed => {}
+        }
+    }
+}
+
+impl fmt::Display for AnswerCut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use crate::telemetry::labels::Label;
+        match self {
+            Self::ResponseIdle => f.write_str("the origin fell silent in its answer"),
+            Self::Total => f.write_str("the request's total time passed"),
+            Self::Origin(error) => write!(f, "the origin's answer was cut: {}", error.as_str()),
+            Self::HandshakeFailed => HandshakeFailed.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AnswerCut {}

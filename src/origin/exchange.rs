@@ -1,0 +1,315 @@
+//! One request on its way through an origin: servers, connections, second tries.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use http::request::Parts;
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+
+use super::error::{ForwardError, ForwardErrorKind};
+use super::fields::{self, Edge};
+use super::pool::{Lease, Pool};
+use super::request_body::Upload;
+use super::response_body::ResponseBody;
+use super::watch::{Ended, Watch};
+use super::{EarlyForward, Forward, Forwarded};
+use crate::body::Body;
+use crate::config::snapshot::RouteTimeouts;
+use crate::confirm::Confirmation;
+use crate::gate::EARLY_DATA;
+use crate::telemetry::labels::{OriginConnection, RetryReason};
+use crate::telemetry::metrics::Metrics;
+
+/// Sends a request until there is an answer or none can be had.
+pub(super) async fn run(
+    pool: Arc<Pool>,
+    metrics: &Arc<Metrics>,
+    forward: Forward,
+) -> Result<Forwarded, ForwardError> {
+    let early = forward.early == EarlyForward::Early;
+    let mut parts = forward.parts;
+    let edge = Edge {
+        host: forward.host,
+        client: forward.client,
+        early: forward.early,
+        has_body: !http_body::Body::is_end_stream(&forward.body),
+        length: http_body::Body::size_hint(&forward.body).exact(),
+    };
+    fields::prepare_request(&mut parts, edge);
+    let upload = Upload::new(forward.body, early);
+    let mut exchange = Exchange {
+        pool,
+        metrics,
+        // RFC 9110 §9.2.2.
+        repeatable: upload.is_empty() && parts.method.is_idempotent(),
+        upload,
+        timeouts: forward.timeouts,
+        watch: Watch::new(early, &forward.confirmation, forward.deadline, metrics),
+        fresh: false,
+        address: None,
+    };
+    let result = exchange.run(parts, early, &forward.confirmation).await;
+    result.map_err(|kind| ForwardError {
+        kind,
+        address: exchange.address,
+    })
+}
+
+struct Exchange<'a> {
+    pool: Arc<Pool>,
+    metrics: &'a Arc<Metrics>,
+    upload: Upload,
+    timeouts: RouteTimeouts,
+    watch: Watch,
+    /// Whether the request may be sent again after something of it was sent.
+    repeatable: bool,
+    /// Whether only a new connection will do.
+    fresh: bool,
+    /// The server that was tried last.
+    address: Option<SocketAddr>,
+}
+
+/// A try that brought no answer.
+enum Failure {
+    /// Nothing of the request was sent.
+    NotSent(Box<Parts>),
+    /// The connection ended before any byte of an answer.
+    NoAnswer(ForwardErrorKind),
+    Final(ForwardErrorKind),
+}
+
+impl Exchange<'_> {
+    async fn run(
+        &mut self,
+        mut parts: Parts,
+        mut early: bool,
+        confirmation: &Confirmation,
+    ) -> Result<Forwarded, ForwardErrorKind> {
+        loop {
+            let (mut lease, reused) = self.acquire().await?;
+            // What is sent is gone: a copy only where it may be needed.
+            let mut spare = (early || (reused && self.repeatable)).then(|| parts.clone());
+            let begin = Instant::now();
+            match self.send(&mut lease, parts).await {
+                Ok(response) => {
+                    let origin_time = begin.elapsed();
+                    self.metrics
+                        .origins
+                        .response_seconds
+                        .observe(origin_time.as_secs_f64());
+                    if response.status() == StatusCode::TOO_EARLY {
+                        self.metrics.origins.too_early.inc();
+                        if let Some(again) = spare.take_if(|_| early && self.upload.rewind()) {
+                            // EARLY-DATA R19: once more after completion, without our own mark.
+                            drop((response, lease));
+                            self.confirmed(confirmation).await?;
+                            early = false;
+                            parts = again;
+                            parts.headers.remove(EARLY_DATA);
+                            self.metrics.origins.retries.inc(RetryReason::TooEarly);
+                            continue;
+                        }
+                    }
+                    return self.answer(response, lease, origin_time).await;
+                }
+                Err(Failure::NotSent(back)) if reused => {
+                    self.metrics.origins.retries.inc(RetryReason::NotSent);
+                    parts = *back;
+                }
+                Err(Failure::NoAnswer(kind)) => match spare.filter(|_| reused && self.repeatable) {
+                    Some(again) => {
+                        self.metrics.origins.retries.inc(RetryReason::ReusedClosed);
+                        parts = again;
+                    }
+                    None => return Err(self.counted(kind)),
+                },
+                Err(Failure::Final(kind)) => return Err(self.counted(kind)),
+                Err(Failure::NotSent(_)) => return Err(self.counted(ForwardErrorKind::Closed)),
+            }
+            // Once on a fresh connection, which cannot fail by having been idle too long.
+            self.fresh = true;
+        }
+    }
+
+    fn counted(&self, kind: ForwardErrorKind) -> ForwardErrorKind {
+        kind.count(self.metrics);
+        kind
+    }
+
+    /// A connection to the least busy server, and whether it was used before. A server that
+    /// cannot be connected to got nothing, so the next one is asked.
+    async fn acquire(&mut self) -> Result<(Lease, bool), ForwardErrorKind> {
+        let connections = &self.metrics.origins.connections;
+        let mut tried = Vec::new();
+        let mut last = None;
+        while let Some(mut lease) = self.pool.choose(&tried) {
+            if last.take().is_some() {
+                self.metrics.origins.retries.inc(RetryReason::NotSent);
+            }
+            if !self.fresh && lease.reuse(self.repeatable) {
+                connections.inc(OriginConnection::Reused);
+                self.address = lease.link().map(|link| link.address);
+                return Ok((lease, true));
+            }
+            let connects = lease.connect(self.timeouts.connect);
+            match watched(&mut self.watch, connects).await {
+                Ok(Ok(())) => {
+                    connections.inc(OriginConnection::Opened);
+                    self.address = lease.link().map(|link| link.address);
+                    return Ok((lease, false));
+                }
+                Ok(Err((kind, address))) => {
+                    self.address = address.or(self.address);
+                    kind.count(self.metrics);
+                    tried.push(lease.server());
+                    last = Some(kind);
+                }
+                Err(ended) => return Err(self.counted(ended.into())),
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            ForwardErrorKind::Unreachable(std::io::ErrorKind::AddrNotAvailable.into())
+        }))
+    }
+
+    /// Sends the request over a connection and awaits the head of the answer.
+    async fn send(
+        &mut self,
+        lease: &mut Lease,
+        parts: Parts,
+    ) -> Result<Response<Incoming>, Failure> {
+        let Some(link) = lease.link() else {
+            return Err(Failure::Final(ForwardErrorKind::Closed));
+        };
+        self.metrics.origins.requests.inc();
+        let request = Request::from_parts(parts, self.upload.start(&link.gauge));
+        let mut response = pin!(link.sender.try_send_request(request));
+        let mut written = None;
+        std::future::poll_fn(|cx| {
+            let done = link.poll(cx);
+            if let Poll::Ready(result) = response.as_mut().poll(cx) {
+                return Poll::Ready(result.map_err(|mut error| match error.take_message() {
+                    Some(request) => Failure::NotSent(Box::new(request.into_parts().0)),
+                    None => self.blame(error.into_error(), done == Poll::Ready(Some(true))),
+                }));
+            }
+            if done.is_ready() {
+                return Poll::Ready(Err(Failure::Final(ForwardErrorKind::Closed)));
+            }
+            if let Poll::Ready(ended) = self.watch.poll(cx) {
+                return Poll::Ready(Err(Failure::Final(ended.into())));
+            }
+            // The clock of `response_headers` runs while the origin is the one waited for: it has
+            // the whole request, or does not take the rest of it.
+            if self.upload.waits_for_client() {
+                written = None;
+                link.alarm.clear();
+                return Poll::Pending;
+            }
+            let now = Some(link.gauge.written());
+            if written != now {
+                written = now;
+                link.alarm.set(Some(self.timeouts.response_headers));
+            }
+            link.alarm
+                .poll_due(cx)
+                .map(|()| Err(Failure::Final(ForwardErrorKind::ResponseHeadersTimeout)))
+        })
+        .await
+    }
+
+    /// Whose fault an error is. `silent` says that the connection is over and no byte of an
+    /// answer came.
+    fn blame(&self, error: hyper::Error, silent: bool) -> Failure {
+        if let Some(cause) = self.upload.take_error() {
+            return Failure::Final(ForwardErrorKind::RequestBody(cause));
+        }
+        match ForwardErrorKind::of_exchange(error) {
+            kind @ (ForwardErrorKind::Closed | ForwardErrorKind::Reset) if silent => {
+                Failure::NoAnswer(kind)
+            }
+            kind => Failure::Final(kind),
+        }
+    }
+
+    async fn confirmed(&mut self, confirmation: &Confirmation) -> Result<(), ForwardErrorKind> {
+        let early = &self.metrics.early;
+        let begin = Instant::now();
+        early.confirmations_awaited.inc();
+        let outcome = watched(&mut self.watch, confirmation.wait()).await;
+        early
+            .confirmation_seconds
+            .observe(begin.elapsed().as_secs_f64());
+        match outcome {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(ForwardErrorKind::HandshakeFailed),
+            Err(ended) => Err(self.counted(ended.into())),
+        }
+    }
+
+    async fn answer(
+        &mut self,
+        response: Response<Incoming>,
+        mut lease: Lease,
+        origin_time: Duration,
+    ) -> Result<Forwarded, ForwardErrorKind> {
+        let (mut parts, incoming) = response.into_parts();
+        // hyper would speak HTTP/1.0 to such a server from now on, and cut bodies without length.
+        if parts.version == Version::HTTP_10 {
+            lease.not_again();
+        }
+        let framing = fields::prepare_response(&mut parts)
+            .map_err(|_| self.counted(ForwardErrorKind::Malformed))?;
+        if framing == fields::Framing::Overridden {
+            lease.not_again();
+        }
+        let watch = std::mem::replace(&mut self.watch, Watch::none());
+        let body = if http_body::Body::is_end_stream(&incoming) {
+            lease.release();
+            Body::empty()
+        } else {
+            let until_close = framing == fields::Framing::UntilClose;
+            let mut body = ResponseBody::new(
+                incoming,
+                lease,
+                watch,
+                self.timeouts.response_idle,
+                until_close,
+                self.metrics,
+            );
+            match std::future::poll_fn(|cx| Poll::Ready(body.whole(cx))).await {
+                Some(whole) => whole,
+                None => Body::new(body),
+            }
+        };
+        Ok(Forwarded {
+            response: Response::from_parts(parts, body),
+            address: self.address,
+            origin_time,
+        })
+    }
+}
+
+/// A future that ends when the exchange must.
+async fn watched<F: Future>(watch: &mut Watch, future: F) -> Result<F::Output, Ended> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Ok(output)),
+        Poll::Pending => watch.poll(cx).map(Err),
+    })
+    .await
+}
+
+impl From<Ended> for ForwardErrorKind {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::HandshakeFailed => Self::HandshakeFailed,
+            Ended::TotalPassed => Self::TotalTimeout,
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Which fields go on to the other side, and which are ours to write.
+//!
+//! RFC 9110 §7.6.1, RFC 9112 §6 and EARLY-DATA R17. The framing of what is sent is always made
+//! anew from what was received, never copied.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, Entry, FORWARDED, HOST, TE, TRANSFER_ENCODING, VIA,
+};
+use http::request::Parts;
+use http::uri::{PathAndQuery, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+
+use super::EarlyForward;
+use crate::gate::EARLY_DATA;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// What the edge says about a request on its way to an origin.
+pub(super) struct Edge {
+    pub(super) host: HeaderValue,
+    pub(super) client: HeaderValue,
+    pub(super) early: EarlyForward,
+    pub(super) has_body: bool,
+    /// The length of the body, where it is known though no field says so.
+    pub(super) length: Option<u64>,
+}
+
+/// Makes of a received request's head the one that is sent.
+pub(super) fn prepare_request(parts: &mut Parts, edge: Edge) {
+    let http2 = parts.version == Version::HTTP_2;
+    let headers = &mut parts.headers;
+    let wants_trailers = headers
+        .get_all(TE)
+        .iter()
+        .any(|value| lists(value, "trailers"));
+    strip(headers, is_dropped_from_requests);
+    join_cookies(headers);
+    frame_request(headers, &parts.method, &edge);
+    if wants_trailers {
+        // RFC 9110 §10.1.4: TE is hop-by-hop and says so. This hop too can take trailers.
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    // EARLY-DATA R17: the inbound field is never removed; any value of it counts as 1.
+    if edge.early != EarlyForward::No || headers.contains_key(EARLY_DATA) {
+        headers.insert(EARLY_DATA, HeaderValue::from_static("1"));
+    }
+    headers.insert(X_FORWARDED_FOR, edge.client);
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
+    headers.insert(X_FORWARDED_HOST, edge.host.clone());
+    headers.insert(HOST, edge.host);
+    // RFC 9110 §7.6.3: a gateway MUST send Via in requests, and MAY in responses: there it would
+    // only tell strangers what stands here.
+    headers.append(
+        VIA,
+        HeaderValue::from_static(if http2 { "2 cutwater" } else { "1.1 cutwater" }),
+    );
+    parts.uri = origin_form(&mut parts.uri);
+    parts.version = Version::HTTP_11;
+    // What the client's connection left there (an upgrade, the spelling of names) is not ours.
+    parts.extensions = http::Extensions::new();
+}
+
+/// RFC 9112 §3.2.1: path and query alone. HTTP/2 requests come with scheme and authority.
+fn origin_form(uri: &mut Uri) -> Uri {
+    if uri.scheme().is_none() && uri.authority().is_none() {
+        return std::mem::take(uri);
+    }
+    let path = std::mem::take(uri).into_parts().path_and_query;
+    Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")))
+}
+
+/// RFC 9112 §6.2 and §6.1: a length if there was one, else chunks if there is a body.
+fn frame_request(headers: &mut HeaderMap, method: &Method, edge: &Edge) {
+    if edge.has_body {
+        if headers.contains_key(CONTENT_LENGTH) {
+            return;
+        }
+        match edge.length {
+            Some(length) => headers.insert(CONTENT_LENGTH, length.into()),
+            // Said aloud, since hyper would send a GET without its body otherwise.
+            None => headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
+        };
+        return;
+    }
+    // RFC 9110 §8.6: methods that expect content say that there is none.
+    let expects = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+    match headers.entry(CONTENT_LENGTH) {
+        Entry::Occupied(mut length) => {
+            length.insert(HeaderValue::from_static("0"));
+        }
+        Entry::Vacant(length) if expects => {
+            length.insert(HeaderValue::from_static("0"));
+        }
+        Entry::Vacant(_) => {}
+    }
+}
+
+/// RFC 9113 §8.2.3: HTTP/2 clients may send a cookie in pieces.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else {
+        return;
+    };
+    let mut whole = first.as_bytes().to_vec();
+    for crumb in std::iter::once(second).chain(crumbs) {
+        whole.extend_from_slice(b"; ");
+        whole.extend_from_slice(crumb.as_bytes());
+    }
+    if let Ok(whole) = HeaderValue::from_maybe_shared(bytes::Bytes::from(whole)) {
+        headers.insert(COOKIE, whole);
+    }
+}
+
+/// An answer whose framing can be read in two ways, or that nobody asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ambiguous;
+
+/// How a response says where it ends, as far as the connection cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// By a length, by chunks, or by having no body.
+    Plain,
+    /// By the end of the connection.
+    UntilClose,
+    /// By chunks, though a length is there too: the connection must not be used again.
+    Overridden,
+}
+
+/// Makes of a received response's head the one that is sent.
+///
+/// # Errors
+/// [`Ambiguous`] for 101, which was never asked for, for a transfer coding other than chunked,
+/// and for lengths that differ.
+pub(super) fn prepare_response(parts: &mut http::response::Parts) -> Result<Framing, Ambiguous> {
+    let headers = &mut parts.headers;
+    let mut framing = Framing::Plain;
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Ambiguous);
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        // RFC 9112 §6.1: no other coding was offered to the origin in TE.
+        if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            return Err(Ambiguous);
+        }
+        // RFC 9112 §6.3: it overrides a length, which must not be passed on.
+        if headers.remove(CONTENT_LENGTH).is_some() {
+            framing = Framing::Overridden;
+        }
+    } else if parts.status == StatusCode::NO_CONTENT {
+        // RFC 9110 §8.6: no length in a 204.
+        headers.remove(CONTENT_LENGTH);
+    } else {
+        let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+        match (lengths.next(), lengths.next()) {
+            (None, _) => framing = Framing::UntilClose,
+            (Some(_), None) => {}
+            (Some(first), Some(second)) => {
+                if first != second || lengths.any(|length| length != first) {
+                    return Err(Ambiguous);
+                }
+                let first = first.clone();
+                headers.insert(CONTENT_LENGTH, first);
+            }
+        }
+    }
+    strip(headers, is_dropped_from_responses);
+    parts.version = Version::HTTP_11;
+    Ok(framing)
+}
+
+/// Takes out of a trailer section what must not be there: framing, routing and connection fields
+/// (RFC 9110 §6.5.1), and `Early-Data` (EARLY-DATA R17).
+pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
+    strip(trailers, |name| {
+        is_dropped_from_requests(name)
+            || matches!(
+                name,
+                "early-data" | "content-length" | "host" | "cookie" | "trailer"
+            )
+    });
+}
+
+fn strip(headers: &mut HeaderMap, is_dropped: fn(&str) -> bool) {
+    // RFC 9110 §7.6.1: what Connection names is for this hop. Protected are the fields that no
+    // client may make us lose: framing, Host, and the mark (EARLY-DATA R17).
+    let mut doomed: Vec<HeaderName> = Vec::new();
+    for value in headers.get_all(CONNECTION) {
+        for option in value.as_bytes().split(|byte| *byte == b',') {
+            match HeaderName::from_bytes(option.trim_ascii()) {
+                Ok(name) if name == CONTENT_LENGTH || name == HOST || name == EARLY_DATA => {}
+                Ok(name) => doomed.push(name),
+                Err(_) => {}
+            }
+        }
+    }
+    doomed.extend(
+        headers
+            .keys()
+            .filter(|name| is_dropped(name.as_str()))
+            .cloned(),
+    );
+    for name in &doomed {
+        headers.remove(name);
+    }
+}
+
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection" | "keep-alive" | "te" | "transfer-encoding" | "upgrade"
+    ) || name.starts_with("proxy-")
+}
+
+fn is_dropped_from_requests(name: &str) -> bool {
+    is_hop_by_hop(name)
+        // The edge answers Expect itself. `Proxy` becomes HTTP_PROXY in CGI programs.
+        || matches!(name, "expect" | "http2-settings" | "proxy")
+        || name == FORWARDED
+        || is_forwarded(name)
+}
+
+fn is_dropped_from_responses(name: &str) -> bool {
+    is_hop_by_hop(name) || name == "early-data"
+}
+
+/// `X-Forwarded-…`, with `_` read as `-`: CGI and WSGI cannot tell the two apart.
+fn is_forwarded(name: &str) -> bool {
+    const PREFIX: &[u8] = b"x-forwarded-";
+    name.len() > PREFIX.len()
+        && PREFIX
+            .iter()
+            .zip(name.bytes())
+            .all(|(want, is)| *want == is || (*want == b'-' && is == b'_'))
+}
+
+fn lists(value: &HeaderValue, wanted: &str) -> bool {
+    value
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .any(|token| token.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()))
+}
