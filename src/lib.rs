@@ -1,5 +1,7 @@
 //! Cutwater: a TLS 1.3 edge terminator with replay-safe 0-RTT.
 
+#![warn(missing_docs)]
+
 pub mod body;
 pub mod certs;
 pub mod config;

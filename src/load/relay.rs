@@ -22,6 +22,7 @@
 //! let answer = Replay::to(edge).send(&relay.flights()[0].bytes).await?;
 //! # let _ = answer; Ok(()) }
 //! ```
+#![expect(clippy::disallowed_methods, reason = "to delay is what a relay is for")]
 
 mod flight;
 mod flow;

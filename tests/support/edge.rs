@@ -294,6 +294,10 @@ impl Edge {
         };
         let polls = async {
             while !matches!(admin_get(admin, "/readyz").await, Ok(answer) if answer.status == 200) {
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "another process cannot be awaited"
+                )]
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
         };

@@ -468,6 +468,7 @@ impl Wire {
                         return false;
                     }
                 }
+                #[expect(clippy::disallowed_methods, reason = "a slow origin is what it plays")]
                 Step::Wait(time) => tokio::time::sleep(time).await,
                 Step::Held => {
                     let mut released = state.released.subscribe();

@@ -75,6 +75,10 @@ impl Listener {
                 Ok(stream) => return stream,
                 Err(error) => {
                     tracing::warn!(%error, "admin: accept failed");
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "one listener, not one connection"
+                    )]
                     tokio::time::sleep(BACK_OFF).await;
                 }
             }
