@@ -86,6 +86,31 @@ impl Ticker {
         }
     }
 
+    /// When a deadline `after` from now is due, on this ticker's clock.
+    pub fn due(&self, after: Duration) -> Duration {
+        Duration::from_millis(self.due_in(after))
+    }
+
+    /// Wakes every task that watches an alarm: something changed for all of them.
+    pub fn wake_all(&self) {
+        let wakers: Vec<Waker> = self
+            .entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .filter_map(|(_, entry)| {
+                entry
+                    .waker
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take()
+            })
+            .collect();
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+
     fn due_in(&self, after: Duration) -> u64 {
         // `now` may be up to one tick old: one more keeps a deadline from firing early.
         self.now
@@ -133,6 +158,13 @@ impl Alarm {
         self.entry.due.store(due, Ordering::Relaxed);
     }
 
+    /// Due at `due` on the ticker's clock; `None` clears it.
+    pub fn set_at(&self, due: Option<Duration>) {
+        self.entry
+            .due
+            .store(due.map_or(NEVER, millis), Ordering::Relaxed);
+    }
+
     /// Clears the deadline.
     pub fn clear(&self) {
         self.entry.due.store(NEVER, Ordering::Relaxed);
@@ -160,9 +192,28 @@ impl Alarm {
         Poll::Pending
     }
 
-    /// The ticker that this alarm belongs to.
-    pub fn ticker(&self) -> &Arc<Ticker> {
-        &self.ticker
+    /// Wakes the task that watches this alarm, from wherever.
+    pub fn waker(&self) -> Nudge {
+        Nudge(Arc::clone(&self.entry))
+    }
+}
+
+/// Wakes the task that watches an [`Alarm`].
+#[derive(Clone, Debug)]
+pub struct Nudge(Arc<Entry>);
+
+impl Nudge {
+    /// Wakes the task, once for each time that it watched the alarm.
+    pub fn nudge(&self) {
+        let waker = self
+            .0
+            .waker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 }
 

@@ -6,10 +6,11 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
-use rustls::server::{NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::{NamedGroup, ServerConfig};
 
 use crate::tags::Tag;
+use crate::tls::select::CertificateChooser;
 
 /// The largest early data of one connection over TCP, in bytes of plaintext (EARLY-DATA R7).
 pub const MAX_EARLY_DATA: u32 = 16_384;
@@ -56,8 +57,8 @@ fn suites() -> Vec<rustls::SupportedCipherSuite> {
 
 /// The TLS side of a site.
 pub struct SiteTls {
-    /// The site's certificates; the resolver chooses one that the client can verify.
-    pub certificates: Arc<dyn ResolvesServerCert>,
+    /// The site's certificates; the client gets one that it can verify.
+    pub certificates: Arc<CertificateChooser>,
     /// ALPN protocols, in order of preference.
     pub alpn: Vec<Vec<u8>>,
     /// Whether TLS 1.2 is accepted too. Default is false.
@@ -78,7 +79,7 @@ impl SiteTls {
     ///
     /// `name` stands for the site in its tags: sites with different names never resume each
     /// other's sessions.
-    pub fn new(name: &str, certificates: Arc<dyn ResolvesServerCert>) -> Self {
+    pub fn new(name: &str, certificates: Arc<CertificateChooser>) -> Self {
         let trust = Tag::of(&[b"cutwater trust 1", b"tcp", name.as_bytes()]);
         Self {
             certificates,
@@ -118,7 +119,7 @@ impl SiteTls {
                 .expect("the provider serves TLS 1.2 and 1.3");
             let mut config = builder
                 .with_no_client_auth()
-                .with_cert_resolver(Arc::clone(&self.certificates));
+                .with_cert_resolver(self.certificates.clone());
             config.alpn_protocols.clone_from(&self.alpn);
             config.ignore_client_order = true;
             config.send_half_rtt_data = true;

@@ -3,5 +3,6 @@
 pub mod hello;
 pub mod ja4;
 pub mod select;
+pub mod selector;
 pub mod session;
 pub mod stream;

@@ -29,13 +29,10 @@ use tokio::net::TcpStream;
 use self::buffers::{Outgoing, READ, with_scratch};
 use self::skip::{Skip, Skipping};
 use crate::confirm::Settler;
-use crate::tls::hello::{ClientHello, HelloError, HelloReader};
+use crate::tls::hello::{ClientHello, HelloError, HelloReader, alert_record};
 
 /// The least that is asked of the socket at a time: one record of the largest size.
 const MIN_READ: usize = 17 * 1024;
-
-/// A ClientHello in more records than this is joined before rustls sees it.
-const MAX_FRAGMENTS: u32 = 8;
 
 /// Why a stream came to an end before its time.
 #[derive(Debug)]
@@ -166,15 +163,6 @@ impl TlsStream {
                 Ok(Some(hello)) => {
                     self.facts.hellos = 1;
                     self.hello = reader.consumed();
-                    if hello.records() > MAX_FRAGMENTS {
-                        // rustls joins n records in O(n²); record boundaries are not part of the
-                        // transcript, so it is given fewer of them.
-                        let rest = self.stash.split_off(self.hello);
-                        self.stash.clear();
-                        hello.write_records(&mut self.stash);
-                        self.hello = self.stash.len();
-                        self.stash.extend_from_slice(&rest);
-                    }
                     self.early_offered = hello.offers_early_data();
                     return Poll::Ready(Ok(hello));
                 }
@@ -190,7 +178,7 @@ impl TlsStream {
     pub fn refuse(&mut self, alert: AlertDescription) {
         self.failed = true;
         self.facts.alert_sent = Some(alert);
-        self.out.plain(&[21, 3, 3, 0, 2, 2, u8::from(alert)]);
+        self.out.plain(&alert_record(alert));
     }
 
     /// Starts the engine; the ClientHello that was read is its first input.

@@ -4,7 +4,6 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use rustls::AlertDescription;
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus, WriteTraffic};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -208,13 +207,9 @@ impl TlsStream {
         }
     }
 
-    /// Ends the connection with a fatal alert where one can still be sent in the clear.
-    pub fn abort(&mut self, alert: AlertDescription) {
-        if self.engine.is_none() {
-            self.refuse(alert);
-        } else {
-            self.failed = true;
-            self.settler = None;
-        }
+    /// Gives up: whoever awaits the client's Finished awaits it in vain.
+    pub fn give_up(&mut self) {
+        self.failed = true;
+        self.settler = None;
     }
 }

@@ -1,0 +1,224 @@
+//! What connections share: with their process, and with their worker.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::config::snapshot::Snapshot;
+use crate::deadline::{Nudge, Ticker};
+use crate::origin::Origins;
+use crate::telemetry::connections::ConnectionLog;
+use crate::telemetry::labels::Cap;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::sink::LineSink;
+use crate::tls::selector::Selector;
+use crate::tls::session::Sessions;
+
+/// Under this share of the handshakes cap early data is taken, above it is refused (EARLY-DATA R8).
+const PRESSURE: f64 = 0.75;
+
+/// An unfinished handshake may be evicted after so much time without a complete message.
+const SILENT: Duration = Duration::from_secs(1);
+
+/// What all connections of a process share.
+pub struct Process {
+    /// The snapshot in force.
+    pub current: Arc<ArcSwap<Snapshot>>,
+    /// Sessions and ticket keys.
+    pub sessions: Arc<Sessions>,
+    /// Figures.
+    pub metrics: Arc<Metrics>,
+    /// The access log; `None` is off.
+    pub access: Option<Arc<LineSink>>,
+    /// The connection log; `None` is off.
+    pub connections: Option<Arc<LineSink>>,
+    /// Which connections get a line.
+    pub connection_log: ConnectionLog,
+    /// Replaces site selection by a library user's choice.
+    pub selector: Option<Arc<dyn Selector>>,
+    /// Whether a drain began.
+    pub draining: AtomicBool,
+    /// Open connections.
+    pub open: AtomicUsize,
+    /// Unfinished handshakes.
+    pub unfinished: AtomicUsize,
+}
+
+impl Process {
+    /// Whether early data is to be refused for want of room (EARLY-DATA R8).
+    pub fn under_pressure(&self) -> bool {
+        let limit = self.current.load().limits.handshakes;
+        self.unfinished.load(Ordering::Relaxed) as f64 > limit as f64 * PRESSURE
+    }
+
+    /// Whether a drain began.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// What the connections of one worker share.
+pub struct Worker {
+    /// Its index.
+    pub index: usize,
+    /// The process.
+    pub process: Arc<Process>,
+    /// Its clock.
+    pub ticker: Arc<Ticker>,
+    /// Its origin connections.
+    pub origins: Origins,
+    /// Its unfinished handshakes, by the time of accept.
+    pub waiting: Mutex<VecDeque<Weak<Vitals>>>,
+}
+
+impl Worker {
+    /// Admits a connection under the caps, or says which cap is reached.
+    ///
+    /// At the cap of unfinished handshakes the oldest without a complete handshake message for
+    /// one second goes; one whose early answer is being read goes last.
+    ///
+    /// # Errors
+    /// The cap that is reached.
+    pub fn admit(self: &Arc<Self>, nudge: Nudge) -> Result<Permit, Cap> {
+        let process = &self.process;
+        let limits = process.current.load().limits.clone();
+        if process.open.load(Ordering::Relaxed) >= limits.connections {
+            return Err(Cap::Connections);
+        }
+        if process.unfinished.load(Ordering::Relaxed) >= limits.handshakes && !self.evict() {
+            return Err(Cap::Handshakes);
+        }
+        process.open.fetch_add(1, Ordering::Relaxed);
+        process.unfinished.fetch_add(1, Ordering::Relaxed);
+        process.metrics.connections.open.inc();
+        process.metrics.handshakes.unfinished.inc();
+        let vitals = Arc::new(Vitals {
+            accepted: self.ticker.now(),
+            heard: AtomicU64::new(0),
+            answering: AtomicBool::new(false),
+            evicted: AtomicBool::new(false),
+            nudge,
+        });
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is finished leaves from the front; what finished behind an unfinished one leaves
+        // with it, so the list is swept when it has grown to twice what it can hold.
+        while waiting
+            .front()
+            .is_some_and(|first| first.strong_count() == 0)
+        {
+            waiting.pop_front();
+        }
+        if waiting.len() > 64 && waiting.len() > 2 * process.unfinished.load(Ordering::Relaxed) {
+            waiting.retain(|entry| entry.strong_count() > 0);
+        }
+        waiting.push_back(Arc::downgrade(&vitals));
+        Ok(Permit {
+            process: Arc::clone(process),
+            vitals: Some(vitals),
+        })
+    }
+
+    /// Evicts one unfinished handshake of this worker, if one may be.
+    fn evict(&self) -> bool {
+        let now = self.ticker.now();
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last_resort = None;
+        for vitals in waiting.iter().filter_map(Weak::upgrade) {
+            if now.saturating_sub(vitals.accepted) < SILENT {
+                break;
+            }
+            if vitals.evicted.load(Ordering::Relaxed) || now.saturating_sub(vitals.heard()) < SILENT
+            {
+                continue;
+            }
+            if vitals.answering.load(Ordering::Relaxed) {
+                last_resort.get_or_insert(vitals);
+                continue;
+            }
+            self.end(&vitals);
+            return true;
+        }
+        match last_resort {
+            Some(vitals) => {
+                self.end(&vitals);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn end(&self, vitals: &Vitals) {
+        vitals.evicted.store(true, Ordering::Relaxed);
+        vitals.nudge.nudge();
+        self.process.metrics.handshakes.evicted.inc();
+    }
+}
+
+/// The signs of life of one unfinished handshake.
+#[derive(Debug)]
+pub struct Vitals {
+    accepted: Duration,
+    /// Milliseconds on the worker's clock of the last complete handshake message; 0 if none.
+    heard: AtomicU64,
+    /// Whether an early answer is being read.
+    answering: AtomicBool,
+    evicted: AtomicBool,
+    nudge: Nudge,
+}
+
+impl Vitals {
+    /// A complete handshake message came.
+    pub fn hear(&self, now: Duration) {
+        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        self.heard.store(now.max(1), Ordering::Relaxed);
+    }
+
+    /// An early answer leaves.
+    pub fn answer(&self) {
+        self.answering.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this handshake has to go.
+    pub fn is_evicted(&self) -> bool {
+        self.evicted.load(Ordering::Relaxed)
+    }
+
+    fn heard(&self) -> Duration {
+        match self.heard.load(Ordering::Relaxed) {
+            0 => self.accepted,
+            millis => Duration::from_millis(millis),
+        }
+    }
+}
+
+/// A connection's place under the caps; dropped, it gives it back.
+pub struct Permit {
+    process: Arc<Process>,
+    vitals: Option<Arc<Vitals>>,
+}
+
+impl Permit {
+    /// The signs of life, until the handshake is finished.
+    pub fn vitals(&self) -> Option<&Arc<Vitals>> {
+        self.vitals.as_ref()
+    }
+
+    /// The handshake is finished.
+    pub fn finish_handshake(&mut self) {
+        if self.vitals.take().is_some() {
+            self.process.unfinished.fetch_sub(1, Ordering::Relaxed);
+            self.process.metrics.handshakes.unfinished.dec();
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.finish_handshake();
+        self.process.open.fetch_sub(1, Ordering::Relaxed);
+        self.process.metrics.connections.open.dec();
+    }
+}

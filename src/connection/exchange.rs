@@ -1,0 +1,265 @@
+//! One request and its answer, as metrics and the access log see them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use http::{HeaderValue, Method, Request, Uri, header};
+
+use crate::config::snapshot::{Route, Target};
+use crate::confirm::Status;
+use crate::connection::record;
+use crate::connection::shared::Shared;
+use crate::connection::stage::Stage;
+use crate::telemetry::access::{AccessRecord, AnswerEnd, Confirmed};
+use crate::telemetry::labels::{self, EarlyState};
+
+/// Why a request's body could not be read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyFault {
+    /// The client was silent for `request_body_idle`.
+    Idle,
+    /// It is larger than the route's limit.
+    TooLarge,
+    /// The client went away, or broke the protocol.
+    Aborted,
+}
+
+/// What the request's body tells the exchange.
+#[derive(Debug, Default)]
+pub(super) struct Received {
+    bytes: AtomicU64,
+    fault: AtomicU8,
+}
+
+impl Received {
+    pub(super) fn count(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn fail(&self, fault: BodyFault) {
+        self.fault.store(fault as u8 + 1, Ordering::Relaxed);
+    }
+
+    pub(super) fn fault(&self) -> Option<BodyFault> {
+        match self.fault.load(Ordering::Relaxed) {
+            1 => Some(BodyFault::Idle),
+            2 => Some(BodyFault::TooLarge),
+            3 => Some(BodyFault::Aborted),
+            _ => None,
+        }
+    }
+}
+
+/// What only the access log wants to know.
+struct Asked {
+    time: SystemTime,
+    method: Method,
+    uri: Uri,
+    host: Option<HeaderValue>,
+}
+
+/// One request from its head to the end of its answer. Dropped, it is counted and logged.
+pub(super) struct Exchange {
+    pub(super) shared: Arc<Shared>,
+    started: Instant,
+    asked: Option<Asked>,
+    pub(super) route: Option<Arc<Route>>,
+    pub(super) target: labels::Target,
+    pub(super) early: EarlyState,
+    arrived_early: bool,
+    pub(super) received: Option<Arc<Received>>,
+    status: Option<u16>,
+    pub(super) bytes_out: u64,
+    answered_before_finished: bool,
+    pub(super) waited: Option<Duration>,
+    pub(super) origin: Option<SocketAddr>,
+    pub(super) origin_time: Option<Duration>,
+    ttfb: Option<Duration>,
+    pub(super) end: AnswerEnd,
+    pub(super) stage: Option<Stage>,
+}
+
+impl Exchange {
+    pub(super) fn begin<B>(shared: &Arc<Shared>, request: &Request<B>) -> Box<Self> {
+        shared.begin();
+        let arrived_early = shared.confirmation.is_pending();
+        let asked = shared.worker.process.access.is_some().then(|| Asked {
+            time: SystemTime::now(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            host: request.headers().get(header::HOST).cloned(),
+        });
+        Box::new(Self {
+            shared: Arc::clone(shared),
+            started: Instant::now(),
+            asked,
+            route: None,
+            target: labels::Target::Edge,
+            early: EarlyState::None,
+            arrived_early,
+            received: None,
+            status: None,
+            bytes_out: 0,
+            answered_before_finished: false,
+            waited: None,
+            origin: None,
+            origin_time: None,
+            ttfb: None,
+            // Whoever ends the answer says so; until then the client is the one to leave.
+            end: AnswerEnd::AbortedByClient,
+            stage: None,
+        })
+    }
+
+    /// The request has a route.
+    pub(super) fn routed(&mut self, route: &Arc<Route>) {
+        self.target = match route.target {
+            Target::Respond(_) => labels::Target::Respond,
+            Target::Redirect(_) => labels::Target::Redirect,
+            Target::Origin(_) => labels::Target::Origin,
+            Target::Handler(_) => labels::Target::Handler,
+        };
+        self.route = Some(Arc::clone(route));
+    }
+
+    /// The head of the answer leaves.
+    pub(super) fn answer(&mut self, status: u16) {
+        self.status = Some(status);
+        self.ttfb = Some(self.started.elapsed());
+        if self.arrived_early && self.shared.confirmation.is_pending() {
+            self.answered_before_finished = true;
+            self.shared
+                .worker
+                .process
+                .metrics
+                .early
+                .answered_before_finished
+                .inc();
+            if let Some(vitals) = &self.shared.vitals {
+                vitals.answer();
+            }
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let metrics = &shared.worker.process.metrics;
+        let total = self.started.elapsed();
+        let failed = shared.handshake_failed();
+        if failed && self.arrived_early && self.end != AnswerEnd::Complete {
+            self.end = AnswerEnd::HandshakeFailed;
+            // EARLY-DATA R11
+            metrics.early.aborted.inc();
+        }
+        metrics.requests.end(
+            record::protocol(shared.state.protocol),
+            self.status.unwrap_or(0),
+            self.target,
+            total,
+        );
+        metrics.early.requests.inc(self.early);
+        if let Some(asked) = self.asked.take() {
+            shared.log(Line {
+                asked,
+                route: self.route.take(),
+                early: self.early,
+                arrived_early: self.arrived_early,
+                bytes_in: self
+                    .received
+                    .as_ref()
+                    .map_or(0, |received| received.bytes.load(Ordering::Relaxed)),
+                status: self.status,
+                bytes_out: self.bytes_out,
+                answered_before_finished: self.answered_before_finished,
+                waited: self.waited,
+                origin: self.origin,
+                origin_time: self.origin_time,
+                ttfb: self.ttfb,
+                total,
+                end: self.end,
+            });
+        }
+        shared.end();
+    }
+}
+
+/// A line of the access log that may have to wait for the end of the handshake.
+pub(super) struct Line {
+    asked: Asked,
+    route: Option<Arc<Route>>,
+    early: EarlyState,
+    arrived_early: bool,
+    bytes_in: u64,
+    status: Option<u16>,
+    bytes_out: u64,
+    answered_before_finished: bool,
+    waited: Option<Duration>,
+    origin: Option<SocketAddr>,
+    origin_time: Option<Duration>,
+    ttfb: Option<Duration>,
+    total: Duration,
+    end: AnswerEnd,
+}
+
+impl Line {
+    pub(super) fn write(&self, shared: &Shared) {
+        let Some(sink) = &shared.worker.process.access else {
+            return;
+        };
+        let state = &shared.state;
+        let host = match self.asked.uri.authority() {
+            Some(authority) => Some(authority.as_str()),
+            None => self
+                .asked
+                .host
+                .as_ref()
+                .and_then(|value| value.to_str().ok()),
+        };
+        let path = self
+            .asked
+            .uri
+            .path_and_query()
+            .map_or("", |path| path.as_str());
+        let origin = self.origin.map(|origin| origin.to_string());
+        sink.write_json(&AccessRecord {
+            time: self.asked.time,
+            request_id: None,
+            client: state.client,
+            listener: &state.listener,
+            worker: state.worker,
+            sni: state.server_name.as_deref(),
+            protocol: record::protocol(state.protocol),
+            version: record::version(state.version),
+            suite: state.suite.as_str(),
+            alpn: state
+                .alpn
+                .as_deref()
+                .and_then(|alpn| std::str::from_utf8(alpn).ok()),
+            resumed: state.resumed,
+            method: self.asked.method.as_str(),
+            host,
+            path,
+            status: self.status,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            early: self.early,
+            arrived_early: self.arrived_early,
+            confirmed: match shared.confirmation.status() {
+                Status::Confirmed => Confirmed::True,
+                _ => Confirmed::Failed,
+            },
+            answered_before_finished: self.answered_before_finished,
+            route: self.route.as_ref().map(|route| &*route.name),
+            origin: origin.as_deref(),
+            origin_time: self.origin_time,
+            ttfb: self.ttfb,
+            total: self.total,
+            wait: self.waited,
+            end: self.end,
+        });
+    }
+}

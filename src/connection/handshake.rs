@@ -1,0 +1,123 @@
+//! From a ClientHello to a started engine: site, TLS side, sessions.
+
+use std::sync::Arc;
+
+use rustls::server::ProducesTickets;
+use rustls::{AlertDescription, NamedGroup};
+
+use crate::config::site_tls::{GROUPS, SiteTls};
+use crate::config::snapshot::{Listener, Site};
+use crate::connection::context::Process;
+use crate::telemetry::labels::HelloError;
+use crate::tls::hello::ClientHello;
+use crate::tls::select::select;
+use crate::tls::selector::Selection;
+use crate::tls::session::{HelloOffer, Prepared, SitePolicy};
+
+/// What a ClientHello chose.
+pub(super) struct Chosen {
+    pub(super) site: Arc<Site>,
+    pub(super) tls: Arc<SiteTls>,
+    /// Chosen as the listener's default, its names not being asked for.
+    pub(super) by_default: bool,
+}
+
+/// Why a ClientHello chose nothing.
+pub(super) struct Unserved {
+    pub(super) alert: AlertDescription,
+    pub(super) label: HelloError,
+}
+
+impl Unserved {
+    fn new(alert: AlertDescription, label: HelloError) -> Self {
+        Self { alert, label }
+    }
+}
+
+/// Chooses the site for a ClientHello.
+pub(super) fn choose(
+    listener: &Listener,
+    hello: &ClientHello,
+    selection: Selection,
+) -> Result<Chosen, Unserved> {
+    match selection {
+        Selection::ByName => {
+            let selected = select(
+                hello.server_name(),
+                &listener.names,
+                listener.default.as_ref(),
+            )
+            .map_err(|refused| Unserved::new(refused.alert(), HelloError::of(refused.label())))?;
+            with_own_tls(Arc::clone(selected.site), !selected.is_named())
+        }
+        Selection::Site(name) => with_own_tls(site(listener, &name)?, false),
+        Selection::Tls { site: name, tls } => Ok(Chosen {
+            site: site(listener, &name)?,
+            tls,
+            by_default: false,
+        }),
+        Selection::Refuse(alert) => Err(Unserved::new(alert, HelloError::Rejected)),
+    }
+}
+
+fn site(listener: &Listener, name: &str) -> Result<Arc<Site>, Unserved> {
+    listener
+        .site(name)
+        .cloned()
+        .ok_or_else(|| Unserved::new(AlertDescription::InternalError, HelloError::SiteRefused))
+}
+
+fn with_own_tls(site: Arc<Site>, by_default: bool) -> Result<Chosen, Unserved> {
+    match &site.tls {
+        Some(tls) => Ok(Chosen {
+            tls: Arc::clone(tls),
+            site,
+            by_default,
+        }),
+        // Its certificate could not be read at start.
+        None => Err(Unserved::new(
+            AlertDescription::InternalError,
+            HelloError::SiteRefused,
+        )),
+    }
+}
+
+/// Chooses how the handshake resumes and what configuration the engine starts with.
+pub(super) fn prepare(process: &Process, chosen: &Chosen, hello: &ClientHello) -> Prepared {
+    let tls = &chosen.tls;
+    let sessions = &process.sessions;
+    let mut base = tls.server_config(group(hello), || -> Arc<dyn ProducesTickets> {
+        sessions.ticketer(tls.trust)
+    });
+    if hello.prefers_chacha20() {
+        // The client is slow at AES: its order counts.
+        let mut own = rustls::ServerConfig::clone(&base);
+        own.ignore_client_order = false;
+        base = Arc::new(own);
+    }
+    sessions.prepare(
+        &base,
+        &SitePolicy::from(&**tls),
+        HelloOffer {
+            identities: hello.identities().map(|identity| identity.identity),
+            early_data: hello.offers_early_data(),
+            by_default: chosen.by_default,
+        },
+        process.under_pressure(),
+        sessions.now(),
+    )
+}
+
+/// The group to use, as an index of [`GROUPS`]: the first that has a share in the hello, else the
+/// first but the post-quantum one that the client supports; that one costs a HelloRetryRequest.
+fn group(hello: &ClientHello) -> usize {
+    let shared = GROUPS.iter().position(|group| hello.has_share(*group));
+    let supported = || {
+        GROUPS
+            .iter()
+            .position(|group| *group != NamedGroup::X25519MLKEM768 && hello.supports_group(*group))
+    };
+    let any = || GROUPS.iter().position(|group| hello.supports_group(*group));
+    // X25519 for who supports none: rustls answers with the right alert.
+    shared.or_else(supported).or_else(any).unwrap_or(1)
+}

@@ -1,0 +1,229 @@
+//! From a request's head to what will answer it: authority, path, route, limits, gate.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_LENGTH, EXPECT, HOST};
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode, Uri, Version};
+
+use crate::config::snapshot::{Route, Snapshot, Target};
+use crate::connection::shared::{Shared, Standing};
+use crate::gate::{self, Decision, GateInput, TargetKind};
+use crate::http::{authority, path};
+use crate::route::NoRoute;
+use crate::telemetry::labels::Limit;
+
+/// What will become of a request.
+pub(super) struct Plan {
+    pub(super) route: Arc<Route>,
+    pub(super) decision: Decision,
+    pub(super) marked: bool,
+    /// Whether the handshake was unconfirmed when the gate decided.
+    pub(super) early: bool,
+    /// The authority as the client sent it, for an origin.
+    pub(super) host: HeaderValue,
+}
+
+/// An answer that the edge gives by itself, before routing or instead of it (EARLY-DATA R12: such
+/// answers go at once).
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) allow: Option<HeaderValue>,
+    /// Whether the connection ends with it.
+    pub(super) close: bool,
+}
+
+impl Refusal {
+    fn new(status: StatusCode) -> Self {
+        Self {
+            status,
+            allow: None,
+            close: false,
+        }
+    }
+}
+
+impl From<StatusCode> for Refusal {
+    fn from(status: StatusCode) -> Self {
+        Self::new(status)
+    }
+}
+
+/// Decides what becomes of a request; its path is normalised in place.
+pub(super) fn plan(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    parts: &mut Parts,
+    end_of_stream: bool,
+) -> Result<Plan, Refusal> {
+    let metrics = &shared.worker.process.metrics.requests;
+    let Standing::Here(site) = shared.standing(snapshot) else {
+        metrics.misdirected.inc();
+        return Err(Refusal {
+            close: true,
+            ..Refusal::new(StatusCode::MISDIRECTED_REQUEST)
+        });
+    };
+    // RFC 9110 §10.1.1: hyper answers 100-continue, at the first read of the body.
+    if let Some(expect) = parts.headers.get(EXPECT)
+        && !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
+        return Err(StatusCode::EXPECTATION_FAILED.into());
+    }
+    if parts.method == Method::CONNECT {
+        return Err(StatusCode::NOT_IMPLEMENTED.into());
+    }
+    let host = authority::authority(parts.version, &parts.uri, &parts.headers)
+        .map_err(|_| StatusCode::BAD_REQUEST)?;
+    if let Some(host) = &host
+        && !is_own_name(shared, snapshot, host)
+    {
+        metrics.misdirected.inc();
+        return Err(StatusCode::MISDIRECTED_REQUEST.into());
+    }
+    let origin_host = origin_host(shared, parts)?;
+    let target = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    if target == "*" {
+        // RFC 9110 §9.3.7: about the server as a whole, so no route has a say.
+        return Err(match parts.method {
+            Method::OPTIONS => StatusCode::NO_CONTENT,
+            _ => StatusCode::BAD_REQUEST,
+        }
+        .into());
+    }
+    let uri_length = target.len();
+    let normal = path::normalise(target).map_err(|_| StatusCode::BAD_REQUEST)?;
+    let only_path = normal.split('?').next().unwrap_or("/");
+    let route = site
+        .routes
+        .find(host.as_deref(), only_path, &parts.method)
+        .map_err(|none| match none {
+            NoRoute::NotFound => StatusCode::NOT_FOUND.into(),
+            NoRoute::MethodNotAllowed { allow } => Refusal {
+                allow: Some(allow),
+                ..Refusal::new(StatusCode::METHOD_NOT_ALLOWED)
+            },
+        })?;
+    let route = Arc::clone(route);
+    drop(host);
+    if let std::borrow::Cow::Owned(normal) = normal {
+        parts.uri = with_path(&parts.uri, &normal).ok_or(StatusCode::BAD_REQUEST)?;
+    }
+    check_limits(shared, &route, parts, uri_length)?;
+
+    let marked = gate::is_marked(&parts.headers);
+    let early = shared.confirmation.is_pending();
+    if early && site.tls.as_ref().is_some_and(|tls| !tls.early_data) && !shared.has_own_tls() {
+        // A reload switched early data off: what is not confirmed comes again.
+        return Err(StatusCode::TOO_EARLY.into());
+    }
+    let decision = if early || marked {
+        gate::decide(GateInput {
+            policy: route.early_data,
+            early,
+            marked,
+            safe: gate::is_safe(parts, end_of_stream),
+            upgrade_or_connect: gate::is_upgrade_or_connect(parts),
+            target: match &route.target {
+                Target::Respond(_) | Target::Redirect(_) => TargetKind::Local,
+                Target::Origin(spec) => TargetKind::Origin {
+                    aware: spec.early_data_aware,
+                },
+                Target::Handler(_) => TargetKind::Handler,
+            },
+        })
+    } else {
+        Decision::Proceed {
+            early_forward: false,
+        }
+    };
+    Ok(Plan {
+        route,
+        decision,
+        marked,
+        early,
+        host: origin_host,
+    })
+}
+
+/// Whether the connection may carry requests for `host`.
+fn is_own_name(shared: &Shared, snapshot: &Snapshot, host: &str) -> bool {
+    if snapshot.generation == shared.generation
+        && !shared.by_default
+        && shared.state.server_name.as_deref() == Some(host)
+    {
+        // The name that chose the site, by the same index.
+        return true;
+    }
+    let found = shared.names(snapshot).and_then(|names| names.get(host));
+    authority::belongs(
+        found,
+        |site| site.name == shared.site.name,
+        shared.by_default,
+    )
+}
+
+/// The authority for an origin: as the client sent it.
+fn origin_host(shared: &Shared, parts: &Parts) -> Result<HeaderValue, Refusal> {
+    if let Some(authority) = parts.uri.authority() {
+        return HeaderValue::from_str(authority.as_str())
+            .map_err(|_| StatusCode::BAD_REQUEST.into());
+    }
+    match parts.headers.get(HOST) {
+        Some(host) => Ok(host.clone()),
+        None if parts.version == Version::HTTP_10 => {
+            let name = shared
+                .state
+                .server_name
+                .as_deref()
+                .unwrap_or(&shared.site.name);
+            HeaderValue::from_str(name).map_err(|_| StatusCode::BAD_REQUEST.into())
+        }
+        None => Err(StatusCode::BAD_REQUEST.into()),
+    }
+}
+
+fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(path.parse().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+fn check_limits(
+    shared: &Shared,
+    route: &Route,
+    parts: &Parts,
+    uri_length: usize,
+) -> Result<(), Refusal> {
+    let hit = |limit, status: StatusCode| {
+        shared.worker.process.metrics.requests.limits_hit.inc(limit);
+        Err(Refusal::new(status))
+    };
+    let limits = &route.limits;
+    if uri_length > limits.uri {
+        return hit(Limit::Uri, StatusCode::URI_TOO_LONG);
+    }
+    if parts.headers.len() > limits.headers {
+        return hit(Limit::Headers, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    }
+    // As HTTP/1.1 writes it: name, colon, space, value, CRLF.
+    let bytes: usize = parts
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    if bytes > limits.header_bytes {
+        return hit(Limit::Headers, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    }
+    if let Some(limit) = limits.body
+        && let Some(length) = parts
+            .headers
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<u64>().ok())
+        && length > limit
+    {
+        return hit(Limit::Body, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    Ok(())
+}

@@ -1,0 +1,292 @@
+//! What becomes known of a connection, for its log line and the metrics.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use rustls::{AlertDescription, HandshakeKind, ProtocolVersion};
+
+use crate::confirm::{Confirmation, Status};
+use crate::connection::context::Process;
+use crate::connection::handshake::Chosen;
+use crate::connection::link::{Ended, Link};
+use crate::connection::record;
+use crate::connection::shared::Shared;
+use crate::telemetry::connections::{ConnectionRecord, EarlyOutcome};
+use crate::telemetry::labels::{
+    Alert, ConnectionEnd, Direction, EarlyRefusal, FailedBy, HandshakeKind as Kind, Label,
+    TlsVersion,
+};
+use crate::telemetry::metrics::Metrics;
+use crate::tls::hello::ClientHello;
+use crate::tls::ja4::{Transport, ja4};
+use crate::tls::session::{Outcome, Prepared};
+use crate::tls::stream::{StreamError, TlsStream};
+
+/// Gathers the facts of one connection.
+pub(super) struct Report {
+    worker: usize,
+    listener: Arc<str>,
+    client: SocketAddr,
+    local: SocketAddr,
+    time: SystemTime,
+    started: Instant,
+    hello: Option<Arc<ClientHello>>,
+    generation: u64,
+    certificate: Option<&'static str>,
+    stateless_tickets: usize,
+    handshake: Option<Duration>,
+    early: EarlyOutcome,
+    handshaking: bool,
+    end: Option<ConnectionEnd>,
+    error: Option<String>,
+}
+
+impl Report {
+    pub(super) fn new(
+        worker: usize,
+        listener: Arc<str>,
+        client: SocketAddr,
+        local: SocketAddr,
+    ) -> Self {
+        Self {
+            worker,
+            listener,
+            client,
+            local,
+            time: SystemTime::now(),
+            started: Instant::now(),
+            hello: None,
+            generation: 0,
+            certificate: None,
+            stateless_tickets: 0,
+            handshake: None,
+            early: EarlyOutcome::None,
+            handshaking: true,
+            end: None,
+            error: None,
+        }
+    }
+
+    pub(super) fn hello(&mut self, hello: Arc<ClientHello>) {
+        if hello.offers_early_data() {
+            self.early = EarlyOutcome::Offered;
+        }
+        self.hello = Some(hello);
+    }
+
+    pub(super) fn chose(&mut self, chosen: &Chosen, generation: u64) {
+        self.generation = generation;
+        if !chosen.tls.early_data {
+            self.stateless_tickets = chosen.tls.tickets;
+        }
+        self.certificate = self
+            .hello
+            .as_deref()
+            .and_then(|hello| chosen.tls.certificates.kind_for(hello))
+            .map(|kind| kind.label());
+    }
+
+    pub(super) fn listener(&self) -> &Arc<str> {
+        &self.listener
+    }
+
+    pub(super) fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        (self.client, self.local)
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) fn server_name(&self) -> Option<Arc<str>> {
+        self.hello
+            .as_deref()
+            .and_then(ClientHello::shared_server_name)
+    }
+
+    /// Whether the end of the handshake was not reported yet.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.handshaking
+    }
+
+    /// The first reason counts.
+    pub(super) fn fail(&mut self, error: String) {
+        self.error.get_or_insert(error);
+    }
+
+    /// hyper's own words, where nothing better is known.
+    pub(super) fn fail_quietly(&mut self, error: &hyper::Error) {
+        if !error.is_incomplete_message() {
+            self.error.get_or_insert_with(|| error.to_string());
+        }
+    }
+
+    pub(super) fn end(&mut self, end: ConnectionEnd) {
+        self.end.get_or_insert(end);
+    }
+
+    /// The handshake was confirmed, or failed: counts it.
+    pub(super) fn handshake_ended(
+        &mut self,
+        tls: &TlsStream,
+        prepared: Option<&Prepared>,
+        confirmation: Option<&Confirmation>,
+        metrics: &Metrics,
+    ) {
+        self.handshaking = false;
+        let took = self.started.elapsed();
+        let facts = tls.facts();
+        let kind = tls.engine().and_then(|engine| engine.handshake_kind());
+        if facts.hellos > 1 {
+            metrics.handshakes.hello_retry_requests.inc();
+        }
+        if let Some(prepared) = prepared
+            && prepared.offered
+        {
+            let refusal = prepared.refusal_after(Outcome {
+                accepted: facts.early_accepted,
+                retried: facts.hellos > 1,
+                kind,
+            });
+            if facts.early_bytes > 0 {
+                // EARLY-DATA P4: at least one byte was delivered.
+                metrics.early.accepted.inc();
+                self.early = EarlyOutcome::Accepted;
+            } else if let Some(refusal) =
+                refusal.and_then(|refusal| EarlyRefusal::from_word(refusal.label()))
+                && kind.is_some()
+            {
+                metrics.early.refused.inc(refusal);
+                self.early = EarlyOutcome::Refused(refusal);
+            }
+        }
+        let confirmed = confirmation.is_some_and(|c| c.status() == Status::Confirmed);
+        if !confirmed {
+            let (by, alert) = match (facts.alert_received, facts.alert_sent) {
+                (Some(alert), _) => (FailedBy::Client, Alert::from(alert)),
+                (None, Some(alert)) => (FailedBy::Edge, Alert::from(alert)),
+                (None, None) if self.end == Some(ConnectionEnd::Timeout) => {
+                    (FailedBy::Edge, Alert::None)
+                }
+                (None, None) if self.end == Some(ConnectionEnd::Evicted) => {
+                    (FailedBy::Edge, Alert::None)
+                }
+                (None, None) => (FailedBy::Client, Alert::None),
+            };
+            metrics.handshakes.failed.inc(by, alert);
+            return;
+        }
+        self.handshake = Some(took);
+        let version = match tls.engine().and_then(|engine| engine.protocol_version()) {
+            Some(ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
+            _ => TlsVersion::Tls13,
+        };
+        let kind = match kind {
+            Some(HandshakeKind::Resumed) if facts.early_accepted => Kind::Early,
+            Some(HandshakeKind::Resumed) => Kind::Resumed,
+            _ => Kind::Full,
+        };
+        metrics.handshakes.complete(kind, version, took);
+    }
+
+    /// Counts the connection's end and writes its line, if it is wanted.
+    pub(super) fn write(
+        &self,
+        link: &Link,
+        process: &Process,
+        prepared: Option<&Prepared>,
+        shared: Option<&Shared>,
+    ) {
+        let facts = link.tls.facts();
+        let metrics = &process.metrics;
+        let end = match (self.end, facts.alert_received, facts.alert_sent) {
+            (Some(end), None, None) => end,
+            (_, Some(AlertDescription::UserCanceled), _) => ConnectionEnd::Clean,
+            (_, Some(_), _) | (_, _, Some(_)) => ConnectionEnd::Alert,
+            (None, None, None) => ConnectionEnd::Error,
+        };
+        metrics.connections.closed.inc(end);
+        metrics.connections.bytes.add(Direction::In, facts.bytes_in);
+        metrics
+            .connections
+            .bytes
+            .add(Direction::Out, facts.bytes_out);
+        let tickets = match prepared.and_then(|prepared| prepared.sessions.as_ref()) {
+            Some(sessions) => sessions.tickets(),
+            None if self.handshake.is_some() => self.stateless_tickets,
+            None => 0,
+        };
+        metrics.sessions.tickets_sent.inc_by(tickets as u64);
+        let Some(sink) = &process.connections else {
+            return;
+        };
+        let engine = link.tls.engine();
+        let mut record = ConnectionRecord {
+            time: self.time,
+            worker: self.worker,
+            client: self.client,
+            listener: &self.listener,
+            sni: self.hello.as_deref().and_then(ClientHello::server_name),
+            client_hellos: facts.hellos,
+            group: engine
+                .and_then(|engine| engine.negotiated_key_exchange_group())
+                .and_then(|group| group.name().as_str()),
+            suite: engine
+                .and_then(|engine| engine.negotiated_cipher_suite())
+                .and_then(|suite| suite.suite().as_str()),
+            version: engine
+                .and_then(|engine| engine.protocol_version())
+                .and_then(record::version),
+            alpn: engine
+                .and_then(|engine| engine.alpn_protocol())
+                .and_then(|alpn| std::str::from_utf8(alpn).ok()),
+            certificate: self.certificate,
+            resumed: engine
+                .is_some_and(|engine| engine.handshake_kind() == Some(HandshakeKind::Resumed)),
+            early: self.early,
+            tickets_sent: u8::try_from(tickets).unwrap_or(u8::MAX),
+            ja4: None,
+            alert_sent: facts.alert_sent.map(Alert::from),
+            alert_received: facts.alert_received.map(Alert::from),
+            bytes_in: facts.bytes_in,
+            bytes_out: facts.bytes_out,
+            requests: shared.map_or(0, |shared| shared.calls.load(Ordering::Relaxed)),
+            handshake: self.handshake,
+            duration: self.started.elapsed(),
+            end,
+            error: self.error.as_deref(),
+        };
+        if !process.connection_log.wants(&record) {
+            return;
+        }
+        // Hashed only for a line that is written.
+        let ja4 = self
+            .hello
+            .as_deref()
+            .map(|hello| ja4(hello, Transport::Tcp));
+        record.ja4 = ja4.as_deref();
+        sink.write_json(&record);
+    }
+}
+
+/// How a connection ended that its stream's error ended.
+pub(super) fn end_of(error: &StreamError) -> ConnectionEnd {
+    match error {
+        StreamError::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            ConnectionEnd::Truncated
+        }
+        StreamError::Io(_) => ConnectionEnd::Reset,
+        StreamError::Hello(_) | StreamError::Tls(_) => ConnectionEnd::Alert,
+    }
+}
+
+/// How a connection ended whose client's side ended.
+pub(super) fn end_of_link(ended: &Ended) -> ConnectionEnd {
+    match ended {
+        Ended::Closed => ConnectionEnd::Clean,
+        Ended::Truncated => ConnectionEnd::Truncated,
+        Ended::Failed(error) => end_of(error),
+    }
+}

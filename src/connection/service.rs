@@ -1,0 +1,488 @@
+//! What hyper calls with each request: the way through gate and route to an answer.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, LOCATION};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body as HttpBody;
+use hyper::body::Incoming;
+
+use crate::body::Body;
+use crate::config::snapshot::{FixedResponse, Redirect, Route, Target};
+use crate::connection::bodies::{RequestBody, ResponseBody};
+use crate::connection::exchange::{BodyFault, Exchange, Received};
+use crate::connection::plan::{Plan, Refusal, plan};
+use crate::connection::shared::Shared;
+use crate::connection::stage::{Stage, Watch};
+use crate::deadline::{Deadline, Elapsed};
+use crate::gate::Decision;
+use crate::handler::{EarlyRequest, HandlerError};
+use crate::origin::{EarlyForward, Forward, ForwardErrorKind};
+use crate::state::Protocol;
+use crate::telemetry::access::AnswerEnd;
+use crate::telemetry::labels::{EarlyState, TimeoutKind, TooEarlyBy};
+
+/// Why a request gets no answer at all.
+#[derive(Debug)]
+pub(super) struct NoAnswer(h2::Error);
+
+impl NoAnswer {
+    fn new(reason: h2::Reason) -> Self {
+        Self(reason.into())
+    }
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request gets no answer")
+    }
+}
+
+impl std::error::Error for NoAnswer {
+    // hyper takes the reason of RST_STREAM from here.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+type Answered = Result<Response<ResponseBody>, NoAnswer>;
+
+/// The service of one connection.
+pub(super) struct Http(pub(super) Arc<Shared>);
+
+impl hyper::service::Service<Request<Incoming>> for Http {
+    type Response = Response<ResponseBody>;
+    type Error = NoAnswer;
+    type Future = Answer;
+
+    fn call(&self, request: Request<Incoming>) -> Answer {
+        let shared = &self.0;
+        let mut exchange = Exchange::begin(shared, &request);
+        let (mut parts, incoming) = request.into_parts();
+        let snapshot = shared.worker.process.current.load();
+        match plan(shared, &snapshot, &mut parts, incoming.is_end_stream()) {
+            Ok(plan) => start(exchange, plan, parts, incoming),
+            Err(refusal) => {
+                if refusal.status == StatusCode::TOO_EARLY {
+                    exchange.early = EarlyState::Refused;
+                    shared
+                        .worker
+                        .process
+                        .metrics
+                        .early
+                        .too_early
+                        .inc(TooEarlyBy::Edge);
+                }
+                Answer::refuse(exchange, refusal, &parts.method, incoming)
+            }
+        }
+    }
+}
+
+/// The future of an answer: most are there at once and need no allocation of their own.
+pub(super) enum Answer {
+    Ready(Option<Response<ResponseBody>>),
+    Running(Pin<Box<dyn Future<Output = Answered> + Send>>),
+}
+
+impl Future for Answer {
+    type Output = Answered;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answered> {
+        match &mut *self {
+            Self::Ready(response) => Poll::Ready(
+                response
+                    .take()
+                    .ok_or_else(|| NoAnswer::new(h2::Reason::INTERNAL_ERROR)),
+            ),
+            Self::Running(running) => running.as_mut().poll(cx),
+        }
+    }
+}
+
+impl Answer {
+    fn refuse(
+        exchange: Box<Exchange>,
+        refusal: Refusal,
+        method: &Method,
+        incoming: Incoming,
+    ) -> Self {
+        let mut response = empty(refusal.status);
+        if let Some(allow) = refusal.allow {
+            response.headers_mut().insert(ALLOW, allow);
+        }
+        if refusal.close {
+            exchange.shared.closing.store(true, Ordering::Relaxed);
+            close_after(&exchange.shared, &mut response);
+        }
+        if incoming.is_end_stream() {
+            return Self::Ready(Some(finish(exchange, response, method, None)));
+        }
+        let method = method.clone();
+        Self::Running(Box::pin(async move {
+            drain(incoming).await;
+            Ok(finish(exchange, response, &method, None))
+        }))
+    }
+}
+
+/// Takes what is there of a body that nobody wants, at most 16 KiB, so that a small one does not
+/// cost the connection.
+async fn drain(mut incoming: Incoming) {
+    let mut left: usize = 16 * 1024;
+    std::future::poll_fn(|cx| {
+        while left > 0 {
+            match Pin::new(&mut incoming).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len()));
+                }
+                Poll::Ready(_) | Poll::Pending => break,
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
+
+fn start(mut exchange: Box<Exchange>, plan: Plan, parts: Parts, incoming: Incoming) -> Answer {
+    let shared = Arc::clone(&exchange.shared);
+    let route = &plan.route;
+    exchange.routed(route);
+    if plan.decision == Decision::TooEarly {
+        exchange.early = EarlyState::Refused;
+        let metrics = &shared.worker.process.metrics.early;
+        metrics.too_early.inc(TooEarlyBy::Edge);
+        return Answer::refuse(
+            exchange,
+            StatusCode::TOO_EARLY.into(),
+            &parts.method,
+            incoming,
+        );
+    }
+    shared.set_write_idle(route.timeouts.write_idle);
+    if shared.state.protocol == Protocol::Http2 {
+        let stage = Stage::default();
+        stage.source();
+        exchange.stage = Some(stage.clone());
+        *shared.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(Watch {
+            stage,
+            write_idle: route.timeouts.write_idle,
+        });
+    }
+    if let Decision::Proceed { .. } = plan.decision {
+        if plan.early {
+            exchange.early = EarlyState::Served;
+        }
+        // A request with a body must be read, or hyper closes the connection after the answer.
+        if incoming.is_end_stream()
+            && let Some(response) = local(&route.target)
+        {
+            return Answer::Ready(Some(finish(exchange, response, &parts.method, None)));
+        }
+    }
+    Answer::Running(Box::pin(run(exchange, plan, parts, incoming)))
+}
+
+fn local(target: &Target) -> Option<Response<Body>> {
+    match target {
+        Target::Respond(respond) => Some(fixed(respond)),
+        Target::Redirect(redirect) => Some(redirected(redirect)),
+        Target::Origin(_) | Target::Handler(_) => None,
+    }
+}
+
+fn fixed(respond: &FixedResponse) -> Response<Body> {
+    let mut response = Response::new(Body::from(respond.body.clone()));
+    *response.status_mut() = respond.status;
+    response.headers_mut().clone_from(&respond.headers);
+    response
+}
+
+fn redirected(redirect: &Redirect) -> Response<Body> {
+    let mut response = empty(redirect.status);
+    response.headers_mut().insert(LOCATION, redirect.to.clone());
+    response
+}
+
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+async fn run(
+    mut exchange: Box<Exchange>,
+    plan: Plan,
+    parts: Parts,
+    incoming: Incoming,
+) -> Answered {
+    let shared = Arc::clone(&exchange.shared);
+    let early_metrics = &shared.worker.process.metrics.early;
+    let early_forward = match plan.decision {
+        Decision::Proceed { early_forward } => early_forward,
+        Decision::Wait | Decision::TooEarly => {
+            // EARLY-DATA R11: nothing is read meanwhile, the task drives the handshake.
+            early_metrics.delayed.inc();
+            exchange.early = EarlyState::Waited;
+            wait(&mut exchange).await?;
+            false
+        }
+    };
+    let route = Arc::clone(&plan.route);
+    let method = parts.method.clone();
+    let total = total_deadline(&shared, &route);
+    if let (Some(stage), Some(total)) = (&exchange.stage, &total) {
+        stage.bound(total);
+    }
+    let body = if incoming.is_end_stream() {
+        Body::empty()
+    } else {
+        let received = Arc::new(Received::default());
+        exchange.received = Some(Arc::clone(&received));
+        Body::new(RequestBody::new(
+            incoming,
+            received,
+            route.limits.body,
+            route.timeouts.request_body_idle,
+            &shared.worker.ticker,
+            &shared.worker.process.metrics,
+        ))
+    };
+    let outcome = target(
+        &mut exchange,
+        &plan,
+        &route,
+        parts,
+        body,
+        &total,
+        early_forward,
+    )
+    .await;
+    // The client's own fault comes first: what an origin or a handler made of it is secondary.
+    if let Some(fault) = exchange.received.as_ref().and_then(|body| body.fault()) {
+        return at_fault(exchange, fault, &method);
+    }
+    match outcome {
+        Ok(response) => Ok(finish(exchange, response, &method, total)),
+        Err(Failure::Status(status, end)) => {
+            let _ = end.map(|end| exchange.end = end);
+            Ok(finish(exchange, empty(status), &method, None))
+        }
+        Err(Failure::HandshakeFailed) => {
+            exchange.end = AnswerEnd::HandshakeFailed;
+            Err(NoAnswer::new(h2::Reason::CANCEL))
+        }
+    }
+}
+
+/// Awaits the client's Finished.
+async fn wait(exchange: &mut Exchange) -> Result<(), NoAnswer> {
+    let metrics = &exchange.shared.worker.process.metrics.early;
+    metrics.confirmations_awaited.inc();
+    let began = Instant::now();
+    let confirmed = exchange.shared.confirmation.wait().await;
+    let waited = began.elapsed();
+    metrics.confirmation_seconds.observe(waited.as_secs_f64());
+    exchange.waited = Some(waited);
+    confirmed.map_err(|_| {
+        exchange.end = AnswerEnd::HandshakeFailed;
+        NoAnswer::new(h2::Reason::CANCEL)
+    })
+}
+
+/// The total deadline of a request: one that is off is made only for a handler, who may set it.
+fn total_deadline(shared: &Shared, route: &Route) -> Option<Deadline> {
+    let after = route.timeouts.total;
+    if after.is_none() && !matches!(route.target, Target::Handler(_)) {
+        return None;
+    }
+    let total = Deadline::new(&shared.worker.ticker, after);
+    if shared.state.protocol == Protocol::Http1 {
+        shared.set_total(Some(total.clone()));
+    }
+    Some(total)
+}
+
+enum Failure {
+    Status(StatusCode, Option<AnswerEnd>),
+    HandshakeFailed,
+}
+
+async fn target(
+    exchange: &mut Exchange,
+    plan: &Plan,
+    route: &Route,
+    parts: Parts,
+    body: Body,
+    total: &Option<Deadline>,
+    early_forward: bool,
+) -> Result<Response<Body>, Failure> {
+    let shared = Arc::clone(&exchange.shared);
+    match &route.target {
+        Target::Respond(respond) => {
+            discard(body).await;
+            Ok(fixed(respond))
+        }
+        Target::Redirect(redirect) => {
+            discard(body).await;
+            Ok(redirected(redirect))
+        }
+        Target::Handler(handler) => {
+            let deadline = total
+                .clone()
+                .unwrap_or_else(|| Deadline::new(&shared.worker.ticker, None));
+            let request = EarlyRequest::new(
+                Request::from_parts(parts, body),
+                Arc::clone(&shared.state),
+                shared.confirmation.clone(),
+                deadline.clone(),
+                plan.marked,
+            );
+            match bounded(handler.call(request), &deadline).await {
+                Ok(Ok(response)) => Ok(response),
+                Ok(Err(HandlerError::TooEarly)) => {
+                    exchange.early = EarlyState::Refused;
+                    let metrics = &shared.worker.process.metrics.early;
+                    metrics.too_early.inc(TooEarlyBy::Edge);
+                    Err(Failure::Status(StatusCode::TOO_EARLY, None))
+                }
+                Ok(Err(HandlerError::HandshakeFailed)) => Err(Failure::HandshakeFailed),
+                Ok(Err(HandlerError::Failed(error))) => {
+                    tracing::warn!(route = %route.name, %error, "handler failed");
+                    Err(Failure::Status(
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        Some(AnswerEnd::AbortedByHandler),
+                    ))
+                }
+                Err(Elapsed) => {
+                    let metrics = &shared.worker.process.metrics;
+                    metrics.timeouts.inc(TimeoutKind::Total);
+                    Err(Failure::Status(
+                        StatusCode::GATEWAY_TIMEOUT,
+                        Some(AnswerEnd::Timeout(TimeoutKind::Total)),
+                    ))
+                }
+            }
+        }
+        Target::Origin(spec) => {
+            let early = match (plan.marked, early_forward) {
+                (true, _) => EarlyForward::Marked,
+                (false, true) => EarlyForward::Early,
+                (false, false) => EarlyForward::No,
+            };
+            let forward = Forward {
+                spec: Arc::clone(spec),
+                parts,
+                body,
+                host: plan.host.clone(),
+                client: shared.forwarded_for.clone(),
+                timeouts: route.timeouts.clone(),
+                deadline: total.clone(),
+                confirmation: shared.confirmation.clone(),
+                early,
+            };
+            match shared.worker.origins.forward(forward).await {
+                Ok(forwarded) => {
+                    exchange.origin = forwarded.address;
+                    exchange.origin_time = Some(forwarded.origin_time);
+                    Ok(forwarded.response)
+                }
+                Err(error) => {
+                    exchange.origin = error.address;
+                    if matches!(error.kind, ForwardErrorKind::HandshakeFailed) {
+                        return Err(Failure::HandshakeFailed);
+                    }
+                    tracing::debug!(origin = %spec.name, %error, "no answer from origin");
+                    Err(Failure::Status(error.status(), None))
+                }
+            }
+        }
+    }
+}
+
+/// Reads a body to its end, or to its fault, and forgets it.
+async fn discard(mut body: Body) {
+    std::future::poll_fn(|cx| {
+        loop {
+            match std::task::ready!(Pin::new(&mut body).poll_frame(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Poll::Ready(()),
+            }
+        }
+    })
+    .await;
+}
+
+/// Bounds `future` by a deadline that may move while it runs.
+async fn bounded<F: Future>(future: F, deadline: &Deadline) -> Result<F::Output, Elapsed> {
+    let mut future = std::pin::pin!(future);
+    let mut alarm = None;
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        alarm
+            .get_or_insert_with(|| deadline.watch())
+            .poll_due(cx)
+            .map(|()| Err(Elapsed))
+    })
+    .await
+}
+
+/// The answer to a request whose body failed: 408, 413, or none to who went away.
+fn at_fault(mut exchange: Box<Exchange>, fault: BodyFault, method: &Method) -> Answered {
+    let status = match fault {
+        BodyFault::Idle if exchange.shared.state.protocol == Protocol::Http2 => {
+            exchange.end = AnswerEnd::Timeout(TimeoutKind::RequestBodyIdle);
+            return Err(NoAnswer::new(h2::Reason::CANCEL));
+        }
+        BodyFault::Idle => StatusCode::REQUEST_TIMEOUT,
+        BodyFault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyFault::Aborted => match exchange.shared.violation() {
+            Some(status) => status,
+            None => return Err(NoAnswer::new(h2::Reason::CANCEL)),
+        },
+    };
+    let mut response = empty(status);
+    close_after(&exchange.shared, &mut response);
+    Ok(finish(exchange, response, method, None))
+}
+
+fn close_after(shared: &Shared, response: &mut Response<Body>) {
+    if shared.state.protocol == Protocol::Http1 {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+/// Hands the answer to hyper, its exchange in its body.
+fn finish(
+    mut exchange: Box<Exchange>,
+    response: Response<Body>,
+    method: &Method,
+    total: Option<Deadline>,
+) -> Response<ResponseBody> {
+    exchange.answer(response.status().as_u16());
+    let (mut parts, mut body) = response.into_parts();
+    if method == Method::HEAD {
+        // RFC 9110 §9.3.2: the fields of a GET, no content. hyper's HTTP/2 would send it.
+        if !parts.headers.contains_key(CONTENT_LENGTH)
+            && let Some(length) = body.size_hint().exact().filter(|length| *length > 0)
+        {
+            parts.headers.insert(CONTENT_LENGTH, length.into());
+        }
+        body = Body::empty();
+    }
+    if let Some(stage) = &exchange.stage {
+        stage.client();
+    }
+    Response::from_parts(parts, ResponseBody::new(body, exchange, total))
+}

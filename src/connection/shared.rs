@@ -1,0 +1,218 @@
+//! What the requests of one connection share.
+
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::config::names::NameIndex;
+use crate::config::snapshot::{Listener, Site, Snapshot};
+use crate::confirm::{Confirmation, Status};
+use crate::connection::context::{Vitals, Worker};
+use crate::connection::exchange::Line;
+use crate::connection::handshake::Chosen;
+use crate::connection::stage::Watch;
+use crate::deadline::Deadline;
+use crate::state::ConnectionState;
+use crate::tags::Tag;
+
+/// The facts and counters that a connection's requests share with its task.
+pub(super) struct Shared {
+    pub(super) worker: Arc<Worker>,
+    pub(super) state: Arc<ConnectionState>,
+    pub(super) confirmation: Confirmation,
+    pub(super) vitals: Option<Arc<Vitals>>,
+    /// The site that the ClientHello chose, as it was then.
+    pub(super) site: Arc<Site>,
+    /// The trust that the connection was made with.
+    pub(super) trust: Tag,
+    /// Whether the site was chosen as the listener's default.
+    pub(super) by_default: bool,
+    /// The snapshot that the site is from.
+    pub(super) generation: u64,
+    /// The status for framing that was found broken inside a body; 0 if none was.
+    violation: Arc<AtomicU16>,
+    /// The client's address as X-Forwarded-For shows it.
+    pub(super) forwarded_for: http::HeaderValue,
+    /// Requests that hyper has handed out, ever.
+    pub(super) calls: AtomicU64,
+    /// Requests that are not answered whole.
+    in_flight: AtomicUsize,
+    /// The connection is to be closed after the answers under way.
+    pub(super) closing: AtomicBool,
+    /// `write_idle` of the route asked last, in milliseconds; 0 is off.
+    write_idle: AtomicU64,
+    /// The total deadline of the HTTP/1.1 request under way.
+    total: Mutex<Option<Deadline>>,
+    /// Handed from the service to the executor of HTTP/2 streams, within one call of hyper's.
+    pub(super) watch: Mutex<Option<Watch>>,
+    /// Access-log lines that wait for the handshake to end (EARLY-DATA R15).
+    lines: Mutex<Vec<Line>>,
+}
+
+/// Where a request's connection stands in the snapshot in force.
+pub(super) enum Standing {
+    /// Its site is there, perhaps changed.
+    Here(Arc<Site>),
+    /// Its site is gone, or trusts otherwise: 421 and close.
+    Gone,
+}
+
+impl Shared {
+    pub(super) fn new(
+        worker: Arc<Worker>,
+        state: Arc<ConnectionState>,
+        confirmation: Confirmation,
+        vitals: Option<Arc<Vitals>>,
+        chosen: &Chosen,
+        generation: u64,
+        violation: Arc<AtomicU16>,
+    ) -> Arc<Self> {
+        let forwarded_for =
+            http::HeaderValue::from_str(&state.client.ip().to_canonical().to_string())
+                .unwrap_or_else(|_| http::HeaderValue::from_static("unknown"));
+        Arc::new(Self {
+            worker,
+            state,
+            confirmation,
+            vitals,
+            site: Arc::clone(&chosen.site),
+            trust: chosen.tls.trust,
+            by_default: chosen.by_default,
+            generation,
+            violation,
+            forwarded_for,
+            calls: AtomicU64::new(0),
+            in_flight: AtomicUsize::new(0),
+            closing: AtomicBool::new(false),
+            write_idle: AtomicU64::new(0),
+            total: Mutex::new(None),
+            watch: Mutex::new(None),
+            lines: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// The connection's site in `snapshot`, and its listener there.
+    pub(super) fn standing(&self, snapshot: &Snapshot) -> Standing {
+        if snapshot.generation == self.generation {
+            return Standing::Here(Arc::clone(&self.site));
+        }
+        match self
+            .listener(snapshot)
+            .and_then(|listener| listener.site(&self.site.name))
+        {
+            Some(site)
+                if site
+                    .tls
+                    .as_ref()
+                    .is_some_and(|tls| tls.trust == self.trust || self.has_own_tls()) =>
+            {
+                Standing::Here(Arc::clone(site))
+            }
+            _ => Standing::Gone,
+        }
+    }
+
+    /// Whether a selector gave this connection a TLS side that is not its site's.
+    pub(super) fn has_own_tls(&self) -> bool {
+        self.site
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.trust != self.trust)
+    }
+
+    pub(super) fn listener<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s Listener> {
+        snapshot
+            .listeners
+            .iter()
+            .find(|listener| listener.name == self.state.listener)
+    }
+
+    pub(super) fn names<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s NameIndex<Arc<Site>>> {
+        self.listener(snapshot).map(|listener| &listener.names)
+    }
+
+    /// A request was handed out.
+    pub(super) fn begin(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request was answered whole, or given up.
+    pub(super) fn end(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.state.protocol == crate::state::Protocol::Http1 {
+            self.set_total(None);
+        }
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_write_idle(&self, limit: Option<Duration>) {
+        let millis = limit.map_or(0, |limit| {
+            u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1)
+        });
+        self.write_idle.store(millis, Ordering::Relaxed);
+    }
+
+    pub(super) fn write_idle(&self) -> Option<Duration> {
+        match self.write_idle.load(Ordering::Relaxed) {
+            0 => None,
+            millis => Some(Duration::from_millis(millis)),
+        }
+    }
+
+    pub(super) fn set_total(&self, total: Option<Deadline>) {
+        *self.total.lock().unwrap_or_else(PoisonError::into_inner) = total;
+    }
+
+    /// The time left for the HTTP/1.1 request under way.
+    pub(super) fn total_left(&self) -> Option<Duration> {
+        self.total
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .and_then(Deadline::remaining)
+    }
+
+    /// Writes an access-log line, or keeps it until the handshake has ended (EARLY-DATA R15).
+    pub(super) fn log(&self, line: Line) {
+        if self.confirmation.is_pending() {
+            self.lines
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(line);
+            // The handshake may have ended between the two.
+            if self.confirmation.is_pending() {
+                return;
+            }
+            self.write_lines();
+            return;
+        }
+        line.write(self);
+    }
+
+    /// Writes the lines that waited for the handshake.
+    pub(super) fn write_lines(&self) {
+        let lines = std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner));
+        for line in lines {
+            line.write(self);
+        }
+    }
+
+    /// The status that broken framing inside a body is answered with.
+    pub(super) fn violation(&self) -> Option<StatusCode> {
+        StatusCode::from_u16(self.violation.load(Ordering::Relaxed)).ok()
+    }
+
+    pub(super) fn handshake_failed(&self) -> bool {
+        self.confirmation.status() == Status::Failed
+    }
+}

@@ -1,0 +1,144 @@
+//! Where the answer of an HTTP/2 stream stands, and who ends one that nobody takes.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use hyper::rt::Executor;
+
+use crate::connection::shared::Shared;
+use crate::deadline::{Alarm, Deadline};
+use crate::telemetry::labels::TimeoutKind;
+
+/// Counts what the client has taken of an answer: odd while the answer waits for its source,
+/// even while it waits for the client.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stage(Arc<Progress>);
+
+#[derive(Debug, Default)]
+struct Progress {
+    count: AtomicU64,
+    /// The total deadline of the request, once the gate has let it go.
+    total: OnceLock<Deadline>,
+}
+
+impl Stage {
+    /// The answer waits for a handler or an origin.
+    pub(super) fn source(&self) {
+        let count = self.count() + 2;
+        self.0.count.store(count | 1, Ordering::Relaxed);
+    }
+
+    /// The answer waits for the client.
+    pub(super) fn client(&self) {
+        let count = self.count() + 2;
+        self.0.count.store(count & !1, Ordering::Relaxed);
+    }
+
+    /// The gate let the request go: its total deadline runs.
+    pub(super) fn bound(&self, total: &Deadline) {
+        // Set once per request, before the answer.
+        let _ = self.0.total.set(total.clone());
+    }
+
+    fn count(&self) -> u64 {
+        self.0.count.load(Ordering::Relaxed)
+    }
+}
+
+/// What bounds one HTTP/2 stream from outside.
+#[derive(Debug)]
+pub(super) struct Watch {
+    pub(super) stage: Stage,
+    pub(super) write_idle: Option<Duration>,
+}
+
+/// Runs HTTP/2 streams: each is polled once at once, and spawned only if it has to wait.
+#[derive(Clone)]
+pub(super) struct Streams(pub(super) Arc<Shared>);
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        let watch = self
+            .0
+            .watch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let mut future = Box::pin(future);
+        // The waker does not matter: a task that is spawned is polled at once.
+        if future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
+        {
+            tokio::spawn(Stream {
+                future,
+                shared: Arc::clone(&self.0),
+                watch,
+                alarm: None,
+                total: None,
+                seen: u64::MAX,
+            });
+        }
+    }
+}
+
+/// One HTTP/2 stream that waits. Dropped before its end, hyper resets it with CANCEL.
+struct Stream<F> {
+    future: Pin<Box<F>>,
+    shared: Arc<Shared>,
+    watch: Option<Watch>,
+    alarm: Option<Alarm>,
+    total: Option<Alarm>,
+    seen: u64,
+}
+
+impl<F: Future<Output = ()>> Future for Stream<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.future.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let this = &mut *self;
+        let Some(watch) = &this.watch else {
+            return Poll::Pending;
+        };
+        let timeouts = &this.shared.worker.process.metrics.timeouts;
+        if let Some(limit) = watch.write_idle {
+            let count = watch.stage.count();
+            if count != this.seen {
+                this.seen = count;
+                let waits_for_client = count & 1 == 0;
+                if waits_for_client || this.alarm.is_some() {
+                    this.alarm
+                        .get_or_insert_with(|| this.shared.worker.ticker.alarm())
+                        .set(waits_for_client.then_some(limit));
+                }
+            }
+            if let Some(alarm) = &this.alarm
+                && alarm.poll_due(cx).is_ready()
+            {
+                timeouts.inc(TimeoutKind::WriteIdle);
+                return Poll::Ready(());
+            }
+        }
+        if let Some(total) = watch.stage.0.total.get() {
+            let alarm = this.total.get_or_insert_with(|| total.watch());
+            // Before the head the service answers 504; after it the body fails. This ends what
+            // neither is asked for, because the client takes nothing.
+            if watch.stage.count() & 1 == 0 && alarm.poll_due(cx).is_ready() {
+                timeouts.inc(TimeoutKind::Total);
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,252 @@
+//! Which deadline of a connection is next.
+//!
+//! One alarm per connection; what it stands for changes with what the connection awaits.
+
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
+
+use crate::config::snapshot::SiteTimeouts;
+use crate::connection::hyper::Hyper;
+use crate::connection::link::Link;
+use crate::connection::shared::Shared;
+use crate::deadline::{Alarm, TICK, Ticker};
+use crate::state::Protocol;
+use crate::telemetry::labels::TimeoutKind;
+
+/// What the client is expected to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaits {
+    /// The handshake goes on and nothing else counts.
+    Handshake,
+    /// Its first request.
+    First,
+    /// The rest of a head.
+    Head,
+    /// Nothing: a request is under way.
+    Nothing,
+    /// Another request.
+    Next,
+}
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Nothing, after all.
+    Nothing,
+    /// hyper has been idle for a tick: it may go.
+    Rest,
+    /// Close properly.
+    Close(TimeoutKind),
+    /// Cut, with no answer.
+    Cut(TimeoutKind),
+    /// The time to let go is over.
+    Forced,
+}
+
+/// The deadlines of one connection, on its worker's clock.
+#[derive(Debug)]
+pub(super) struct Timing {
+    alarm: Alarm,
+    accepted: Duration,
+    handshake: Option<Duration>,
+    awaits: Awaits,
+    since: Duration,
+    /// When what is awaited is overdue.
+    overdue: Option<Duration>,
+    /// When an idle hyper may go.
+    rest: Option<Duration>,
+    /// Bytes sent when the socket was last seen blocked, and when they were sent.
+    blocked: Option<(u64, Duration)>,
+    write: Option<Duration>,
+    total: Option<Duration>,
+    forced: Option<Duration>,
+    bounded: bool,
+}
+
+impl Timing {
+    pub(super) fn new(alarm: Alarm, accepted: Duration, client_hello: Duration) -> Self {
+        alarm.set_at(Some(accepted + client_hello + TICK));
+        Self {
+            alarm,
+            accepted,
+            handshake: None,
+            awaits: Awaits::Handshake,
+            since: accepted,
+            overdue: None,
+            rest: None,
+            blocked: None,
+            write: None,
+            total: None,
+            forced: None,
+            bounded: false,
+        }
+    }
+
+    /// The site is known, and with it how long the handshake may take from accept on.
+    pub(super) fn handshake(&mut self, limit: Duration) {
+        self.handshake = Some(self.accepted + limit + TICK);
+        self.alarm.set_at(self.handshake);
+    }
+
+    /// Whether the alarm went off; if not, the task is woken when it does.
+    pub(super) fn poll_due(&self, cx: &mut Context<'_>) -> bool {
+        self.alarm.poll_due(cx).is_ready()
+    }
+
+    /// Sees what the connection awaits now, and sets the alarm for the next deadline.
+    pub(super) fn observe(
+        &mut self,
+        link: &Link,
+        hyper: Option<&Hyper>,
+        shared: Option<&Shared>,
+        timeouts: Option<&SiteTimeouts>,
+        now: Duration,
+    ) {
+        let awaits = awaits(link, shared);
+        if awaits != self.awaits {
+            self.awaits = awaits;
+            self.since = now;
+            self.overdue = timeouts
+                .and_then(|timeouts| match awaits {
+                    Awaits::First | Awaits::Head => Some(timeouts.request_headers),
+                    Awaits::Next => Some(timeouts.keep_alive),
+                    Awaits::Handshake | Awaits::Nothing => None,
+                })
+                .map(|limit| now + limit + TICK);
+        }
+        if !link.tls.is_unconfirmed() {
+            self.handshake = None;
+        }
+        self.rest = (awaits == Awaits::Next && hyper.is_some_and(Hyper::is_http1))
+            .then(|| self.since + 2 * TICK);
+        self.observe_writing(link, shared, now);
+        self.total = shared
+            .and_then(Shared::total_left)
+            .filter(|_| link.tls.is_blocked())
+            .map(|left| now + left);
+        self.set();
+    }
+
+    fn observe_writing(&mut self, link: &Link, shared: Option<&Shared>, now: Duration) {
+        let limit = shared.and_then(Shared::write_idle);
+        let (true, Some(limit)) = (link.tls.is_blocked(), limit) else {
+            self.blocked = None;
+            self.write = None;
+            return;
+        };
+        let sent = link.tls.facts().bytes_out;
+        if self.blocked.is_none_or(|(before, _)| before != sent) {
+            self.blocked = Some((sent, now));
+            self.write = Some(now + limit + TICK);
+        }
+    }
+
+    fn set(&self) {
+        let all = [
+            self.handshake,
+            self.overdue,
+            self.rest,
+            self.write,
+            self.total,
+            self.forced,
+        ];
+        self.alarm.set_at(all.into_iter().flatten().min());
+    }
+
+    /// What is due at `now`.
+    pub(super) fn due(&self, now: Duration) -> Due {
+        let passed = |deadline: Option<Duration>| deadline.is_some_and(|deadline| deadline <= now);
+        if passed(self.forced) {
+            Due::Forced
+        } else if passed(self.handshake) {
+            Due::Cut(TimeoutKind::Handshake)
+        } else if passed(self.write) {
+            Due::Cut(TimeoutKind::WriteIdle)
+        } else if passed(self.total) {
+            Due::Cut(TimeoutKind::Total)
+        } else if passed(self.overdue) {
+            Due::Close(match self.awaits {
+                Awaits::Next => TimeoutKind::KeepAlive,
+                _ => TimeoutKind::RequestHeaders,
+            })
+        } else if passed(self.rest) {
+            Due::Rest
+        } else {
+            Due::Nothing
+        }
+    }
+
+    pub(super) fn is_due_handshake(&self, now: Duration) -> bool {
+        self.handshake.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Whether part of a head is there.
+    pub(super) fn in_head(&self) -> bool {
+        self.awaits == Awaits::Head
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.awaits, Awaits::First | Awaits::Next)
+    }
+
+    /// hyper is gone until the next request.
+    pub(super) fn rested(&mut self) {
+        self.rest = None;
+        self.set();
+    }
+
+    /// Bounds how long the connection may still go on.
+    pub(super) fn force_in(&mut self, ticker: &Ticker, limit: Duration) {
+        self.overdue = None;
+        self.forced = Some(ticker.due(limit));
+        self.set();
+    }
+
+    /// The connection closes: only the handshake still counts.
+    pub(super) fn close(&mut self) {
+        self.alarm.set_at(self.handshake);
+    }
+
+    /// Bounds, once, how long the last bytes may take.
+    pub(super) fn bound_close(&mut self, ticker: &Ticker, limit: Duration) {
+        if !self.bounded {
+            self.bounded = true;
+            self.alarm.set_at(Some(ticker.due(limit)));
+        }
+    }
+
+    /// Our side is closed: bounds how long the client's side is waited for.
+    pub(super) fn linger(&mut self, ticker: &Arc<Ticker>, limit: Duration) {
+        self.alarm.set_at(Some(ticker.due(limit)));
+    }
+}
+
+fn awaits(link: &Link, shared: Option<&Shared>) -> Awaits {
+    let unconfirmed = link.tls.is_unconfirmed();
+    let Some(shared) = shared else {
+        return match unconfirmed {
+            true => Awaits::Handshake,
+            false => Awaits::First,
+        };
+    };
+    let calls = shared.calls.load(std::sync::atomic::Ordering::Relaxed);
+    let busy = shared.in_flight() > 0;
+    match (shared.state.protocol, link.scanner()) {
+        (Protocol::Http1, Some(scanner)) => {
+            if busy || calls < scanner.heads() || scanner.in_body() || link.has_approved() {
+                Awaits::Nothing
+            } else if scanner.in_head() {
+                Awaits::Head
+            } else if calls == 0 {
+                Awaits::First
+            } else {
+                Awaits::Next
+            }
+        }
+        _ if busy => Awaits::Nothing,
+        _ if calls == 0 => Awaits::First,
+        _ => Awaits::Next,
+    }
+}

@@ -1,0 +1,62 @@
+//! Site selection by a library user: what Go's `GetConfigForClient` gives.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use rustls::AlertDescription;
+
+use crate::config::site_tls::SiteTls;
+use crate::tls::hello::ClientHello;
+
+/// The answer of a [`Selector`], possibly later.
+pub type SelectFuture = Pin<Box<dyn Future<Output = Selection> + Send + 'static>>;
+
+/// What a selector decides.
+#[derive(Clone, Debug)]
+pub enum Selection {
+    /// Select by server name, as without a selector.
+    ByName,
+    /// The site of this name, with its own TLS side.
+    Site(Arc<str>),
+    /// The site of this name, with another TLS side for this connection.
+    Tls {
+        /// The site whose routes and timeouts serve the connection.
+        site: Arc<str>,
+        /// Certificates, protocols, versions, early data: all that its TLS side consists of.
+        tls: Arc<SiteTls>,
+    },
+    /// End the handshake with an alert.
+    Refuse(AlertDescription),
+}
+
+/// Chooses a site for a ClientHello. It sees the whole hello before rustls does, may be async, and
+/// is bounded by the handshake timeout.
+///
+/// No decision here may rest on the client's address where early data is taken over a transport
+/// that does not prove it; TCP does (EARLY-DATA R15).
+pub trait Selector: Send + Sync + 'static {
+    /// Chooses. `client` and `local` are the two ends of the connection.
+    fn select(
+        &self,
+        hello: Arc<ClientHello>,
+        client: SocketAddr,
+        local: SocketAddr,
+    ) -> SelectFuture;
+}
+
+impl<F, A> Selector for F
+where
+    F: Fn(Arc<ClientHello>, SocketAddr, SocketAddr) -> A + Send + Sync + 'static,
+    A: Future<Output = Selection> + Send + 'static,
+{
+    fn select(
+        &self,
+        hello: Arc<ClientHello>,
+        client: SocketAddr,
+        local: SocketAddr,
+    ) -> SelectFuture {
+        Box::pin(self(hello, client, local))
+    }
+}
