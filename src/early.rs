@@ -1,5 +1,10 @@
 //! What a route allows early data to do. Shared vocabulary: no decision is taken here.
 
+use http::HeaderName;
+
+/// `Early-Data` (RFC 8470 §5.1).
+pub const EARLY_DATA: HeaderName = HeaderName::from_static("early-data");
+
 /// How a route treats requests that arrive before the client's Finished is verified, and
 /// requests that an upstream marked with `Early-Data` (EARLY-DATA R13, R18).
 ///

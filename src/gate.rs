@@ -6,10 +6,8 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method};
 
+pub use crate::early::EARLY_DATA;
 use crate::early::EarlyDataPolicy;
-
-/// `Early-Data` (RFC 8470 §5.1).
-pub const EARLY_DATA: HeaderName = HeaderName::from_static("early-data");
 
 /// Fields by which a safe method can stand for another one, `_` read as `-`: CGI and WSGI cannot
 /// tell the two apart.

@@ -21,7 +21,7 @@ use super::{EarlyForward, Forward, Forwarded};
 use crate::body::Body;
 use crate::config::snapshot::RouteTimeouts;
 use crate::confirm::Confirmation;
-use crate::gate::EARLY_DATA;
+use crate::early::EARLY_DATA;
 use crate::telemetry::labels::{OriginConnection, RetryReason};
 use crate::telemetry::metrics::Metrics;
 

@@ -5,7 +5,7 @@
 //! dropping either ends the exchange and closes its connection, and a client that stops reading
 //! stops the origin.
 //!
-//! What is sent and what comes back follows RFC 9110 §7.6 and RFC 9112 §6 ([`fields`]); early and
+//! What is sent and what comes back follows RFC 9110 §7.6 and RFC 9112 §6 (`fields`); early and
 //! marked requests follow EARLY-DATA R11 and R16–R20. A request is sent again
 //! - to the next server or address, if it could not be connected to,
 //! - on a fresh connection, if nothing of it was sent, or if a *reused* one closed before any byte

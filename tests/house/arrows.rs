@@ -18,8 +18,7 @@ const STAGES: &[(&str, &[&str])] = &[
     // Pure functions over the octets of a target: where a path is normalised and an authority is
     // read must not differ between the match and what is matched.
     ("route", &["http::authority", "http::path"]),
-    // Whether a request may be forwarded early is the gate's ruling, passed in as a value.
-    ("origin", &["gate"]),
+    ("origin", &[]),
     ("handler", &[]),
 ];
 
@@ -33,8 +32,9 @@ const BESIDE: &[(&str, &[&str])] = &[
     ("tags", &[]),
     ("certs", &["config::names"]),
     ("telemetry", &[]),
-    // A snapshot holds a library user's handlers, and certificates that were read.
-    ("config", &["certs", "handler", "telemetry"]),
+    // A snapshot holds certificates that were read, routes in the order of matching, and a library
+    // user's handlers.
+    ("config", &["certs", "handler", "route", "telemetry"]),
 ];
 
 /// These put the others together, or stand outside: they may import anything but the typed file.
