@@ -32,9 +32,12 @@ const BESIDE: &[(&str, &[&str])] = &[
     ("tags", &[]),
     ("certs", &["config::names"]),
     ("telemetry", &[]),
-    // A snapshot holds certificates that were read, routes in the order of matching, and a library
-    // user's handlers.
-    ("config", &["certs", "handler", "route", "telemetry"]),
+    // A snapshot holds certificates that were read and the choice among a site's, routes in the
+    // order of matching, and a library user's handlers.
+    (
+        "config",
+        &["certs", "handler", "route", "telemetry", "tls::select"],
+    ),
 ];
 
 /// These put the others together, or stand outside: they may import anything but the typed file.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs::{default_provider, sign::any_supported_type};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::CertifiedKey;
 use rustls::{
     ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConnection,
     SupportedProtocolVersion,
@@ -13,6 +13,7 @@ use rustls::{
 
 use super::super::{HelloOffer, Outcome, Prepared, Refusal, Sessions, SitePolicy};
 use crate::config::site_tls::SiteTls;
+use crate::tls::select::CertificateChooser;
 
 pub(super) const NAME: &str = "example.com";
 /// The index of X25519 among the configurations of a site.
@@ -45,7 +46,10 @@ impl World {
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         let key = any_supported_type(&key).unwrap();
         let certified = CertifiedKey::new(chain.clone(), key);
-        let mut site = SiteTls::new(NAME, Arc::new(SingleCertAndKey::from(certified)));
+        let mut site = SiteTls::new(
+            NAME,
+            Arc::new(CertificateChooser::new(vec![Arc::new(certified)]).unwrap()),
+        );
         site.early_data = early_data;
         site.tls12 = true;
         let mut roots = RootCertStore::empty();
