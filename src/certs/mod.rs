@@ -1,1 +1,6 @@
-//! Certificates and keys.
+//! Certificates and keys: read, paired, checked, kept once.
+
+pub mod chooser;
+pub mod keys;
+pub mod leaf;
+pub mod store;

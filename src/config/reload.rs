@@ -1,1 +1,65 @@
-//! To come.
+//! Which snapshot is current.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::snapshot::Snapshot;
+
+/// The current snapshot: read at every handshake and request, replaced whole by a reload.
+#[derive(Debug)]
+pub struct Current(ArcSwap<Snapshot>);
+
+impl Current {
+    /// Begins with `snapshot`.
+    pub fn new(snapshot: Snapshot) -> Self {
+        Self(ArcSwap::from_pointee(snapshot))
+    }
+
+    /// The current snapshot, for a moment: cheaper than [`load`](Self::load), but not to be held
+    /// over an await.
+    pub fn peek(&self) -> Guard<Arc<Snapshot>> {
+        self.0.load()
+    }
+
+    /// The current snapshot.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// Makes `snapshot` current; it counts as the next generation. Gives what it replaces.
+    pub fn store(&self, mut snapshot: Snapshot) -> Arc<Snapshot> {
+        snapshot.generation = self.0.load().generation + 1;
+        self.0.swap(Arc::new(snapshot))
+    }
+}
+
+/// What differs between two snapshots, but is only read at start: a reload does not change it.
+pub fn fixed_at_start(old: &Snapshot, new: &Snapshot) -> Vec<&'static str> {
+    let sockets = |snapshot: &Snapshot| {
+        let listeners = snapshot.listeners.iter();
+        listeners
+            .map(|listener| {
+                (
+                    listener.name.clone(),
+                    listener.address,
+                    listener.tls,
+                    listener.backlog,
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    let mut differs = Vec::new();
+    let mut compare = |what, same: bool| {
+        if !same {
+            differs.push(what);
+        }
+    };
+    compare("[[listen]]", sockets(old) == sockets(new));
+    compare("workers", old.server.workers == new.server.workers);
+    compare("[limits]", old.limits == new.limits);
+    compare("[log]", old.log == new.log);
+    compare("[admin]", old.admin == new.admin);
+    compare("capacity", old.sessions.capacity == new.sessions.capacity);
+    differs
+}

@@ -9,8 +9,8 @@ use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::{NamedGroup, ServerConfig};
 
+use crate::certs::chooser::CertificateChooser;
 use crate::tags::Tag;
-use crate::tls::select::CertificateChooser;
 
 /// The largest early data of one connection over TCP, in bytes of plaintext (EARLY-DATA R7).
 pub const MAX_EARLY_DATA: u32 = 16_384;

@@ -143,6 +143,8 @@ pub struct Site {
     /// The TLS side; `None` if its certificate could not be read at start: such a site is refused
     /// with `internal_error` while the others serve.
     pub tls: Option<Arc<SiteTls>>,
+    /// A hash over its certificates.
+    pub certificates: crate::tags::Tag,
     /// Its timeouts.
     pub timeouts: SiteTimeouts,
     /// Its routes, ordered for matching.
@@ -266,6 +268,18 @@ pub enum OriginHost {
     Name(String),
     /// An address.
     Address(IpAddr),
+}
+
+impl std::fmt::Display for OriginServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.host {
+            OriginHost::Name(name) => write!(f, "http://{name}:{}", self.port),
+            OriginHost::Address(IpAddr::V4(address)) => write!(f, "http://{address}:{}", self.port),
+            OriginHost::Address(IpAddr::V6(address)) => {
+                write!(f, "http://[{address}]:{}", self.port)
+            }
+        }
+    }
 }
 
 /// The timeouts of a route; `None` is "off".

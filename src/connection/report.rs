@@ -84,7 +84,10 @@ impl Report {
         self.certificate = self
             .hello
             .as_deref()
-            .and_then(|hello| chosen.tls.certificates.kind_for(hello))
+            .and_then(|hello| {
+                let certificates = &chosen.tls.certificates;
+                certificates.kind_for(|| hello.signature_schemes(), || hello.cipher_suites())
+            })
             .map(|kind| kind.label());
     }
 

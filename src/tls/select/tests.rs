@@ -1,9 +1,12 @@
 use std::sync::Arc;
 
+use rustls::SignatureScheme;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::CertifiedKey;
 
 use super::*;
+use crate::certs::chooser::{CertificateChooser, CertificateKind, choose_certificate};
 use crate::config::names::SiteName;
 use crate::tls::hello::testing::{Builder, numbers16};
 
@@ -102,7 +105,8 @@ fn the_kind_is_known_from_the_hello() {
     let kind = |suites: &[u16], schemes: &[u16]| {
         let mut hello = Builder::empty().extension(13, &numbers16(schemes));
         hello.suites = suites.to_vec();
-        chooser.kind_for(&hello.parse().expect("a hello"))
+        let hello = hello.parse().expect("a hello");
+        chooser.kind_for(|| hello.signature_schemes(), || hello.cipher_suites())
     };
     assert_eq!(
         kind(&[0x1301], &[0x0804, 0x0403]),

@@ -9,8 +9,8 @@ use rustls::{
     ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConfig, ServerConnection,
 };
 
+use crate::certs::chooser::{CertificateChooser, CertificateKind};
 use crate::tls::hello::{ClientHello, HelloReader};
-use crate::tls::select::{CertificateChooser, CertificateKind};
 
 /// A store that writes down which identities were asked for.
 #[derive(Debug)]
@@ -164,8 +164,10 @@ fn early_data_behind_the_hello_is_not_part_of_it() {
 fn the_certificate_that_goes_out_is_the_one_foretold() {
     let pair = pair();
     let (flight, _, client) = handshake(&pair);
+    let hello = read(&flight);
     assert_eq!(
-        pair.chooser.kind_for(&read(&flight)),
+        pair.chooser
+            .kind_for(|| hello.signature_schemes(), || hello.cipher_suites()),
         Some(CertificateKind::EcdsaP256)
     );
     let sent = client.peer_certificates().and_then(|chain| chain.first());

@@ -12,8 +12,8 @@ use rustls::{
 };
 
 use super::super::{HelloOffer, Outcome, Prepared, Refusal, Sessions, SitePolicy};
+use crate::certs::chooser::CertificateChooser;
 use crate::config::site_tls::SiteTls;
-use crate::tls::select::CertificateChooser;
 
 pub(super) const NAME: &str = "example.com";
 /// The index of X25519 among the configurations of a site.

@@ -1,0 +1,219 @@
+//! A site's certificates: found, paired, checked against its names and the clock.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Work;
+use crate::certs::keys::Pair;
+use crate::certs::leaf::Validity;
+use crate::certs::store::{FileError, Loaded, Store};
+use crate::config::diagnostics::{Diagnostic, Place};
+use crate::config::spec::{CertificateFiles, Certificates, SiteSpec, Spec};
+use crate::tags::Tag;
+
+/// Where certificates come from while one specification is compiled.
+pub(super) struct Source {
+    store: Store,
+    directory: BTreeMap<PathBuf, Result<Loaded, FileError>>,
+}
+
+/// A site's certificates, ready for use.
+pub(super) struct Found {
+    pub(super) pairs: Vec<Pair>,
+    /// A hash over all of them.
+    pub(super) tag: Tag,
+}
+
+impl Source {
+    pub(super) fn new(spec: &Spec, work: &mut Work<'_>) -> Self {
+        let mut store = Store::default();
+        let mut directory = BTreeMap::new();
+        if let Some(path) = &spec.certificate_directory {
+            match store.directory(&path.value) {
+                Ok(found) => directory = found,
+                Err(error) => {
+                    let message = format!("{} cannot be read: {error}", path.value.display());
+                    work.broken
+                        .push(Diagnostic::error(path.place.clone(), message));
+                }
+            }
+            for error in directory.values().filter_map(|pair| pair.as_ref().err()) {
+                let message = format!("{}: {}", error.path.display(), error.message);
+                work.broken
+                    .push(Diagnostic::error(path.place.clone(), message));
+            }
+        }
+        Self { store, directory }
+    }
+
+    /// The certificates of `site`; `None` if they cannot be used, which is then reported.
+    pub(super) fn find(
+        &mut self,
+        spec: &Spec,
+        site: &SiteSpec,
+        work: &mut Work<'_>,
+    ) -> Option<Found> {
+        match &site.certificates {
+            Certificates::Files(files) => self.from_files(site, files, work),
+            Certificates::Directory => self.from_directory(spec, site, work),
+            Certificates::Keys(keys) => from_keys(site, keys, work),
+            Certificates::Unusable => None,
+        }
+    }
+
+    fn from_files(
+        &mut self,
+        site: &SiteSpec,
+        files: &[CertificateFiles],
+        work: &mut Work<'_>,
+    ) -> Option<Found> {
+        let mut pairs = Vec::with_capacity(files.len());
+        let mut tags = Vec::with_capacity(files.len());
+        for CertificateFiles { chain, key } in files {
+            match self.store.pair(&chain.value, &key.value) {
+                Ok(loaded) => {
+                    let place = chain.place.as_ref();
+                    if covers(site, &loaded.pair, place, work) {
+                        check_dates(
+                            &loaded.pair,
+                            &chain.value.display().to_string(),
+                            place,
+                            work,
+                        );
+                        pairs.push(loaded.pair);
+                        tags.push(loaded.tag);
+                    }
+                }
+                Err(error) => {
+                    let place = if error.chain { chain } else { key }.place.clone();
+                    let message = format!("{}: {}", error.path.display(), error.message);
+                    work.broken.push(Diagnostic::error(place, message));
+                }
+            }
+        }
+        // One broken pair of several breaks the set: with fewer kinds of key, clients that could
+        // connect before cannot.
+        (pairs.len() == files.len() && !pairs.is_empty()).then(|| Found::new(pairs, &tags))
+    }
+
+    /// The pair whose names cover the site's; of several the one that is valid longest.
+    fn from_directory(
+        &mut self,
+        spec: &Spec,
+        site: &SiteSpec,
+        work: &mut Work<'_>,
+    ) -> Option<Found> {
+        let Some(directory) = &spec.certificate_directory else {
+            let message = format!("site {} has no certificate", site.label());
+            let error = Diagnostic::error(site.place.clone(), message);
+            let hint = "add `certificate = { chain = \"…\", key = \"…\" }`, or a \
+                        `certificate_directory` at the top of the main file";
+            work.errors.push(error.hint(hint));
+            return None;
+        };
+        let covering = self.directory.iter().filter_map(|(path, pair)| {
+            let loaded = pair.as_ref().ok()?;
+            let leaf = &loaded.pair.leaf;
+            let covers = site.names.iter().all(|name| leaf.covers(&name.value));
+            covers.then_some((path, loaded))
+        });
+        match covering.max_by_key(|(_, loaded)| loaded.pair.leaf.not_after) {
+            Some((path, loaded)) => {
+                let place = site.place.as_ref();
+                check_dates(&loaded.pair, &path.display().to_string(), place, work);
+                Some(Found::new(vec![loaded.pair.clone()], &[loaded.tag]))
+            }
+            None => {
+                let message = format!(
+                    "no certificate in {} covers all names of site {}",
+                    directory.value.display(),
+                    site.label()
+                );
+                work.broken
+                    .push(Diagnostic::error(site.place.clone(), message));
+                None
+            }
+        }
+    }
+}
+
+impl Found {
+    fn new(pairs: Vec<Pair>, tags: &[Tag]) -> Self {
+        let parts: Vec<&[u8]> = tags.iter().map(|tag| &tag.0[..]).collect();
+        Self {
+            pairs,
+            tag: Tag::of(&parts),
+        }
+    }
+}
+
+fn from_keys(
+    site: &SiteSpec,
+    keys: &[Arc<rustls::sign::CertifiedKey>],
+    work: &mut Work<'_>,
+) -> Option<Found> {
+    let mut pairs = Vec::with_capacity(keys.len());
+    let mut tags = Vec::with_capacity(keys.len());
+    for key in keys {
+        match Pair::from_certified(Arc::clone(key)) {
+            Ok(pair) => {
+                if covers(site, &pair, None, work) {
+                    check_dates(&pair, &format!("site {}", site.label()), None, work);
+                    let chain: Vec<&[u8]> = key.cert.iter().map(AsRef::as_ref).collect();
+                    tags.push(Tag::of(&chain));
+                    pairs.push(pair);
+                }
+            }
+            Err(error) => {
+                let message = format!("site {}: {error}", site.label());
+                work.broken.push(Diagnostic::error(None, message));
+            }
+        }
+    }
+    if keys.is_empty() {
+        let message = format!("site {} has no certificate", site.label());
+        work.errors
+            .push(Diagnostic::error(site.place.clone(), message));
+    }
+    (pairs.len() == keys.len() && !pairs.is_empty()).then(|| Found::new(pairs, &tags))
+}
+
+fn covers(site: &SiteSpec, pair: &Pair, place: Option<&Place>, work: &mut Work<'_>) -> bool {
+    let mut all = true;
+    for name in &site.names {
+        if !pair.leaf.covers(&name.value) {
+            all = false;
+            let message = format!("the certificate does not cover `{}`", name.value);
+            let error = Diagnostic::error(name.place.clone(), message);
+            let names: Vec<String> = pair.leaf.names.iter().map(ToString::to_string).collect();
+            let hint = match names.is_empty() {
+                true => "it has no DNS names in its subjectAltName".to_owned(),
+                false => format!("it is for: {}", names.join(", ")),
+            };
+            work.broken
+                .push(error.other("the certificate is at", place).hint(hint));
+        }
+    }
+    all
+}
+
+fn check_dates(pair: &Pair, what: &str, place: Option<&Place>, work: &mut Work<'_>) {
+    let message = match pair.leaf.validity(work.now) {
+        Validity::Good => return,
+        Validity::NotYet => format!("{what}: the certificate is not valid yet"),
+        Validity::Expired => format!("{what}: the certificate has expired"),
+        Validity::EndsIn(left) => {
+            const DAY: Duration = Duration::from_secs(86_400);
+            let days = left.as_secs() / DAY.as_secs();
+            match days {
+                0 => format!("{what}: the certificate expires within a day"),
+                1 => format!("{what}: the certificate expires in 1 day"),
+                days => format!("{what}: the certificate expires in {days} days"),
+            }
+        }
+    };
+    work.warnings
+        .push(Diagnostic::warning(place.cloned(), message));
+}

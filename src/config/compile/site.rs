@@ -1,0 +1,177 @@
+//! One site: its TLS side, its tags, and whether it is the site it was before.
+
+use std::sync::Arc;
+
+use super::Work;
+use super::certificates::Source;
+use crate::certs::chooser::CertificateChooser;
+use crate::config::diagnostics::Diagnostic;
+use crate::config::site_tls::SiteTls;
+use crate::config::snapshot::{Route, Site, Target};
+use crate::config::spec::{SiteSpec, Spec};
+use crate::route::Routes;
+use crate::tags::Tag;
+
+pub(super) fn compile(
+    spec: &Spec,
+    site: &SiteSpec,
+    identity: &str,
+    certificates: &mut Source,
+    work: &mut Work<'_>,
+) -> Arc<Site> {
+    let errors_before = work.errors.len();
+    if site.names.is_empty() && work.errors.is_empty() {
+        let error = Diagnostic::error(site.place.clone(), "a site without names");
+        work.errors
+            .push(error.hint("add `names = [\"example.com\"]`"));
+    }
+    let routes = super::routes::compile(spec, site, work);
+    check_early_data(site, &routes, work);
+    let name: Arc<str> = site.label().into();
+    let trust = trust(identity, site);
+    let former = work.former(&name, &trust);
+    let (certificates, tls) = tls(spec, site, trust, &routes, certificates, former, work);
+    let largest = |limit: fn(&Route) -> usize| routes.iter().map(|route| limit(route)).max();
+    let compiled = Site {
+        digest: digest(site, &name, &routes, certificates, tls.as_deref()),
+        name,
+        tls,
+        certificates,
+        timeouts: site.timeouts.clone(),
+        max_header_bytes: largest(|route| route.limits.header_bytes).unwrap_or(0),
+        max_headers: largest(|route| route.limits.headers).unwrap_or(0),
+        max_uri: largest(|route| route.limits.uri).unwrap_or(0),
+        routes,
+    };
+    match former {
+        Some(former) if former.digest == compiled.digest && work.errors.len() == errors_before => {
+            Arc::clone(former)
+        }
+        _ => Arc::new(compiled),
+    }
+}
+
+fn check_early_data(site: &SiteSpec, routes: &Routes, work: &mut Work<'_>) {
+    let answers = |route: &Arc<Route>| route.early_data.answers_early();
+    if site.early_data.value && !routes.is_empty() && !routes.iter().any(answers) {
+        let message = format!(
+            "site {} takes early data, but no route answers it",
+            site.label()
+        );
+        let warning = Diagnostic::warning(site.early_data.place.clone(), message);
+        let hint = "set `early_data = \"safe\"` on a route whose GET requests may run twice";
+        work.warnings.push(warning.hint(hint));
+    }
+}
+
+/// The TLS side and a hash of its certificates. `None` if there is no certificate to use, now or
+/// before.
+fn tls(
+    spec: &Spec,
+    site: &SiteSpec,
+    trust: Tag,
+    routes: &Routes,
+    certificates: &mut Source,
+    former: Option<&Arc<Site>>,
+    work: &mut Work<'_>,
+) -> (Tag, Option<Arc<SiteTls>>) {
+    let former_tls = former.and_then(|former| former.tls.as_ref());
+    let found = certificates.find(spec, site, work);
+    let chooser = found.and_then(|found| {
+        let keys = found.pairs.into_iter().map(|pair| pair.key).collect();
+        match CertificateChooser::new(keys) {
+            Ok(chooser) => Some((found.tag, Arc::new(chooser))),
+            Err(error) => {
+                let message = format!("site {}: {error}", site.label());
+                work.broken
+                    .push(Diagnostic::error(site.place.clone(), message));
+                None
+            }
+        }
+    });
+    let (tag, resolver) = match (chooser, former, former_tls) {
+        (Some(chooser), _, _) => chooser,
+        // A broken file costs nobody the certificate that still serves.
+        (None, Some(former), Some(tls)) => (former.certificates, Arc::clone(&tls.certificates)),
+        (None, _, _) => return (Tag::of(&[b"cutwater no certificate 1"]), None),
+    };
+    let mut tls = SiteTls::new(&site.label(), resolver);
+    tls.alpn.clone_from(&site.alpn);
+    tls.tls12 = site.tls12;
+    tls.early_data = site.early_data.value;
+    tls.tickets = spec.sessions.tickets;
+    tls.trust = trust;
+    tls.early = early(&tls.trust, site, routes);
+    let same = |former: &SiteTls| {
+        former.trust == tls.trust && former.early == tls.early && former.tickets == tls.tickets
+    };
+    match (former, former_tls) {
+        // The rustls configurations that it made live on.
+        (Some(former), Some(former_tls)) if former.certificates == tag && same(former_tls) => {
+            (tag, Some(Arc::clone(former_tls)))
+        }
+        _ => (tag, Some(Arc::new(tls))),
+    }
+}
+
+/// EARLY-DATA R6: site, TLS version, transport and client-authentication policy. Not the
+/// certificate: a renewal drops no session.
+fn trust(identity: &str, site: &SiteSpec) -> Tag {
+    let version: &[u8] = if site.tls12 { b"1.2" } else { b"1.3" };
+    Tag::of(&[
+        b"cutwater trust 1",
+        identity.as_bytes(),
+        version,
+        b"tcp",
+        b"no client auth",
+    ])
+}
+
+/// EARLY-DATA R6: trust, ALPN, and what each route does with early data.
+fn early(trust: &Tag, site: &SiteSpec, routes: &Routes) -> Tag {
+    let on: &[u8] = if site.early_data.value { b"on" } else { b"off" };
+    let mut parts: Vec<&[u8]> = vec![b"cutwater early 1", &trust.0, on, b"alpn"];
+    parts.extend(site.alpn.iter().map(Vec::as_slice));
+    parts.push(b"routes");
+    for route in routes.iter() {
+        parts.push(route.name.as_bytes());
+        parts.push(route.early_data.as_str().as_bytes());
+        parts.push(match &route.target {
+            Target::Origin(origin) if !origin.early_data_aware => b"unaware",
+            _ => b"aware",
+        });
+    }
+    Tag::of(&parts)
+}
+
+/// Everything that was said about a site. Compared within one process only, so the debug form of
+/// its parts will do.
+fn digest(
+    site: &SiteSpec,
+    name: &str,
+    routes: &Routes,
+    certificates: Tag,
+    tls: Option<&SiteTls>,
+) -> Tag {
+    let names: Vec<String> = site
+        .names
+        .iter()
+        .map(|name| name.value.to_string())
+        .collect();
+    let listen: Vec<&str> = site.listen.iter().map(|name| &*name.value).collect();
+    let mut said = format!(
+        "{name:?} {names:?} {listen:?} {:?} {:?} {tls:?} {:?}",
+        site.default.value,
+        site.timeouts,
+        tls.map(|tls| (tls.tickets, tls.early)),
+    );
+    for route in routes.iter() {
+        use std::fmt::Write;
+        let _ = write!(said, "\n{route:?}");
+        if let Target::Handler(handler) = &route.target {
+            // The former site keeps its handler alive, so no other can have its address.
+            let _ = write!(said, " {:p}", Arc::as_ptr(handler));
+        }
+    }
+    Tag::of(&[&certificates.0, said.as_bytes()])
+}

@@ -1,0 +1,239 @@
+//! The tables that concern the whole process, and listeners.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::tree::{Table, Value};
+use super::{keys, origin};
+use crate::config::diagnostics::At;
+use crate::config::snapshot::{AdminAddress, ConnectionLog, LogTarget};
+use crate::config::spec::{ListenSpec, Spec};
+
+/// The most of anything that is counted: beyond every machine, far from overflow.
+const MANY: usize = 1 << 40;
+
+/// Reads everything but the sites into `spec`; gives the patterns of `include`.
+pub(super) fn read(top: &Table<'_>, spec: &mut Spec) -> Vec<At<PathBuf>> {
+    if let Some(value) = top.get("certificate_directory") {
+        spec.certificate_directory = value.path("certs");
+    }
+    server(top, spec);
+    limits(top, spec);
+    log(top, spec);
+    if let Some(table) = table(top, "admin", &keys::ADMIN) {
+        let address = table.require("address", "address = \"127.0.0.1:9901\"");
+        spec.admin = address.and_then(|address| admin_address(&address));
+    }
+    sessions(top, spec);
+    if let Some(value) = top.get("listen") {
+        let tables = value.list("tables", "[[listen]]").unwrap_or_default();
+        spec.listeners = tables.iter().filter_map(listener).collect();
+    }
+    if let Some(value) = top.get("origin") {
+        for named in value.named("[origin.app]") {
+            if let Some(table) = named.table(&keys::ORIGIN, "[origin.app]") {
+                spec.origins
+                    .insert(named.name().to_owned(), origin::table(&table));
+            }
+        }
+    }
+    let include = top.get("include");
+    let patterns = include.and_then(|value| value.list("files", "[\"sites.d/*.toml\"]"));
+    let patterns = patterns.unwrap_or_default();
+    patterns
+        .iter()
+        .filter_map(|pattern| pattern.path("sites.d/*.toml"))
+        .collect()
+}
+
+fn table<'a>(top: &Table<'a>, key: &str, keys: &'static keys::Keys) -> Option<Table<'a>> {
+    top.get(key)?.table(keys, keys.table)
+}
+
+fn server(top: &Table<'_>, spec: &mut Spec) {
+    let Some(table) = table(top, "server", &keys::SERVER) else {
+        return;
+    };
+    if let Some(workers) = table.get("workers").and_then(|value| value.count(1..=1024)) {
+        spec.server.workers = workers;
+    }
+    let drain = table.get("drain");
+    let example = "drain = { timeout = \"30s\" }";
+    let Some(drain) = drain.and_then(|value| value.table(&keys::DRAIN, example)) else {
+        return;
+    };
+    if let Some(delay) = drain
+        .get("delay")
+        .and_then(|value| value.duration_or_zero())
+    {
+        spec.server.drain_delay = delay;
+    }
+    if let Some(timeout) = drain
+        .get("timeout")
+        .and_then(|value| value.duration_or_zero())
+    {
+        spec.server.drain_timeout = timeout;
+    }
+}
+
+fn limits(top: &Table<'_>, spec: &mut Spec) {
+    let Some(table) = table(top, "limits", &keys::LIMITS) else {
+        return;
+    };
+    if let Some(limit) = table
+        .get("connections")
+        .and_then(|value| value.count(1..=MANY))
+    {
+        spec.limits.connections = limit;
+    }
+    if let Some(limit) = table
+        .get("handshakes")
+        .and_then(|value| value.count(1..=MANY))
+    {
+        spec.limits.handshakes = limit;
+    }
+}
+
+fn log(top: &Table<'_>, spec: &mut Spec) {
+    let Some(table) = table(top, "log", &keys::LOG) else {
+        return;
+    };
+    let levels = ["error", "warn", "info", "debug", "trace"].map(|level| (level, level));
+    if let Some(level) = table.get("level").and_then(|value| value.choice(&levels)) {
+        spec.log.level = level.to_owned();
+    }
+    if let Some(value) = table.get("access") {
+        spec.log.access = match value.string("stdout") {
+            Some("off") => LogTarget::Off,
+            Some("stdout") | None => LogTarget::Stdout,
+            Some(_) => match value.path("/var/log/cutwater/access.log") {
+                Some(path) => LogTarget::File(path.value),
+                None => LogTarget::Stdout,
+            },
+        };
+    }
+    let choices = [
+        ("errors", ConnectionLog::Errors),
+        ("all", ConnectionLog::All),
+        ("off", ConnectionLog::Off),
+    ];
+    if let Some(which) = table
+        .get("connections")
+        .and_then(|value| value.choice(&choices))
+    {
+        spec.log.connections = which;
+    }
+}
+
+fn sessions(top: &Table<'_>, spec: &mut Spec) {
+    let Some(table) = table(top, "sessions", &keys::SESSIONS) else {
+        return;
+    };
+    if let Some(capacity) = table
+        .get("capacity")
+        .and_then(|value| value.count(1..=MANY))
+    {
+        spec.sessions.capacity = capacity;
+    }
+    if let Some(tickets) = table.get("tickets").and_then(|value| value.count(1..=4)) {
+        spec.sessions.tickets = tickets;
+    }
+    if let Some(value) = table.get("store")
+        && let Some(store) = value.string("memory")
+        && store != "memory"
+    {
+        value.unsupported(
+            "a shared session store",
+            "write \"memory\", or take this away",
+        );
+    }
+}
+
+fn socket_address(value: &Value<'_>, example: &str) -> Option<SocketAddr> {
+    let text = value.string(example)?;
+    let address = text.parse().ok();
+    if address.is_none() {
+        let message = format!("`{}` cannot be {text:?}", value.name());
+        let hint = match text
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse::<u16>().ok())
+        {
+            Some(port) => format!(
+                "write an address and a port: \"0.0.0.0:{port}\" or \"[::]:{port}\" for all"
+            ),
+            None => format!("write an address and a port, such as {example:?}"),
+        };
+        value.error(message, hint);
+    }
+    address
+}
+
+fn admin_address(value: &Value<'_>) -> Option<At<AdminAddress>> {
+    let example = "127.0.0.1:9901";
+    let address = match value.string(example)?.strip_prefix("unix:") {
+        Some("") => {
+            value.error(
+                "`address` has no path",
+                "write, for example, \"unix:admin.sock\"",
+            );
+            return None;
+        }
+        Some(path) => AdminAddress::Unix(value.beside(path)),
+        None => AdminAddress::Tcp(socket_address(value, example)?),
+    };
+    Some(value.at(address))
+}
+
+fn listener(value: &Value<'_>) -> Option<ListenSpec> {
+    let table = value.table(&keys::LISTEN, "[[listen]]")?;
+    let example = "address = \"0.0.0.0:443\"";
+    let address = table.require("address", example);
+    let place = address.as_ref().map_or(table.place(), Value::place);
+    let address = address.and_then(|address| socket_address(&address, "0.0.0.0:443"));
+    // What follows is read for its errors, even if there is no address.
+    let mut listen = ListenSpec::new(address.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0))));
+    listen.address.place = Some(place.clone());
+    listen.name.place = Some(place);
+    if let Some(value) = table.get("name")
+        && let Some(name) = value.string("public")
+    {
+        listen.name = value.at(name.to_owned());
+    }
+    if let Some(tls) = table.get("tls").and_then(|value| value.boolean()) {
+        listen.tls = tls.value;
+    }
+    if let Some(value) = table.get("quic")
+        && let Some(quic) = value.boolean()
+        && quic.value
+    {
+        value.unsupported("`quic = true`", "write false, or take this away");
+    }
+    if let Some(value) = table.get("proxy_protocol") {
+        let choices = [("off", false), ("v1", true), ("v2", true), ("any", true)];
+        if value.choice(&choices) == Some(true) {
+            value.unsupported("the PROXY protocol", "write \"off\", or take this away");
+        }
+    }
+    if let Some(value) = table.get("proxy_from") {
+        value.unsupported("`proxy_from`", "take this away");
+    }
+    if let Some(backlog) = table
+        .get("backlog")
+        .and_then(|value| value.integer(1..=65_535))
+    {
+        listen.backlog = u32::try_from(backlog).unwrap_or(u32::MAX);
+    }
+    let timeouts = table.get("timeouts");
+    let example = "timeouts = { client_hello = \"5s\" }";
+    if let Some(table) = timeouts.and_then(|value| value.table(&keys::LISTEN_TIMEOUTS, example)) {
+        let client_hello = table.get("client_hello");
+        if let Some(timeout) = client_hello.and_then(|value| value.duration()) {
+            listen.client_hello_timeout = timeout;
+        }
+        if let Some(value) = table.get("proxy_header") {
+            value.unsupported("`proxy_header`", "take this away");
+        }
+    }
+    Some(listen)
+}

@@ -1,0 +1,44 @@
+//! Every key that is known, by table: what is not here is an error, and what is here is in
+//! docs/CONFIG.md.
+
+/// The keys of one kind of table.
+#[derive(Debug)]
+pub struct Keys {
+    /// What the table is called in messages and in the documentation.
+    pub table: &'static str,
+    /// Its keys.
+    pub known: &'static [&'static str],
+}
+
+macro_rules! tables {
+    ($($constant:ident $table:literal [$($key:literal)*];)*) => {
+        $(
+            #[doc = concat!("`", $table, "`.")]
+            pub const $constant: Keys = Keys { table: $table, known: &[$($key),*] };
+        )*
+        /// Every kind of table.
+        pub const ALL: &[Keys] = &[$($constant),*];
+    };
+}
+
+tables! {
+    TOP "the file" ["include" "certificate_directory" "server" "limits" "log" "listen" "admin" "sessions" "origin" "site"];
+    INCLUDED "an included file" ["site"];
+    SERVER "[server]" ["workers" "drain"];
+    DRAIN "drain" ["delay" "timeout"];
+    LIMITS "[limits]" ["connections" "handshakes"];
+    LOG "[log]" ["level" "access" "connections"];
+    LISTEN "[[listen]]" ["address" "name" "tls" "quic" "proxy_protocol" "proxy_from" "backlog" "timeouts"];
+    LISTEN_TIMEOUTS "timeouts of [[listen]]" ["client_hello" "proxy_header"];
+    ADMIN "[admin]" ["address"];
+    SESSIONS "[sessions]" ["capacity" "tickets" "store"];
+    ORIGIN "[origin.NAME]" ["servers" "early_data_aware"];
+    SITE "[[site]]" ["names" "listen" "certificate" "default" "alpn" "min_version" "early_data" "ocsp" "client_auth" "timeouts" "route"];
+    CERTIFICATE "certificate" ["chain" "key"];
+    SITE_TIMEOUTS "timeouts of [[site]]" ["handshake" "request_headers" "keep_alive"];
+    ROUTE "[[site.route]]" ["path" "exact" "methods" "host" "early_data" "origin" "respond" "redirect" "timeouts" "limits"];
+    ROUTE_TIMEOUTS "timeouts of [[site.route]]" ["connect" "request_body_idle" "response_headers" "response_idle" "write_idle" "total"];
+    ROUTE_LIMITS "limits of [[site.route]]" ["header_bytes" "headers" "uri" "body"];
+    RESPOND "respond" ["status" "body" "body_file" "headers"];
+    REDIRECT "redirect" ["to" "status"];
+}

@@ -1,0 +1,376 @@
+//! `[[site.route]]`.
+
+use std::fs;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
+
+use super::tree::{Table, Value};
+use super::{keys, origin, site};
+use crate::config::snapshot::{PathMatch, Redirect};
+use crate::config::spec::{RespondSpec, RouteSpec, TargetSpec};
+use crate::early::EarlyDataPolicy;
+
+pub(super) fn read(value: &Value<'_>) -> Option<RouteSpec> {
+    let table = value.table(&keys::ROUTE, "[[site.route]]")?;
+    let redirect = Redirect {
+        status: StatusCode::PERMANENT_REDIRECT,
+        to: HeaderValue::from_static("/"),
+    };
+    let mut route = RouteSpec::new("/", TargetSpec::Redirect(redirect));
+    route.place = Some(table.place());
+    route.target = target(&table);
+    if let Some(path) = path(&table) {
+        route.path = path;
+    }
+    if let Some(value) = table.get("methods") {
+        route.methods = methods(&value);
+    }
+    if let Some(value) = table.get("host") {
+        route.host = site::name(&value);
+    }
+    let policies = [
+        EarlyDataPolicy::Refuse,
+        EarlyDataPolicy::Wait,
+        EarlyDataPolicy::Safe,
+        EarlyDataPolicy::Allow,
+    ]
+    .map(|policy| (policy.as_str(), policy));
+    if let Some(value) = table.get("early_data")
+        && let Some(policy) = value.choice(&policies)
+    {
+        route.early_data = value.at(policy);
+    }
+    timeouts(&table, &mut route);
+    limits(&table, &mut route);
+    Some(route)
+}
+
+fn path(table: &Table<'_>) -> Option<PathMatch> {
+    let (prefix, exact) = (table.get("path"), table.get("exact"));
+    if let (Some(_), Some(exact)) = (&prefix, &exact) {
+        exact.key_error("`exact` beside `path`", "take one of the two away");
+    }
+    match (prefix, exact) {
+        (Some(prefix), _) => checked_path(&prefix).map(PathMatch::Prefix),
+        (None, Some(exact)) => checked_path(&exact).map(PathMatch::Exact),
+        (None, None) => {
+            table.missing("a route without `path` or `exact`", "path = \"/\"");
+            None
+        }
+    }
+}
+
+/// A path as requests have it when routes are compared with it: every other spelling would match
+/// nothing.
+fn checked_path(value: &Value<'_>) -> Option<String> {
+    let text = value.string("/api")?;
+    let wrong = |why: &str, hint: String| {
+        value.error(format!("{text:?} matches no request: {why}"), hint);
+        None
+    };
+    if !text.starts_with('/') {
+        return wrong("it does not begin with /", format!("write \"/{text}\""));
+    }
+    if text.contains(['*', '{']) && value.name() == "path" {
+        return wrong(
+            "there are no patterns",
+            "a `path` matches everything below it already".to_owned(),
+        );
+    }
+    if let Some(bad) = text
+        .chars()
+        .find(|c| !c.is_ascii_graphic() || "?#\\".contains(*c))
+    {
+        let hint = match bad {
+            '?' => "a route matches the path alone, not the query".to_owned(),
+            bad => {
+                let mut buffer = [0; 4];
+                let bytes = bad.encode_utf8(&mut buffer).bytes();
+                let escaped: String = bytes.map(|byte| format!("%{byte:02X}")).collect();
+                match bad {
+                    '#' | '\\' => "take it away".to_owned(),
+                    _ => format!("write {escaped}"),
+                }
+            }
+        };
+        return wrong(&format!("it has {bad:?}"), hint);
+    }
+    if text.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return wrong(
+            "dot segments are removed first",
+            "take them away".to_owned(),
+        );
+    }
+    for escape in text.split('%').skip(1) {
+        let octet = escape.get(..2).filter(|digits| {
+            digits
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F'))
+        });
+        let octet = octet.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match octet.map(char::from) {
+            None => {
+                let hint = "write two digits 0-9 and A-F after %".to_owned();
+                return wrong("it has a bad escape", hint);
+            }
+            Some('/' | '\\' | '\0') => {
+                return wrong("such a request is answered 400", "take it away".to_owned());
+            }
+            Some(c) if c.is_ascii_alphanumeric() || "-._~".contains(c) => {
+                return wrong("the escape is decoded first", format!("write {c}"));
+            }
+            Some(_) => {}
+        }
+    }
+    Some(text.to_owned())
+}
+
+fn methods(value: &Value<'_>) -> Vec<Method> {
+    let list = value.full_list("methods", "[\"GET\"]").unwrap_or_default();
+    let mut methods = Vec::new();
+    for value in list {
+        let Some(text) = value.string("GET") else {
+            continue;
+        };
+        let known = [
+            "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE",
+        ];
+        let upper = text.to_ascii_uppercase();
+        match Method::from_bytes(text.as_bytes()) {
+            Ok(_) if text != upper && known.contains(&&*upper) => {
+                let message = format!("no request has the method {text:?}");
+                value.error(message, format!("write {upper:?}"));
+            }
+            Ok(Method::CONNECT) => value.unsupported("CONNECT", "take this away"),
+            Ok(method) if methods.contains(&method) => {
+                value.error(
+                    format!("{text:?} stands there twice"),
+                    "take one of them away",
+                );
+            }
+            Ok(method) => methods.push(method),
+            Err(_) => value.error(
+                format!("{text:?} is no method"),
+                "write, for example, \"GET\"",
+            ),
+        }
+    }
+    methods
+}
+
+fn target(table: &Table<'_>) -> Option<TargetSpec> {
+    let given: Vec<Value<'_>> = ["origin", "respond", "redirect"]
+        .into_iter()
+        .filter_map(|key| table.get(key))
+        .collect();
+    if let [first, others @ ..] = &given[..] {
+        for other in others {
+            let message = format!("`{}` beside `{}`", other.name(), first.name());
+            other.key_error(message, "a route has one answer: take one of them away");
+        }
+    }
+    let mut targets = given.iter().map(|value| match value.name() {
+        "origin" => origin::target(value),
+        "respond" => respond(value),
+        _ => redirect(value),
+    });
+    let Some(first) = targets.next() else {
+        let example = "`origin`, `respond` or `redirect`";
+        table.missing("a route without an answer", example);
+        return None;
+    };
+    // The others are read for their errors.
+    targets.for_each(drop);
+    first
+}
+
+fn redirect(value: &Value<'_>) -> Option<TargetSpec> {
+    let example = "redirect = { to = \"https://example.com/\" }";
+    let table = value.table(&keys::REDIRECT, example)?;
+    let mut status = StatusCode::PERMANENT_REDIRECT;
+    if let Some(value) = table.get("status")
+        && let Some(code) = value.integer(300..=399)
+    {
+        let code = u16::try_from(code)
+            .ok()
+            .and_then(|code| StatusCode::from_u16(code).ok());
+        match code.filter(|code| matches!(code.as_u16(), 301 | 302 | 303 | 307 | 308)) {
+            Some(code) => status = code,
+            None => value.error("no such redirect", "allowed are 301, 302, 303, 307, 308"),
+        }
+    }
+    let value = table.require("to", "to = \"https://example.com/\"")?;
+    let text = value.string("https://example.com/")?;
+    let begins = ["https://", "http://", "/"]
+        .iter()
+        .any(|start| text.starts_with(start));
+    let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
+    match HeaderValue::from_str(text) {
+        Ok(to) if begins && printable => Some(TargetSpec::Redirect(Redirect { status, to })),
+        _ => {
+            let message = format!("{text:?} cannot be redirected to");
+            value.error(
+                message,
+                "write a URL or a path, with everything else escaped",
+            );
+            None
+        }
+    }
+}
+
+fn respond(value: &Value<'_>) -> Option<TargetSpec> {
+    let table = value.table(
+        &keys::RESPOND,
+        "respond = { status = 200, body = \"hello\\n\" }",
+    )?;
+    let mut respond = RespondSpec {
+        status: StatusCode::OK,
+        headers: HeaderMap::new(),
+        body: Bytes::new(),
+        body_file: None,
+    };
+    if let Some(value) = table.get("status")
+        && let Some(code) = value.integer(200..=599)
+        && let Ok(code) = u16::try_from(code)
+        && let Ok(status) = StatusCode::from_u16(code)
+    {
+        // EARLY-DATA R20
+        if status == StatusCode::TOO_EARLY {
+            let hint = "the edge makes this answer itself: see `early_data = \"refuse\"`";
+            value.error("`status` cannot be 425", hint);
+        }
+        respond.status = status;
+    }
+    if let Some(value) = table.get("headers") {
+        respond.headers = headers(&value);
+    }
+    let (body, file) = (table.get("body"), table.get("body_file"));
+    if let (Some(_), Some(file)) = (&body, &file) {
+        file.key_error("`body_file` beside `body`", "take one of the two away");
+    }
+    let written = body.as_ref().or(file.as_ref()).map(Value::key_place);
+    if let Some(text) = body.and_then(|value| value.string("hello\n")) {
+        respond.body = Bytes::copy_from_slice(text.as_bytes());
+    }
+    if let Some(value) = file
+        && let Some(path) = value.path("index.html")
+    {
+        match fs::read(&path.value) {
+            Ok(bytes) => respond.body = bytes.into(),
+            Err(error) => {
+                let message = format!("cannot read {}: {error}", path.value.display());
+                value.error(message, "a path is relative to the file that it stands in");
+            }
+        }
+        respond.body_file = Some(path.value);
+    }
+    // RFC 9110 §15.3.5, §15.3.6, §15.4.5
+    if written.is_some()
+        && !respond.body.is_empty()
+        && matches!(respond.status.as_u16(), 204 | 205 | 304)
+    {
+        let message = format!(
+            "an answer of status {} has no body",
+            respond.status.as_u16()
+        );
+        value.error(message, "take the body away");
+    }
+    Some(TargetSpec::Respond(respond))
+}
+
+fn headers(value: &Value<'_>) -> HeaderMap {
+    const FRAMING: [HeaderName; 6] = [
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::TRAILER,
+        header::UPGRADE,
+        header::TE,
+    ];
+    let mut headers = HeaderMap::new();
+    for value in value.named("headers = { content-type = \"text/plain\" }") {
+        let Some(text) = value.string("text/plain") else {
+            continue;
+        };
+        let Ok(name) = HeaderName::try_from(value.name()) else {
+            let message = format!("{:?} is no header field", value.name());
+            value.key_error(message, "write, for example, content-type");
+            continue;
+        };
+        if FRAMING.contains(&name) || name == "keep-alive" {
+            value.key_error(format!("`{name}` is set by the edge"), "take this away");
+            continue;
+        }
+        match HeaderValue::from_str(text) {
+            Ok(text) => {
+                if headers.insert(name, text).is_some() {
+                    let message = format!("`{}` stands there twice", value.name());
+                    value.key_error(message, "field names do not mind letter case");
+                }
+            }
+            Err(_) => value.error(
+                "a header field's value cannot have control characters",
+                "take them away",
+            ),
+        }
+    }
+    headers
+}
+
+fn timeouts(table: &Table<'_>, route: &mut RouteSpec) {
+    let value = table.get("timeouts");
+    let example = "timeouts = { response_headers = \"30s\" }";
+    let Some(table) = value.and_then(|value| value.table(&keys::ROUTE_TIMEOUTS, example)) else {
+        return;
+    };
+    let timeouts = &mut route.timeouts;
+    for (key, timeout) in [
+        ("connect", &mut timeouts.connect),
+        ("request_body_idle", &mut timeouts.request_body_idle),
+        ("response_headers", &mut timeouts.response_headers),
+    ] {
+        if let Some(typed) = table.get(key).and_then(|value| value.duration()) {
+            *timeout = typed;
+        }
+    }
+    for (key, timeout) in [
+        ("response_idle", &mut timeouts.response_idle),
+        ("write_idle", &mut timeouts.write_idle),
+        ("total", &mut timeouts.total),
+    ] {
+        if let Some(typed) = table.get(key).and_then(|value| value.duration_or_off()) {
+            *timeout = typed;
+        }
+    }
+}
+
+fn limits(table: &Table<'_>, route: &mut RouteSpec) {
+    let value = table.get("limits");
+    let example = "limits = { body = \"10MB\" }";
+    let Some(table) = value.and_then(|value| value.table(&keys::ROUTE_LIMITS, example)) else {
+        return;
+    };
+    let limits = &mut route.limits;
+    let bytes = |key: &str, range| {
+        let size = table.get(key).and_then(|value| value.size(range));
+        size.and_then(|size| usize::try_from(size).ok())
+    };
+    if let Some(size) = bytes("header_bytes", 1024..=1 << 20) {
+        limits.header_bytes = size;
+    }
+    // No longer target fits into `http::Uri`.
+    if let Some(size) = bytes("uri", 16..=65_534) {
+        limits.uri = size;
+    }
+    if let Some(count) = table
+        .get("headers")
+        .and_then(|value| value.count(1..=10_000))
+    {
+        limits.headers = count;
+    }
+    if let Some(body) = table.get("body").and_then(|value| value.size_or_off()) {
+        limits.body = body;
+    }
+}

@@ -1,0 +1,281 @@
+//! What was asked for, by a file or by a program: typed, with its places, not yet compiled.
+//!
+//! Files and the library's builder both end here, so that both are held to the same rules by
+//! [`compile`](super::compile::compile).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use rustls::sign::CertifiedKey;
+
+use super::diagnostics::{At, Place};
+use super::names::SiteName;
+use super::snapshot::{
+    AdminAddress, ConnectionLog, Limits, Log, LogTarget, OriginServer, PathMatch, Redirect,
+    RouteLimits, RouteTimeouts, Server, Sessions, SiteTimeouts,
+};
+use crate::early::EarlyDataPolicy;
+use crate::handler::Handler;
+
+/// A whole configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Spec {
+    /// `[server]`.
+    pub server: Server,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[log]`.
+    pub log: Log,
+    /// `[admin]`.
+    pub admin: Option<At<AdminAddress>>,
+    /// `[sessions]`.
+    pub sessions: Sessions,
+    /// `certificate_directory`, as a path that can be opened.
+    pub certificate_directory: Option<At<PathBuf>>,
+    /// `[[listen]]`.
+    pub listeners: Vec<ListenSpec>,
+    /// `[origin.NAME]`.
+    pub origins: BTreeMap<String, OriginTable>,
+    /// `[[site]]`, in the order of the files.
+    pub sites: Vec<SiteSpec>,
+}
+
+/// One `[[listen]]`.
+#[derive(Clone, Debug)]
+pub struct ListenSpec {
+    /// Where it listens.
+    pub address: At<SocketAddr>,
+    /// What sites call it. Default is the address.
+    pub name: At<String>,
+    /// Default is true.
+    pub tls: bool,
+    /// Default is 1024.
+    pub backlog: u32,
+    /// Default is 5 s.
+    pub client_hello_timeout: Duration,
+}
+
+impl ListenSpec {
+    /// A TLS listener with the defaults.
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address: address.into(),
+            name: address.to_string().into(),
+            tls: true,
+            backlog: 1024,
+            client_hello_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// One `[[site]]`.
+#[derive(Clone, Debug)]
+pub struct SiteSpec {
+    /// The table itself.
+    pub place: Option<Place>,
+    /// Its names.
+    pub names: Vec<At<SiteName>>,
+    /// The names of its listeners; empty for all.
+    pub listen: Vec<At<String>>,
+    /// Where its certificates come from.
+    pub certificates: Certificates,
+    /// Whether it answers to unknown and absent server names. Default is false.
+    pub default: At<bool>,
+    /// Default is HTTP/2 and HTTP/1.1.
+    pub alpn: Vec<Vec<u8>>,
+    /// Whether TLS 1.2 is accepted too. Default is false.
+    pub tls12: bool,
+    /// Default is false (EARLY-DATA R1).
+    pub early_data: At<bool>,
+    /// Its timeouts.
+    pub timeouts: SiteTimeouts,
+    /// Its routes, in the file's order.
+    pub routes: Vec<RouteSpec>,
+}
+
+impl SiteSpec {
+    /// A site with the defaults, and no routes yet.
+    pub fn new(names: Vec<SiteName>, certificates: Certificates) -> Self {
+        Self {
+            place: None,
+            names: names.into_iter().map(At::from).collect(),
+            listen: Vec::new(),
+            certificates,
+            default: false.into(),
+            alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            tls12: false,
+            early_data: false.into(),
+            timeouts: SiteTimeouts::default(),
+            routes: Vec::new(),
+        }
+    }
+
+    /// What stands for the site in messages.
+    pub(super) fn label(&self) -> String {
+        match self.names.first() {
+            Some(name) => name.value.to_string(),
+            None => "without names".to_owned(),
+        }
+    }
+}
+
+/// Where a site's certificates come from.
+#[derive(Clone, Debug)]
+pub enum Certificates {
+    /// Files of PEM, one pair for each kind of key.
+    Files(Vec<CertificateFiles>),
+    /// Whichever pair of `certificate_directory` covers the site's names.
+    Directory,
+    /// Made by a program.
+    Keys(Vec<Arc<CertifiedKey>>),
+    /// Typed, but wrongly; that has been reported.
+    Unusable,
+}
+
+/// A certificate chain and its private key.
+#[derive(Clone, Debug)]
+pub struct CertificateFiles {
+    /// The chain, leaf first.
+    pub chain: At<PathBuf>,
+    /// The key.
+    pub key: At<PathBuf>,
+}
+
+/// One `[[site.route]]`.
+#[derive(Clone, Debug)]
+pub struct RouteSpec {
+    /// The table itself.
+    pub place: Option<Place>,
+    /// The path.
+    pub path: PathMatch,
+    /// Exact or wildcard host; `None` matches all of the site's.
+    pub host: Option<At<SiteName>>,
+    /// The methods; empty matches all.
+    pub methods: Vec<Method>,
+    /// Default is `wait` (EARLY-DATA R13).
+    pub early_data: At<EarlyDataPolicy>,
+    /// What answers. `None` if that was typed wrongly, which has been reported.
+    pub target: Option<TargetSpec>,
+    /// Its timeouts.
+    pub timeouts: RouteTimeouts,
+    /// Its limits.
+    pub limits: RouteLimits,
+}
+
+impl RouteSpec {
+    /// A route for everything below `prefix`, with the defaults.
+    pub fn new(prefix: &str, target: TargetSpec) -> Self {
+        Self {
+            place: None,
+            path: PathMatch::Prefix(prefix.to_owned()),
+            host: None,
+            methods: Vec::new(),
+            early_data: EarlyDataPolicy::default().into(),
+            target: Some(target),
+            timeouts: RouteTimeouts::default(),
+            limits: RouteLimits::default(),
+        }
+    }
+}
+
+/// What answers a route's requests.
+#[derive(Clone)]
+pub enum TargetSpec {
+    /// `respond = { … }`.
+    Respond(RespondSpec),
+    /// `redirect = { … }`.
+    Redirect(Redirect),
+    /// `origin = "NAME"`.
+    Named(At<String>),
+    /// `origin = [ … ]` or `origin = { … }`.
+    Inline(OriginTable),
+    /// A handler of the library's user.
+    Handler(Arc<dyn Handler>),
+}
+
+impl std::fmt::Debug for TargetSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Respond(respond) => respond.fmt(f),
+            Self::Redirect(redirect) => redirect.fmt(f),
+            Self::Named(name) => write!(f, "Named({:?})", name.value),
+            Self::Inline(table) => table.fmt(f),
+            Self::Handler(_) => f.write_str("Handler"),
+        }
+    }
+}
+
+/// `respond = { … }`.
+#[derive(Clone, Debug)]
+pub struct RespondSpec {
+    /// Default is 200.
+    pub status: StatusCode,
+    /// Default is none.
+    pub headers: HeaderMap,
+    /// The body, read from its file if it has one.
+    pub body: Bytes,
+    /// Where the body was read from.
+    pub body_file: Option<PathBuf>,
+}
+
+/// A named or inline origin.
+#[derive(Clone, Debug)]
+pub struct OriginTable {
+    /// The servers, at least one.
+    pub servers: Vec<OriginServer>,
+    /// Default is false (EARLY-DATA R16).
+    pub early_data_aware: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            drain_delay: Duration::ZERO,
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 100_000,
+            handshakes: 10_000,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            access: LogTarget::Stdout,
+            connections: ConnectionLog::Errors,
+        }
+    }
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            capacity: 1_000_000,
+            tickets: 1,
+        }
+    }
+}
+
+impl Default for SiteTimeouts {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            request_headers: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(75),
+        }
+    }
+}
