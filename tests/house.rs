@@ -5,6 +5,7 @@
 mod house {
     mod arrows;
     mod documents;
+    mod readme;
     mod source;
     mod tidy;
 }
