@@ -243,3 +243,6 @@ fn lists(value: &HeaderValue, wanted: &str) -> bool {
         .split(|byte| *byte == b',')
         .any(|token| token.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -174,3 +174,6 @@ impl Origins {
         pool
     }
 }
+
+#[cfg(test)]
+mod tests;
