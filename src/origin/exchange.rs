@@ -32,6 +32,8 @@ pub(super) async fn run(
     forward: Forward,
 ) -> Result<Forwarded, ForwardError> {
     let early = forward.early == EarlyForward::Early;
+    // EARLY-DATA R11 is about the handshake, so a marked request may be in its scope too.
+    let in_flight_early = early || forward.confirmation.is_pending();
     let mut parts = forward.parts;
     let edge = Edge {
         host: forward.host,
@@ -49,7 +51,12 @@ pub(super) async fn run(
         repeatable: upload.is_empty() && parts.method.is_idempotent(),
         upload,
         timeouts: forward.timeouts,
-        watch: Watch::new(early, &forward.confirmation, forward.deadline, metrics),
+        watch: Watch::new(
+            in_flight_early,
+            &forward.confirmation,
+            forward.deadline,
+            metrics,
+        ),
         fresh: false,
         address: None,
     };

@@ -26,7 +26,7 @@ struct Stub {
     address: SocketAddr,
     accepted: Arc<AtomicUsize>,
     /// Every request head, in the order of arrival.
-    heads: mpsc::UnboundedReceiver<String>,
+    heads: mpsc::Receiver<String>,
 }
 
 impl Stub {
@@ -39,7 +39,7 @@ impl Stub {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let accepted = Arc::new(AtomicUsize::new(0));
-        let (seen, heads) = mpsc::unbounded_channel();
+        let (seen, heads) = mpsc::channel(64);
         let counts = Arc::clone(&accepted);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -82,14 +82,14 @@ impl Stub {
 struct Peer {
     stream: TcpStream,
     buffer: Vec<u8>,
-    seen: mpsc::UnboundedSender<String>,
+    seen: mpsc::Sender<String>,
 }
 
 impl Peer {
     /// The next request head, lower-cased; `None` at the end of the connection.
     async fn head(&mut self) -> Option<String> {
         let head = self.until(b"\r\n\r\n").await?.to_ascii_lowercase();
-        self.seen.send(head.clone()).ok()?;
+        self.seen.try_send(head.clone()).ok()?;
         Some(head)
     }
 

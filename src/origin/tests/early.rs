@@ -122,32 +122,42 @@ async fn r20_an_unasked_425_is_passed_on_and_counted() {
 #[tokio::test]
 async fn r11_a_failed_handshake_aborts_the_origin_request() {
     let worker = Worker::new();
-    let (closed, mut was_closed) = mpsc::unbounded_channel();
+    let (closed, mut was_closed) = mpsc::channel(64);
     let mut stub = Stub::new(move |_, mut peer| {
         let closed = closed.clone();
         async move {
             peer.head().await;
             peer.closed().await;
-            closed.send(()).unwrap();
+            closed.try_send(()).unwrap();
         }
     })
     .await;
-    let (forward, settler) = early(get(&spec(&[stub.address])));
-    let origins = Arc::clone(&worker.origins);
-    let sends = tokio::spawn(async move { origins.forward(forward).await });
-    stub.head().await;
-    settler.fail();
-    let error = sends.await.unwrap().unwrap_err();
-    assert!(matches!(error.kind, ForwardErrorKind::HandshakeFailed));
-    was_closed.recv().await.unwrap();
-    assert_eq!(stub.accepted(), 1);
-    assert_eq!(worker.metrics.early.aborted.get(), 1);
+    for marked in [false, true] {
+        let (mut forward, settler) = early(get(&spec(&[stub.address])));
+        if marked {
+            forward = with_mark(forward);
+        }
+        let origins = Arc::clone(&worker.origins);
+        let sends = tokio::spawn(async move { origins.forward(forward).await });
+        stub.head().await;
+        settler.fail();
+        let error = sends.await.unwrap().unwrap_err();
+        assert!(matches!(error.kind, ForwardErrorKind::HandshakeFailed));
+        was_closed.recv().await.unwrap();
+    }
+    assert_eq!(stub.accepted(), 2, "its connection is not pooled");
+    assert_eq!(
+        worker.metrics.origins.requests.get(),
+        2,
+        "nothing is retried"
+    );
+    assert_eq!(worker.metrics.early.aborted.get(), 2);
 }
 
 #[tokio::test]
 async fn r11_a_failed_handshake_cuts_an_answer_that_streams() {
     let worker = Worker::new();
-    let (closed, mut was_closed) = mpsc::unbounded_channel();
+    let (closed, mut was_closed) = mpsc::channel(64);
     let stub = Stub::new(move |_, mut peer| {
         let closed = closed.clone();
         async move {
@@ -155,7 +165,7 @@ async fn r11_a_failed_handshake_cuts_an_answer_that_streams() {
             peer.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello")
                 .await;
             peer.closed().await;
-            closed.send(()).unwrap();
+            closed.try_send(()).unwrap();
         }
     })
     .await;

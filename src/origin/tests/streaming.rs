@@ -9,10 +9,10 @@ use super::*;
 use crate::body::BoxError;
 
 /// A body made of what is sent into a channel.
-struct Fed(mpsc::UnboundedReceiver<Result<Bytes, BoxError>>);
+struct Fed(mpsc::Receiver<Result<Bytes, BoxError>>);
 
-pub(super) fn fed() -> (mpsc::UnboundedSender<Result<Bytes, BoxError>>, Body) {
-    let (sender, receiver) = mpsc::unbounded_channel();
+pub(super) fn fed() -> (mpsc::Sender<Result<Bytes, BoxError>>, Body) {
+    let (sender, receiver) = mpsc::channel(64);
     (sender, Body::new(Fed(receiver)))
 }
 
@@ -123,7 +123,7 @@ async fn an_origin_that_does_not_read_stops_the_client() {
 #[tokio::test]
 async fn a_client_that_does_not_read_stops_the_origin() {
     let worker = Worker::new();
-    let (stuck, mut was_stuck) = mpsc::unbounded_channel();
+    let (stuck, mut was_stuck) = mpsc::channel(64);
     let stub = Stub::new(move |_, mut peer| {
         let stuck = stuck.clone();
         async move {
@@ -139,7 +139,7 @@ async fn a_client_that_does_not_read_stops_the_origin() {
                 sent += CHUNK;
                 assert!(sent < 32 << 20, "nothing holds the origin back");
             }
-            stuck.send(()).unwrap();
+            stuck.try_send(()).unwrap();
         }
     })
     .await;
@@ -162,7 +162,7 @@ async fn the_clock_of_response_headers_does_not_run_while_the_client_sends() {
     upload.timeouts.response_headers = Duration::from_millis(200);
     let origins = Arc::clone(&worker.origins);
     let sends = tokio::spawn(async move { origins.forward(upload).await });
-    feed.send(Ok("part".into())).unwrap();
+    feed.try_send(Ok("part".into())).unwrap();
     // The client takes three times as long as the origin may.
     let alarm = worker.ticker.alarm();
     alarm.set(Some(Duration::from_millis(600)));
@@ -174,13 +174,13 @@ async fn the_clock_of_response_headers_does_not_run_while_the_client_sends() {
 #[tokio::test]
 async fn trailers_pass_both_ways_without_marks() {
     let worker = Worker::new();
-    let (got, mut trailers) = mpsc::unbounded_channel();
+    let (got, mut trailers) = mpsc::channel(64);
     let stub = Stub::new(move |_, mut peer| {
         let got = got.clone();
         async move {
             peer.head().await;
             peer.until(b"\r\n0\r\n").await;
-            got.send(peer.until(b"\r\n\r\n").await).unwrap();
+            got.try_send(peer.until(b"\r\n\r\n").await).unwrap();
             peer.send("HTTP/1.1 200 OK\r\nTrailer: x-sum\r\nTransfer-Encoding: chunked\r\n\r\n")
                 .await;
             peer.send("2\r\nhi\r\n0\r\nX-Sum: 1\r\nEarly-Data: 1\r\n\r\n")
@@ -263,7 +263,7 @@ async fn a_get_keeps_its_body() {
     })
     .await;
     let (feed, body) = fed();
-    feed.send(Ok("body".into())).unwrap();
+    feed.try_send(Ok("body".into())).unwrap();
     drop(feed);
     let request = Request::get("/").body(body).unwrap();
     let forward = forward(&spec(&[stub.address]), request);
@@ -273,7 +273,7 @@ async fn a_get_keeps_its_body() {
 #[tokio::test]
 async fn dropping_the_answer_closes_the_connection() {
     let worker = Worker::new();
-    let (closed, mut was_closed) = mpsc::unbounded_channel();
+    let (closed, mut was_closed) = mpsc::channel(64);
     let stub = Stub::new(move |_, mut peer| {
         let closed = closed.clone();
         async move {
@@ -281,7 +281,7 @@ async fn dropping_the_answer_closes_the_connection() {
             peer.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello")
                 .await;
             peer.closed().await;
-            closed.send(()).unwrap();
+            closed.try_send(()).unwrap();
         }
     })
     .await;
