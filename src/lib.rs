@@ -18,6 +18,7 @@ pub mod listen;
 pub mod load;
 pub mod origin;
 pub mod route;
+pub mod serve;
 pub mod server;
 pub mod state;
 pub mod tags;

@@ -1,1 +1,377 @@
-//! To come.
+//! Wires the stages: binds sockets, runs a worker per core, swaps snapshots, drains.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::config::reload::Current;
+use crate::config::snapshot::{ConnectionLog as WantedConnections, Snapshot};
+use crate::connection::context::{Process, Worker};
+use crate::connection::{Connection, redirect};
+use crate::deadline::{TICK, Ticker, within};
+use crate::listen;
+use crate::origin::Origins;
+use crate::telemetry::admin::Readiness;
+use crate::telemetry::connections::ConnectionLog;
+use crate::telemetry::labels::{Label, ReloadResult, TimeoutKind};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::sink::LineSink;
+use crate::tls::selector::Selector;
+use crate::tls::session::Sessions;
+
+/// How often figures of the session store are copied into the metrics and old keys are forgotten.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// Where a server stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Serving,
+    /// Not ready any more, but still accepting.
+    Leaving,
+    /// Listeners are closed, connections end.
+    Draining,
+    /// What is left is cut.
+    Cut,
+}
+
+/// What a server reports to, and who decides for it.
+pub struct Surroundings {
+    /// Figures.
+    pub metrics: Arc<Metrics>,
+    /// Told when the server is ready and when it drains.
+    pub readiness: Arc<Readiness>,
+    /// The access log; `None` is off.
+    pub access: Option<Arc<LineSink>>,
+    /// The connection log; `None` is off.
+    pub connections: Option<Arc<LineSink>>,
+    /// Replaces site selection.
+    pub selector: Option<Arc<dyn Selector>>,
+}
+
+/// The sockets of a server that does not run yet.
+pub struct Bound {
+    snapshot: Snapshot,
+    surroundings: Surroundings,
+    addresses: Vec<(Arc<str>, SocketAddr)>,
+    /// For each worker, its listeners with their place in the snapshot.
+    sockets: Vec<Vec<(usize, std::net::TcpListener)>>,
+}
+
+impl Bound {
+    /// Binds all listeners of a snapshot, a socket for each worker.
+    ///
+    /// # Errors
+    /// The system's, with the address named.
+    pub fn new(mut snapshot: Snapshot, surroundings: Surroundings) -> io::Result<Self> {
+        let workers = snapshot.server.workers.max(1);
+        let mut addresses = Vec::new();
+        let mut sockets: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+        for (index, listener) in snapshot.listeners.iter_mut().enumerate() {
+            let (address, bound) = listen::bind(listener.address, listener.backlog, workers)?;
+            // A redirect names the port; 0 becomes the one that was given.
+            listener.address = address;
+            addresses.push((Arc::clone(&listener.name), address));
+            for (sockets, socket) in sockets.iter_mut().zip(bound) {
+                sockets.push((index, socket));
+            }
+        }
+        Ok(Self {
+            snapshot,
+            surroundings,
+            addresses,
+            sockets,
+        })
+    }
+
+    /// The names and addresses of the listeners.
+    pub fn addresses(&self) -> &[(Arc<str>, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// The system's, if a thread cannot be made.
+    pub fn start(self) -> io::Result<Server> {
+        let Self {
+            snapshot,
+            surroundings,
+            addresses,
+            sockets,
+        } = self;
+        let connection_log = match snapshot.log.connections {
+            WantedConnections::Off => ConnectionLog::Off,
+            WantedConnections::Errors => ConnectionLog::Errors,
+            WantedConnections::All => ConnectionLog::All,
+        };
+        let process = Arc::new(Process {
+            sessions: Sessions::new(snapshot.sessions.capacity),
+            current: Current::new(snapshot),
+            metrics: surroundings.metrics,
+            access: surroundings.access,
+            connections: surroundings.connections,
+            connection_log,
+            selector: surroundings.selector,
+            draining: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
+            unfinished: AtomicUsize::new(0),
+            reported: Mutex::default(),
+        });
+        process.report_snapshot();
+        let (phase, watched) = watch::channel(Phase::Serving);
+        let mut workers = Vec::new();
+        for (index, sockets) in sockets.into_iter().enumerate() {
+            let process = Arc::clone(&process);
+            let watched = watched.clone();
+            workers.push(
+                std::thread::Builder::new()
+                    .name(format!("worker-{index}"))
+                    .spawn(move || work(index, process, sockets, watched))?,
+            );
+        }
+        surroundings.readiness.set_ready();
+        Ok(Server {
+            handle: Handle(Arc::new(Inside {
+                process,
+                phase,
+                readiness: surroundings.readiness,
+            })),
+            addresses,
+            workers,
+        })
+    }
+}
+
+/// A running server.
+pub struct Server {
+    handle: Handle,
+    addresses: Vec<(Arc<str>, SocketAddr)>,
+    workers: Vec<JoinHandle<io::Result<()>>>,
+}
+
+impl Server {
+    /// A handle for whoever governs the server.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// The names and addresses of the listeners.
+    pub fn addresses(&self) -> &[(Arc<str>, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// Drains: not ready at once, accepting for `delay`, then listeners close and connections
+    /// end; what is left after `timeout` is cut. Returns when all is over.
+    ///
+    /// # Errors
+    /// The first error of a worker.
+    pub async fn drain(self) -> io::Result<()> {
+        let inside = &self.handle.0;
+        inside.readiness.set_draining();
+        let drain = inside.process.current.peek().server.clone();
+        let mut phase = inside.phase.subscribe();
+        advance(&inside.phase, Phase::Leaving);
+        let cut = |phase: &Phase| *phase == Phase::Cut;
+        // An early return means that the drain was cut short.
+        let _ = tokio::time::timeout(drain.drain_delay, phase.wait_for(cut)).await;
+        inside.process.draining.store(true, Ordering::Relaxed);
+        advance(&inside.phase, Phase::Draining);
+        let workers = self.workers;
+        let mut joined = tokio::task::spawn_blocking(move || join(workers));
+        if let Ok(result) = tokio::time::timeout(drain.drain_timeout, &mut joined).await {
+            return result.map_err(io::Error::other)?;
+        }
+        let open = inside.process.open.load(Ordering::Relaxed) as u64;
+        inside
+            .process
+            .metrics
+            .timeouts
+            .add(TimeoutKind::Drain, open);
+        tracing::warn!(connections = open, "drain timeout: cutting what is left");
+        advance(&inside.phase, Phase::Cut);
+        joined.await.map_err(io::Error::other)?
+    }
+}
+
+fn join(workers: Vec<JoinHandle<io::Result<()>>>) -> io::Result<()> {
+    let mut outcome = Ok(());
+    for worker in workers {
+        let result = worker
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("a worker panicked")));
+        outcome = outcome.and(result);
+    }
+    outcome
+}
+
+fn advance(phase: &watch::Sender<Phase>, to: Phase) {
+    phase.send_if_modified(|phase| {
+        let later = *phase < to;
+        if later {
+            *phase = to;
+        }
+        later
+    });
+}
+
+struct Inside {
+    process: Arc<Process>,
+    phase: watch::Sender<Phase>,
+    readiness: Arc<Readiness>,
+}
+
+/// Governs a running server from anywhere.
+#[derive(Clone)]
+pub struct Handle(Arc<Inside>);
+
+impl Handle {
+    /// The snapshot in force.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.0.process.current.load()
+    }
+
+    /// Puts another snapshot in force: handshakes and requests that begin from now on see it.
+    pub fn reload(&self, snapshot: Snapshot) {
+        self.0.process.current.store(snapshot);
+        self.0.process.metrics.config.reloads.inc(ReloadResult::Ok);
+        self.0.process.report_snapshot();
+    }
+
+    /// A reload was refused: counts it.
+    pub fn reload_failed(&self) {
+        let reloads = &self.0.process.metrics.config.reloads;
+        reloads.inc(ReloadResult::Failed);
+    }
+
+    /// Cuts what a drain has not ended.
+    pub fn cut(&self) {
+        advance(&self.0.phase, Phase::Cut);
+    }
+
+    /// Figures.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.process.metrics
+    }
+
+    /// Opens log files again, after somebody moved them.
+    pub fn reopen_logs(&self) {
+        let process = &self.0.process;
+        for sink in [&process.access, &process.connections]
+            .into_iter()
+            .flatten()
+        {
+            sink.reopen();
+        }
+    }
+}
+
+/// One worker: a thread, a runtime, its own sockets and origin connections.
+fn work(
+    index: usize,
+    process: Arc<Process>,
+    sockets: Vec<(usize, std::net::TcpListener)>,
+    mut phase: watch::Receiver<Phase>,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async move {
+        let ticker = Ticker::new();
+        let worker = Arc::new(Worker {
+            index,
+            origins: Origins::new(Arc::clone(&ticker), Arc::clone(&process.metrics)),
+            process: Arc::clone(&process),
+            ticker: Arc::clone(&ticker),
+            waiting: Mutex::new(VecDeque::new()),
+        });
+        tokio::spawn(tick(Arc::clone(&worker)));
+        let mut accepting = Vec::new();
+        for (place, socket) in sockets {
+            let listener = TcpListener::from_std(socket)?;
+            // Spawned: inside `block_on` each accept would cost a write to an eventfd.
+            accepting.push(tokio::spawn(accept(Arc::clone(&worker), place, listener)));
+        }
+        let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;
+        for accepting in accepting {
+            accepting.abort();
+            let _ = accepting.await;
+        }
+        ticker.wake_all();
+        while process.open.load(Ordering::Relaxed) > 0 && *phase.borrow() < Phase::Cut {
+            let cut = phase.wait_for(|phase| *phase == Phase::Cut);
+            let _ = within(&ticker, Some(TICK), cut).await;
+        }
+        Ok(())
+    })
+}
+
+async fn tick(worker: Arc<Worker>) {
+    let mut next = HOUSEKEEPING;
+    worker
+        .ticker
+        .run(|now| {
+            worker.origins.sweep();
+            if worker.index == 0 && now >= next {
+                next = now + HOUSEKEEPING;
+                worker.process.keep_house();
+            }
+        })
+        .await;
+}
+
+async fn accept(worker: Arc<Worker>, place: usize, listener: TcpListener) {
+    let process = Arc::clone(&worker.process);
+    let (name, tls) = {
+        let snapshot = process.current.peek();
+        match snapshot.listeners.get(place) {
+            Some(listener) => (Arc::clone(&listener.name), listener.tls),
+            None => return,
+        }
+    };
+    listen::accept(
+        &listener,
+        &worker.ticker,
+        &process.metrics,
+        |socket, client| {
+            take(&worker, &name, tls, socket, client);
+        },
+    )
+    .await;
+}
+
+/// Admits one connection and gives it a task.
+fn take(worker: &Arc<Worker>, name: &Arc<str>, tls: bool, socket: TcpStream, client: SocketAddr) {
+    let alarm = worker.ticker.alarm();
+    let permit = match worker.admit(alarm.waker()) {
+        Ok(permit) => permit,
+        Err(cap) => {
+            worker.process.metrics.connections.refused.inc(cap);
+            tracing::debug!(%client, cap = cap.as_str(), "connection refused at a cap");
+            return;
+        }
+    };
+    let limit = {
+        let snapshot = worker.process.current.peek();
+        let listener = snapshot.listeners.iter().find(|l| l.name == *name);
+        listener.map_or(Duration::from_secs(5), |listener| {
+            listener.client_hello_timeout
+        })
+    };
+    let worker = Arc::clone(worker);
+    if tls {
+        let name = Arc::clone(name);
+        tokio::spawn(Connection::new(
+            worker, socket, name, client, permit, alarm, limit,
+        ));
+    } else {
+        let local = socket.local_addr().unwrap_or(client);
+        tokio::spawn(redirect::serve(worker, socket, local, permit, limit));
+    }
+}

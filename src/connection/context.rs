@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-
-use crate::config::snapshot::Snapshot;
+use crate::config::reload::Current;
 use crate::deadline::{Nudge, Ticker};
 use crate::origin::Origins;
 use crate::telemetry::connections::ConnectionLog;
@@ -15,7 +13,7 @@ use crate::telemetry::labels::Cap;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::LineSink;
 use crate::tls::selector::Selector;
-use crate::tls::session::Sessions;
+use crate::tls::session::{Sessions, Stats};
 
 /// Under this share of the handshakes cap early data is taken, above it is refused (EARLY-DATA R8).
 const PRESSURE: f64 = 0.75;
@@ -26,7 +24,7 @@ const SILENT: Duration = Duration::from_secs(1);
 /// What all connections of a process share.
 pub struct Process {
     /// The snapshot in force.
-    pub current: Arc<ArcSwap<Snapshot>>,
+    pub current: Current,
     /// Sessions and ticket keys.
     pub sessions: Arc<Sessions>,
     /// Figures.
@@ -45,13 +43,42 @@ pub struct Process {
     pub open: AtomicUsize,
     /// Unfinished handshakes.
     pub unfinished: AtomicUsize,
+    /// The figures of the session store that the metrics have already.
+    pub reported: Mutex<Stats>,
 }
 
 impl Process {
     /// Whether early data is to be refused for want of room (EARLY-DATA R8).
     pub fn under_pressure(&self) -> bool {
-        let limit = self.current.load().limits.handshakes;
+        let limit = self.current.peek().limits.handshakes;
         self.unfinished.load(Ordering::Relaxed) as f64 > limit as f64 * PRESSURE
+    }
+
+    /// Tells the metrics which snapshot is in force.
+    pub fn report_snapshot(&self) {
+        let snapshot = self.current.peek();
+        let refused = snapshot.sites.iter().filter(|site| site.tls.is_none());
+        let config = &self.metrics.config;
+        config
+            .generation
+            .set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
+        config.sites.set(snapshot.sites.len() as i64);
+        config.sites_refused.set(refused.count() as i64);
+    }
+
+    /// Forgets old ticket keys and copies the figures of the session store into the metrics.
+    pub fn keep_house(&self) {
+        self.sessions.tick(self.sessions.now());
+        let stats = self.sessions.stats();
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let metrics = &self.metrics.sessions;
+        metrics.held.set(stats.held as i64);
+        metrics.stored.inc_by(stats.stored - reported.stored);
+        metrics.taken.inc_by(stats.taken - reported.taken);
+        metrics.missed.inc_by(stats.missed - reported.missed);
+        metrics.evicted.inc_by(stats.evicted - reported.evicted);
+        metrics.expired.inc_by(stats.expired - reported.expired);
+        *reported = stats;
     }
 
     /// Whether a drain began.
@@ -84,7 +111,7 @@ impl Worker {
     /// The cap that is reached.
     pub fn admit(self: &Arc<Self>, nudge: Nudge) -> Result<Permit, Cap> {
         let process = &self.process;
-        let limits = process.current.load().limits.clone();
+        let limits = process.current.peek().limits.clone();
         if process.open.load(Ordering::Relaxed) >= limits.connections {
             return Err(Cap::Connections);
         }

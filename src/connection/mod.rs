@@ -13,6 +13,7 @@ mod hyper;
 mod link;
 mod plan;
 mod record;
+pub mod redirect;
 mod report;
 mod service;
 mod shared;
@@ -195,7 +196,7 @@ impl Connection {
     /// The ClientHello is there and so is the selection: starts the engine.
     fn begin(&mut self, hello: &ClientHello, selection: Selection) -> Step {
         let process = Arc::clone(&self.worker.process);
-        let snapshot = process.current.load();
+        let snapshot = process.current.peek();
         let chosen = snapshot
             .listeners
             .iter()

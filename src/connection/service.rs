@@ -66,7 +66,7 @@ impl hyper::service::Service<Request<Incoming>> for Http {
         let shared = &self.0;
         let mut exchange = Exchange::begin(shared, &request);
         let (mut parts, incoming) = request.into_parts();
-        let snapshot = shared.worker.process.current.load();
+        let snapshot = shared.worker.process.current.peek();
         match plan(shared, &snapshot, &mut parts, incoming.is_end_stream()) {
             Ok(plan) => start(exchange, plan, parts, incoming),
             Err(refusal) => {

@@ -1,0 +1,98 @@
+//! Plain HTTP listeners: every request is sent on to https (308).
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONNECTION, LOCATION};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::Empty;
+use hyper::body::{Bytes, Incoming};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::config::snapshot::Snapshot;
+use crate::connection::context::{Permit, Worker};
+use crate::deadline::within;
+use crate::http::{authority, path};
+
+/// Serves one connection: one request, one redirect.
+///
+/// From accept to the end of the answer takes at most `limit`.
+pub async fn serve(
+    worker: Arc<Worker>,
+    socket: TcpStream,
+    local: SocketAddr,
+    mut permit: Permit,
+    limit: Duration,
+) {
+    permit.finish_handshake();
+    let process = Arc::clone(&worker.process);
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let answer = redirect(&process.current.peek(), local, &request);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .keep_alive(false)
+        .header_read_timeout(None)
+        .serve_connection(TokioIo::new(socket), service);
+    // Whatever goes wrong costs the client its redirect, nobody else anything.
+    let _ = within(&worker.ticker, Some(limit), connection).await;
+}
+
+fn redirect(
+    snapshot: &Snapshot,
+    local: SocketAddr,
+    request: &Request<Incoming>,
+) -> Response<Empty<Bytes>> {
+    match location(snapshot, local, request) {
+        Ok(location) => {
+            let mut response = status(StatusCode::PERMANENT_REDIRECT);
+            response.headers_mut().insert(LOCATION, location);
+            response
+        }
+        Err(code) => status(code),
+    }
+}
+
+fn status(code: StatusCode) -> Response<Empty<Bytes>> {
+    let mut response = Response::new(Empty::new());
+    *response.status_mut() = code;
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Where a request goes: the same host and path on https. Only to hosts that a site has, so that
+/// nobody is sent where we do not serve.
+fn location(
+    snapshot: &Snapshot,
+    local: SocketAddr,
+    request: &Request<Incoming>,
+) -> Result<HeaderValue, StatusCode> {
+    let host = authority::authority(request.version(), request.uri(), request.headers())
+        .ok()
+        .flatten()
+        .ok_or(StatusCode::BAD_REQUEST)?;
+    let secure = snapshot
+        .listeners
+        .iter()
+        .filter(|listener| listener.tls)
+        .find(|listener| listener.names.get(&host).is_some() || listener.default.is_some())
+        .ok_or(StatusCode::MISDIRECTED_REQUEST)?;
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |path| path.as_str());
+    let target = path::normalise(target).map_err(|_| StatusCode::BAD_REQUEST)?;
+    let port = secure.address.port();
+    // On port 80 we stand in front and so does the listener on 443, whatever its own port is.
+    let location = if local.port() == 80 || port == 443 || port == 0 {
+        format!("https://{host}{target}")
+    } else {
+        format!("https://{host}:{port}{target}")
+    };
+    HeaderValue::try_from(location).map_err(|_| StatusCode::BAD_REQUEST)
+}
