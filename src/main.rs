@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -18,16 +19,32 @@ enum Command {
     /// Terminate TLS. SIGHUP reloads, SIGTERM drains (again: ends now).
     Serve {
         /// The configuration file.
-        #[arg(long, default_value = "cutwater.toml")]
+        #[arg(long, default_value = "cutwater.toml", value_name = "FILE")]
         config: PathBuf,
         /// Do not start while any site cannot be served.
         #[arg(long)]
         strict: bool,
+    },
+    /// Read a configuration: exit 0, or 1 with every error at its file, line and column.
+    Check {
+        /// The configuration file.
+        #[arg(long, default_value = "cutwater.toml", value_name = "FILE")]
+        config: PathBuf,
+        /// Print the merged result with its defaults.
+        #[arg(long)]
+        print: bool,
     },
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve { config, strict } => cutwater::serve::serve(&config, strict),
+        Command::Check { config, print } => {
+            let report = cutwater::config::check::check(&config, print);
+            // A reader that went away wants no more.
+            let _ = std::io::stderr().write_all(report.complaints.as_bytes());
+            let _ = std::io::stdout().write_all(report.output.as_bytes());
+            ExitCode::from(report.code)
+        }
     }
 }

@@ -1,15 +1,19 @@
 //! Configuration: what is typed (file) → what was asked for (spec) → what runs (snapshot) → what
 //! is current (reload).
 
+pub mod check;
 pub mod compile;
 pub mod diagnostics;
 pub mod file;
 pub mod names;
 mod nearest;
+pub mod print;
 pub mod reload;
 pub mod site_tls;
 pub mod snapshot;
 pub mod spec;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::time::SystemTime;

@@ -4,7 +4,7 @@
 pub(super) fn hint<'k>(typed: &str, known: impl Iterator<Item = &'k str>) -> String {
     let mut known: Vec<&str> = known.collect();
     known.sort_unstable();
-    match nearest(typed, &known) {
+    match nearest(typed, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None if known.is_empty() => "there is none".to_owned(),
         None => format!("known are: {}", known.join(", ")),
@@ -12,15 +12,14 @@ pub(super) fn hint<'k>(typed: &str, known: impl Iterator<Item = &'k str>) -> Str
 }
 
 /// The nearest of `known`, if it is near enough to be a slip.
-fn nearest<'k>(typed: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(super) fn nearest<'k>(typed: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     // A longer text than any key is no slip; and the distance is quadratic.
     if typed.len() > 64 {
         return None;
     }
     let typed: Vec<char> = typed.to_lowercase().replace('-', "_").chars().collect();
     known
-        .iter()
-        .map(|&known| (distance(&typed, known), known))
+        .map(|known| (distance(&typed, known), known))
         .filter(|&(distance, known)| distance <= 1 + known.chars().count() / 4)
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, known)| known)
@@ -56,10 +55,10 @@ mod tests {
     #[test]
     fn a_slip_finds_what_was_meant_and_nonsense_finds_nothing() {
         let known = ["address", "name", "names", "early_data", "tls"];
-        assert_eq!(nearest("adress", &known), Some("address"));
-        assert_eq!(nearest("naem", &known), Some("name"));
-        assert_eq!(nearest("Early-Data", &known), Some("early_data"));
-        assert_eq!(nearest("colour", &known), None);
+        assert_eq!(nearest("adress", known.into_iter()), Some("address"));
+        assert_eq!(nearest("naem", known.into_iter()), Some("name"));
+        assert_eq!(nearest("Early-Data", known.into_iter()), Some("early_data"));
+        assert_eq!(nearest("colour", known.into_iter()), None);
         assert!(hint("x", known.into_iter()).starts_with("known are: address, "));
     }
 }

@@ -57,7 +57,6 @@ pub fn fixed_at_start(old: &Snapshot, new: &Snapshot) -> Vec<&'static str> {
     };
     compare("[[listen]]", sockets(old) == sockets(new));
     compare("workers", old.server.workers == new.server.workers);
-    compare("[limits]", old.limits == new.limits);
     compare("[log]", old.log == new.log);
     compare("[admin]", old.admin == new.admin);
     compare("capacity", old.sessions.capacity == new.sessions.capacity);

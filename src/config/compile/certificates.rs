@@ -56,14 +56,14 @@ impl Source {
         work: &mut Work<'_>,
     ) -> Option<Found> {
         match &site.certificates {
-            Certificates::Files(files) => self.from_files(site, files, work),
-            Certificates::Directory => self.from_directory(spec, site, work),
+            Certificates::Files(files) => self.of_files(site, files, work),
+            Certificates::Directory => self.of_directory(spec, site, work),
             Certificates::Keys(keys) => from_keys(site, keys, work),
             Certificates::Unusable => None,
         }
     }
 
-    fn from_files(
+    fn of_files(
         &mut self,
         site: &SiteSpec,
         files: &[CertificateFiles],
@@ -99,12 +99,7 @@ impl Source {
     }
 
     /// The pair whose names cover the site's; of several the one that is valid longest.
-    fn from_directory(
-        &mut self,
-        spec: &Spec,
-        site: &SiteSpec,
-        work: &mut Work<'_>,
-    ) -> Option<Found> {
+    fn of_directory(&mut self, spec: &Spec, site: &SiteSpec, work: &mut Work<'_>) -> Option<Found> {
         let Some(directory) = &spec.certificate_directory else {
             let message = format!("site {} has no certificate", site.label());
             let error = Diagnostic::error(site.place.clone(), message);

@@ -25,6 +25,13 @@ pub(super) fn compile(spec: &Spec, site: &SiteSpec, work: &mut Work<'_>) -> Rout
             continue;
         };
         check_awareness(typed, &target, work);
+        if let Target::Origin(origin) = &target
+            && origin.servers.is_empty()
+            && typed.place.is_none()
+        {
+            let message = format!("origin `{}` has no server", origin.name);
+            work.errors.push(Diagnostic::error(None, message));
+        }
         let route = Route {
             name: name(typed).into(),
             host: typed.host.as_ref().map(|host| host.value.clone()),

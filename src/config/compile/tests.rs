@@ -182,3 +182,240 @@ fn a_broken_certificate_refuses_its_site_at_start_and_changes_nothing_on_reload(
     assert_eq!(tls(&changed).trust, tls(&before).trust);
     assert_ne!(tls(&changed).early, tls(&before).early);
 }
+
+/// Each error as `file:line:column message / hint`.
+fn told(files: &Files, diagnostics: &[Diagnostic]) -> Vec<String> {
+    let base = format!("{}/", files.0.path().display());
+    let tell = |diagnostic: &Diagnostic| {
+        let place = diagnostic.place.as_ref().map(ToString::to_string);
+        let hint = diagnostic.hint.as_deref().unwrap_or("");
+        let text = format!(
+            "{} {} / {hint}",
+            place.unwrap_or_default(),
+            diagnostic.message
+        );
+        text.replace(&base, "")
+    };
+    diagnostics.iter().map(tell).collect()
+}
+
+#[test]
+fn rules_over_several_values_are_told_all_at_once() {
+    let files = Files::new();
+    files.certificate("a", &["a.com", "*.a.com"], 90 * DAYS);
+    let text = r#"[[listen]]
+address = "127.0.0.1:443"
+name = "x"
+[[listen]]
+address = "127.0.0.1:443"
+name = "x1"
+[[listen]]
+address = "127.0.0.1:80"
+name = "x"
+tls = false
+[admin]
+address = "127.0.0.1:80"
+[origin.app]
+servers = ["http://a"]
+[[site]]
+names = ["a.com", "b.a.com"]
+certificate = { chain = "a.pem", key = "a.key" }
+default = true
+[[site.route]]
+path = "/"
+origin = "apq"
+early_data = "allow"
+[[site.route]]
+path = "/x"
+methods = ["GET", "HEAD"]
+origin = "app"
+[[site.route]]
+path = "//x"
+methods = ["HEAD", "GET"]
+origin = "app"
+[[site]]
+names = ["b.a.com"]
+certificate = { chain = "a.pem", key = "a.key" }
+default = true
+listen = ["x1", "z"]
+[[site]]
+names = ["c.a.com"]
+[[site.route]]
+path = "/"
+host = "c.com"
+origin = "app"
+"#;
+    let loaded = files.load(text, None).compiled;
+    assert_eq!(
+        told(&files, &loaded.result.unwrap_err()),
+        [
+            "cutwater.toml:5:11 two listeners have the address 127.0.0.1:443 / ",
+            "cutwater.toml:9:8 two listeners are named `x` / give each [[listen]] its own `name`",
+            "cutwater.toml:12:11 127.0.0.1:80 is the address of a listener too / ",
+            "cutwater.toml:21:10 no origin is named `apq` / did you mean `app`?",
+            "cutwater.toml:22:14 `early_data = \"allow\"` on a site without early data / \
+             set `early_data = true` in the [[site]], or take this away",
+            "cutwater.toml:27:1 HEAD,GET //x* matches the same as GET,HEAD /x* / ",
+            "cutwater.toml:31:1 site b.a.com has no route / add a [[site.route]] with path = \"/\"",
+            "cutwater.toml:32:10 `b.a.com` is named twice on listener `x1` / ",
+            "cutwater.toml:34:11 listener `x1` has two default sites / ",
+            "cutwater.toml:35:17 no listener is named `z` / did you mean `x`?",
+            "cutwater.toml:36:1 site c.a.com has no certificate / add `certificate = { chain = \"…\", \
+             key = \"…\" }`, or a `certificate_directory` at the top of the main file",
+            "cutwater.toml:40:8 `c.com` is none of the site's names / its names are: c.a.com",
+        ]
+    );
+}
+
+#[test]
+fn a_certificate_that_does_not_cover_a_name_breaks_its_site_alone() {
+    let files = simple();
+    let text = SIMPLE.replace("\"*.example.com\"", "\"a.b.example.com\"");
+    let loaded = files.load(&text, None).compiled;
+    assert_eq!(
+        told(&files, &loaded.broken),
+        [
+            "cutwater.toml:6:25 the certificate does not cover `a.b.example.com` / \
+          it is for: example.com, *.example.com"
+        ]
+    );
+    assert!(loaded.result.unwrap().sites[0].tls.is_none());
+}
+
+#[test]
+fn what_is_hardly_meant_is_warned_about() {
+    let files = Files::new();
+    files.certificate("a", &["example.com", "*.example.com"], 3 * DAYS);
+    let text = SIMPLE.replace("[[site.route]]", "early_data = true\n[[site.route]]");
+    let quiet = files.load(&text, None).compiled;
+    let warnings = told(&files, &quiet.warnings);
+    assert!(
+        warnings[0].ends_with("a.pem: the certificate expires in 2 days / "),
+        "{warnings:?}"
+    );
+    assert!(
+        warnings[1]
+            .starts_with("cutwater.toml:9:14 site example.com takes early data, but no route"),
+        "{warnings:?}"
+    );
+    let origin = format!(
+        "{text}[[site.route]]\npath = \"/a\"\nearly_data = \"safe\"\norigin = [\"http://a\"]\n"
+    );
+    let unaware = files.load(&origin, None).compiled;
+    let warnings = told(&files, &unaware.warnings);
+    assert!(
+        warnings[1]
+            .starts_with("cutwater.toml:15:14 early requests to origin `http://a:80` will wait"),
+        "{warnings:?}"
+    );
+    assert_eq!(warnings.len(), 2);
+
+    files.certificate("a", &["example.com", "*.example.com"], Duration::ZERO);
+    let (spec, later) = (quiet_spec(&files, SIMPLE), SystemTime::now() + DAYS);
+    let expired = compile(&spec, None, later);
+    assert!(
+        expired.warnings[0]
+            .message
+            .ends_with("the certificate has expired")
+    );
+    assert!(expired.result.unwrap().sites[0].tls.is_some());
+}
+
+fn quiet_spec(files: &Files, text: &str) -> Spec {
+    files.load(text, None).spec
+}
+
+#[test]
+fn a_site_without_certificate_takes_the_pair_that_covers_its_names() {
+    let files = Files::new();
+    files.certificate("certs/short", &["example.com", "*.example.com"], 20 * DAYS);
+    files.certificate("certs/long", &["example.com", "*.example.com"], 90 * DAYS);
+    files.certificate("certs/other", &["example.com"], 180 * DAYS);
+    let (chain, key) = certificate(&["example.org"], 90 * DAYS);
+    files.write("certs/both.pem", &format!("{chain}{key}"));
+    let line = SIMPLE
+        .lines()
+        .find(|line| line.starts_with("certificate"))
+        .unwrap();
+    let text = format!(
+        "certificate_directory = \"certs\"\n{}",
+        SIMPLE.replace(line, "")
+    );
+    let snapshot = files.snapshot(&text, None);
+    let leaf = |snapshot: &Snapshot| {
+        let tls = snapshot.sites[0].tls.as_ref().unwrap();
+        tls.certificates.certificates()[0].cert[0].clone()
+    };
+    let long = files.path("certs/long.pem");
+    let pem = fs::read(&long).unwrap();
+    use rustls::pki_types::pem::PemObject;
+    assert_eq!(
+        leaf(&snapshot),
+        rustls::pki_types::CertificateDer::from_pem_slice(&pem).unwrap()
+    );
+    let org = text.replace("\"example.com\", \"*.example.com\"", "\"example.org\"");
+    assert!(files.snapshot(&org, None).sites[0].tls.is_some());
+
+    // A pair that is broken later costs nothing that is in use, but is told.
+    for name in ["long", "short"] {
+        files.write(&format!("certs/{name}.key"), "");
+    }
+    let loaded = files.load(&text, Some(&snapshot)).compiled;
+    assert_eq!(loaded.broken.len(), 3, "{:?}", told(&files, &loaded.broken));
+    assert!(Arc::ptr_eq(
+        &loaded.result.unwrap().sites[0],
+        &snapshot.sites[0]
+    ));
+}
+
+#[test]
+fn included_files_bring_sites_and_nothing_else() {
+    let files = simple();
+    let site = |name: &str| {
+        format!(
+            "[[site]]\nnames = [\"{name}\"]\ncertificate = {{ chain = \"s.pem\", key = \"s.key\" }}\n\
+             [[site.route]]\npath = \"/\"\nrespond = {{ body_file = \"x.html\" }}\n"
+        )
+    };
+    files.certificate("sites.d/s", &["a.org", "b.org"], 90 * DAYS);
+    files.write("sites.d/x.html", "<p>");
+    files.write("sites.d/b.toml", &site("b.org"));
+    files.write("sites.d/a.toml", &site("a.org"));
+    files.write("sites.d/.hidden.toml", "nonsense");
+    let text = format!("include = [\"sites.d/*.toml\"]\n{SIMPLE}");
+    let snapshot = files.snapshot(&text, None);
+    let names: Vec<&str> = snapshot.sites.iter().map(|site| &*site.name).collect();
+    assert_eq!(names, ["example.com", "a.org", "b.org"]);
+
+    files.write(
+        "sites.d/b.toml",
+        &format!("include = []\n{}", site("a.org")),
+    );
+    files.write("sites.d/c.toml", "\n\n[[site]\n");
+    let errors = files.load(&text, None).compiled.result.unwrap_err();
+    let told = told(&files, &errors);
+    assert!(
+        told[0].starts_with("sites.d/b.toml:1:1 unknown key `include` in an included file"),
+        "{told:?}"
+    );
+    assert!(told[1].starts_with("sites.d/c.toml:3:"), "{told:?}");
+}
+
+#[test]
+fn sites_of_one_name_on_two_listeners_share_no_sessions() {
+    let files = simple();
+    let (listen, site) = SIMPLE.split_at(SIMPLE.find("[[site]]").unwrap());
+    let on = |name: &str| site.replacen("names", &format!("listen = [\"{name}\"]\nnames"), 1);
+    let text = format!(
+        "{listen}name = \"a\"\n{listen}name = \"b\"\n{}{}",
+        on("a"),
+        on("b")
+    );
+    let text = text.replace("127.0.0.1:0\"\n\nname", "127.0.0.1:0\"\nname");
+    let snapshot = files.snapshot(&text, None);
+    let trust = |index: usize| snapshot.sites[index].tls.as_ref().unwrap().trust;
+    assert_eq!(snapshot.sites[0].name, snapshot.sites[1].name);
+    assert_ne!(trust(0), trust(1));
+    let again = files.snapshot(&text, Some(&snapshot));
+    assert!((0..2).all(|index| Arc::ptr_eq(&snapshot.sites[index], &again.sites[index])));
+}

@@ -4,13 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::tree::{Table, Value};
+use super::values::MANY;
 use super::{keys, origin};
 use crate::config::diagnostics::At;
 use crate::config::snapshot::{AdminAddress, ConnectionLog, LogTarget};
 use crate::config::spec::{ListenSpec, Spec};
-
-/// The most of anything that is counted: beyond every machine, far from overflow.
-const MANY: usize = 1 << 40;
 
 /// Reads everything but the sites into `spec`; gives the patterns of `include`.
 pub(super) fn read(top: &Table<'_>, spec: &mut Spec) -> Vec<At<PathBuf>> {
@@ -27,7 +25,10 @@ pub(super) fn read(top: &Table<'_>, spec: &mut Spec) -> Vec<At<PathBuf>> {
     sessions(top, spec);
     if let Some(value) = top.get("listen") {
         let tables = value.list("tables", "[[listen]]").unwrap_or_default();
-        spec.listeners = tables.iter().filter_map(listener).collect();
+        let listeners = tables.iter().enumerate();
+        spec.listeners = listeners
+            .filter_map(|(index, value)| listener(index, value))
+            .collect();
     }
     if let Some(value) = top.get("origin") {
         for named in value.named("[origin.app]") {
@@ -185,7 +186,7 @@ fn admin_address(value: &Value<'_>) -> Option<At<AdminAddress>> {
     Some(value.at(address))
 }
 
-fn listener(value: &Value<'_>) -> Option<ListenSpec> {
+fn listener(index: usize, value: &Value<'_>) -> Option<ListenSpec> {
     let table = value.table(&keys::LISTEN, "[[listen]]")?;
     let example = "address = \"0.0.0.0:443\"";
     let address = table.require("address", example);
@@ -193,6 +194,10 @@ fn listener(value: &Value<'_>) -> Option<ListenSpec> {
     let address = address.and_then(|address| socket_address(&address, "0.0.0.0:443"));
     // What follows is read for its errors, even if there is no address.
     let mut listen = ListenSpec::new(address.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0))));
+    if address.is_none() {
+        // Two of these are not called alike.
+        listen.name.value = format!("listener {}", index + 1);
+    }
     listen.address.place = Some(place.clone());
     listen.name.place = Some(place);
     if let Some(value) = table.get("name")

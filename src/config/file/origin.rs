@@ -89,6 +89,12 @@ fn server(value: &Value<'_>) -> Option<OriginServer> {
     if authority.contains('@') {
         return wrong("it has a user name", plain());
     }
+    if !authority.starts_with('[') && authority.matches(':').count() > 1 {
+        return wrong(
+            "an IPv6 address needs brackets",
+            "write http://[::1]:8080".to_owned(),
+        );
+    }
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
             Some((host, "")) => (host, None),
@@ -114,12 +120,6 @@ fn server(value: &Value<'_>) -> Option<OriginServer> {
             Err(_) => return wrong("its address is none", plain()),
         },
         false => match host.parse::<IpAddr>() {
-            Ok(IpAddr::V6(_)) => {
-                return wrong(
-                    "an IPv6 address needs brackets",
-                    "write http://[::1]:8080".into(),
-                );
-            }
             Ok(address) => OriginHost::Address(address),
             Err(_) => match SiteName::parse(host) {
                 Ok(name) if !name.is_wildcard() => OriginHost::Name(name.base().to_owned()),

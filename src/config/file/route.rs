@@ -191,7 +191,7 @@ fn redirect(value: &Value<'_>) -> Option<TargetSpec> {
     let table = value.table(&keys::REDIRECT, example)?;
     let mut status = StatusCode::PERMANENT_REDIRECT;
     if let Some(value) = table.get("status")
-        && let Some(code) = value.integer(300..=399)
+        && let Some(code) = value.integer(301..=308)
     {
         let code = u16::try_from(code)
             .ok()
@@ -250,7 +250,7 @@ fn respond(value: &Value<'_>) -> Option<TargetSpec> {
     if let (Some(_), Some(file)) = (&body, &file) {
         file.key_error("`body_file` beside `body`", "take one of the two away");
     }
-    let written = body.as_ref().or(file.as_ref()).map(Value::key_place);
+    let written = body.clone().or_else(|| file.clone());
     if let Some(text) = body.and_then(|value| value.string("hello\n")) {
         respond.body = Bytes::copy_from_slice(text.as_bytes());
     }
@@ -267,15 +267,13 @@ fn respond(value: &Value<'_>) -> Option<TargetSpec> {
         respond.body_file = Some(path.value);
     }
     // RFC 9110 §15.3.5, §15.3.6, §15.4.5
-    if written.is_some()
+    if let Some(written) = written
         && !respond.body.is_empty()
         && matches!(respond.status.as_u16(), 204 | 205 | 304)
     {
-        let message = format!(
-            "an answer of status {} has no body",
-            respond.status.as_u16()
-        );
-        value.error(message, "take the body away");
+        let status = respond.status.as_u16();
+        let message = format!("an answer of status {status} has no body");
+        written.key_error(message, "take the body away");
     }
     Some(TargetSpec::Respond(respond))
 }

@@ -74,15 +74,9 @@ fn read(value: &Value<'_>) -> Option<SiteSpec> {
         }
     }
     timeouts(&table, &mut site);
-    match table.get("route") {
-        Some(value) => {
-            let tables = value.list("tables", "[[site.route]]").unwrap_or_default();
-            site.routes = tables.iter().filter_map(route::read).collect();
-        }
-        None => table.missing(
-            "a site without a route",
-            "a [[site.route]] with path = \"/\"",
-        ),
+    if let Some(value) = table.get("route") {
+        let tables = value.list("tables", "[[site.route]]").unwrap_or_default();
+        site.routes = tables.iter().filter_map(route::read).collect();
     }
     Some(site)
 }

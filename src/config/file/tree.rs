@@ -251,7 +251,9 @@ impl<'a> Value<'a> {
                 .map(|(word, _)| format!("{word:?}"))
                 .collect();
             let message = format!("`{}` cannot be {text:?}", self.name);
-            self.error(message, format!("allowed are {}", words.join(", ")));
+            let near = nearest::nearest(text, choices.iter().map(|(word, _)| *word));
+            let near = near.map_or(String::new(), |word| format!("did you mean {word:?}? "));
+            self.error(message, format!("{near}allowed are {}", words.join(", ")));
         }
         found.map(|(_, value)| *value)
     }

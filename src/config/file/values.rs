@@ -10,6 +10,9 @@ use super::tree::Value;
 /// Longer durations are slips; and a clock plus this much cannot overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// The most of anything that is counted: beyond every machine, far from overflow.
+pub(super) const MANY: usize = 1 << 40;
+
 impl Value<'_> {
     /// An integer in `range`.
     pub(super) fn integer(&self, range: RangeInclusive<u64>) -> Option<u64> {
@@ -22,7 +25,11 @@ impl Value<'_> {
             Ok(value) if range.contains(&value) => Some(value),
             _ => {
                 let message = format!("`{}` cannot be {integer}", self.name());
-                self.error(message, format!("allowed are {low} to {high}"));
+                let hint = match *high {
+                    high if high >= MANY as u64 => format!("allowed is {low} or more"),
+                    high => format!("allowed are {low} to {high}"),
+                };
+                self.error(message, hint);
                 None
             }
         }

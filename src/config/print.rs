@@ -1,0 +1,244 @@
+//! The merged configuration with its defaults, as TOML that means the same.
+
+use std::fmt::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use super::snapshot::{AdminAddress, ConnectionLog, LogTarget, PathMatch};
+use super::spec::{
+    CertificateFiles, Certificates, ListenSpec, OriginTable, RespondSpec, RouteSpec, SiteSpec,
+    Spec, TargetSpec,
+};
+
+/// A specification as one file. What a program made and no file can say is a comment.
+pub fn print(spec: &Spec) -> String {
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    let _ = write_spec(spec, &mut text);
+    text
+}
+
+fn write_spec(spec: &Spec, out: &mut String) -> fmt::Result {
+    if let Some(directory) = &spec.certificate_directory {
+        writeln!(out, "certificate_directory = {}\n", path(&directory.value))?;
+    }
+    let server = &spec.server;
+    writeln!(out, "[server]\nworkers = {}", server.workers)?;
+    let (delay, timeout) = (duration(server.drain_delay), duration(server.drain_timeout));
+    writeln!(out, "drain = {{ delay = {delay}, timeout = {timeout} }}")?;
+    let limits = &spec.limits;
+    writeln!(out, "\n[limits]\nconnections = {}", limits.connections)?;
+    writeln!(out, "handshakes = {}", limits.handshakes)?;
+    writeln!(out, "\n[log]\nlevel = {}", string(&spec.log.level))?;
+    let access = match &spec.log.access {
+        LogTarget::Off => string("off"),
+        LogTarget::Stdout => string("stdout"),
+        LogTarget::File(file) => path(file),
+    };
+    writeln!(out, "access = {access}")?;
+    let connections = match spec.log.connections {
+        ConnectionLog::Off => "off",
+        ConnectionLog::Errors => "errors",
+        ConnectionLog::All => "all",
+    };
+    writeln!(out, "connections = {}", string(connections))?;
+    for listen in &spec.listeners {
+        write_listener(listen, out)?;
+    }
+    if let Some(admin) = &spec.admin {
+        let address = match &admin.value {
+            AdminAddress::Tcp(address) => string(&address.to_string()),
+            AdminAddress::Unix(socket) => string(&format!("unix:{}", absolute(socket))),
+        };
+        writeln!(out, "\n[admin]\naddress = {address}")?;
+    }
+    let sessions = &spec.sessions;
+    writeln!(out, "\n[sessions]\ncapacity = {}", sessions.capacity)?;
+    writeln!(out, "tickets = {}\nstore = \"memory\"", sessions.tickets)?;
+    for (name, origin) in &spec.origins {
+        writeln!(out, "\n[origin.{}]", string(name))?;
+        writeln!(out, "servers = {}", servers(origin))?;
+        writeln!(out, "early_data_aware = {}", origin.early_data_aware)?;
+    }
+    for site in &spec.sites {
+        write_site(site, out)?;
+    }
+    Ok(())
+}
+
+fn write_listener(listen: &ListenSpec, out: &mut String) -> fmt::Result {
+    let address = string(&listen.address.value.to_string());
+    writeln!(out, "\n[[listen]]\naddress = {address}")?;
+    writeln!(out, "name = {}", string(&listen.name.value))?;
+    writeln!(out, "tls = {}\nbacklog = {}", listen.tls, listen.backlog)?;
+    let client_hello = duration(listen.client_hello_timeout);
+    writeln!(out, "timeouts = {{ client_hello = {client_hello} }}")
+}
+
+fn write_site(site: &SiteSpec, out: &mut String) -> fmt::Result {
+    let names = list(site.names.iter().map(|name| name.value.to_string()));
+    writeln!(out, "\n[[site]]\nnames = {names}")?;
+    if !site.listen.is_empty() {
+        let listen = list(site.listen.iter().map(|name| name.value.clone()));
+        writeln!(out, "listen = {listen}")?;
+    }
+    let pair = |files: &CertificateFiles| {
+        let (chain, key) = (path(&files.chain.value), path(&files.key.value));
+        format!("{{ chain = {chain}, key = {key} }}")
+    };
+    match &site.certificates {
+        Certificates::Files(files) => match &files[..] {
+            [files] => writeln!(out, "certificate = {}", pair(files))?,
+            several => {
+                let several: Vec<String> = several.iter().map(pair).collect();
+                writeln!(out, "certificate = [{}]", several.join(", "))?;
+            }
+        },
+        Certificates::Keys(_) => writeln!(out, "# certificate: made by a program")?,
+        Certificates::Directory | Certificates::Unusable => {}
+    }
+    writeln!(out, "default = {}", site.default.value)?;
+    let alpn = site.alpn.iter();
+    let alpn = list(alpn.map(|protocol| String::from_utf8_lossy(protocol).into_owned()));
+    writeln!(out, "alpn = {alpn}")?;
+    let version = if site.tls12 { "1.2" } else { "1.3" };
+    writeln!(out, "min_version = {}", string(version))?;
+    writeln!(out, "early_data = {}", site.early_data.value)?;
+    let timeouts = &site.timeouts;
+    writeln!(
+        out,
+        "timeouts = {{ handshake = {}, request_headers = {}, keep_alive = {} }}",
+        duration(timeouts.handshake),
+        duration(timeouts.request_headers),
+        duration(timeouts.keep_alive)
+    )?;
+    for route in &site.routes {
+        write_route(route, out)?;
+    }
+    Ok(())
+}
+
+fn write_route(route: &RouteSpec, out: &mut String) -> fmt::Result {
+    writeln!(out, "\n[[site.route]]")?;
+    match &route.path {
+        PathMatch::Exact(path) => writeln!(out, "exact = {}", string(path))?,
+        PathMatch::Prefix(path) => writeln!(out, "path = {}", string(path))?,
+    }
+    if !route.methods.is_empty() {
+        let methods = list(route.methods.iter().map(ToString::to_string));
+        writeln!(out, "methods = {methods}")?;
+    }
+    if let Some(host) = &route.host {
+        writeln!(out, "host = {}", string(&host.value.to_string()))?;
+    }
+    let early_data = string(route.early_data.value.as_str());
+    writeln!(out, "early_data = {early_data}")?;
+    match &route.target {
+        Some(TargetSpec::Respond(respond)) => write_respond(respond, out)?,
+        Some(TargetSpec::Redirect(redirect)) => {
+            let to = string(&String::from_utf8_lossy(redirect.to.as_bytes()));
+            let status = redirect.status.as_u16();
+            writeln!(out, "redirect = {{ to = {to}, status = {status} }}")?;
+        }
+        Some(TargetSpec::Named(name)) => writeln!(out, "origin = {}", string(&name.value))?,
+        Some(TargetSpec::Inline(origin)) => {
+            let (servers, aware) = (servers(origin), origin.early_data_aware);
+            writeln!(
+                out,
+                "origin = {{ servers = {servers}, early_data_aware = {aware} }}"
+            )?;
+        }
+        Some(TargetSpec::Handler(_)) => writeln!(out, "# a handler of a program")?,
+        None => {}
+    }
+    let timeouts = &route.timeouts;
+    writeln!(
+        out,
+        "timeouts = {{ connect = {}, request_body_idle = {}, response_headers = {}, \
+         response_idle = {}, write_idle = {}, total = {} }}",
+        duration(timeouts.connect),
+        duration(timeouts.request_body_idle),
+        duration(timeouts.response_headers),
+        duration_or_off(timeouts.response_idle),
+        duration_or_off(timeouts.write_idle),
+        duration_or_off(timeouts.total)
+    )?;
+    let limits = &route.limits;
+    let body = limits.body.map_or(string("off"), |body| body.to_string());
+    writeln!(
+        out,
+        "limits = {{ header_bytes = {}, headers = {}, uri = {}, body = {body} }}",
+        limits.header_bytes, limits.headers, limits.uri
+    )
+}
+
+fn write_respond(respond: &RespondSpec, out: &mut String) -> fmt::Result {
+    write!(out, "respond = {{ status = {}", respond.status.as_u16())?;
+    if let Some(file) = &respond.body_file {
+        write!(out, ", body_file = {}", path(file))?;
+    } else if !respond.body.is_empty() {
+        let body = String::from_utf8_lossy(&respond.body);
+        write!(out, ", body = {}", string(&body))?;
+    }
+    if !respond.headers.is_empty() {
+        let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            format!("{} = {}", string(name.as_str()), string(&value))
+        };
+        let fields: Vec<String> = respond.headers.iter().map(field).collect();
+        write!(out, ", headers = {{ {} }}", fields.join(", "))?;
+    }
+    writeln!(out, " }}")
+}
+
+fn servers(origin: &OriginTable) -> String {
+    list(origin.servers.iter().map(ToString::to_string))
+}
+
+fn list(elements: impl Iterator<Item = String>) -> String {
+    let elements: Vec<String> = elements.map(|element| string(&element)).collect();
+    format!("[{}]", elements.join(", "))
+}
+
+/// The result does not stand where its files stood, so paths are made absolute.
+fn path(path: &Path) -> String {
+    string(&absolute(path))
+}
+
+fn absolute(path: &Path) -> String {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    absolute.to_string_lossy().into_owned()
+}
+
+fn duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    match millis % 1000 {
+        0 => string(&format!("{}s", millis / 1000)),
+        _ => string(&format!("{millis}ms")),
+    }
+}
+
+fn duration_or_off(limit: Option<Duration>) -> String {
+    limit.map_or_else(|| string("off"), duration)
+}
+
+/// A basic string of TOML.
+fn string(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            '\r' => quoted.push_str("\\r"),
+            c if c.is_control() => {
+                let _ = write!(quoted, "\\u{:04X}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

@@ -1,0 +1,128 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::check::check;
+use super::file::{self, keys};
+use super::print::print;
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+#[test]
+fn every_key_is_in_the_reference() {
+    let reference = fs::read_to_string(repository("docs/CONFIG.md")).unwrap();
+    for table in keys::ALL {
+        for key in table.known {
+            assert!(
+                reference.contains(&format!("`{key}`")),
+                "{key} of {}",
+                table.table
+            );
+        }
+    }
+}
+
+#[test]
+fn every_supported_key_is_in_the_full_example() {
+    let full = fs::read_to_string(repository("examples/config/full.toml")).unwrap();
+    let not_built = ["proxy_from", "proxy_header", "client_auth"];
+    for table in keys::ALL {
+        for key in table.known.iter().filter(|key| !not_built.contains(key)) {
+            let typed = [format!("{key} = "), format!("[{key}"), format!(".{key}]")];
+            assert!(
+                typed.iter().any(|typed| full.contains(typed)),
+                "{key} of {}",
+                table.table
+            );
+        }
+    }
+}
+
+/// A copy of the examples, with the files that they name.
+fn examples() -> tempfile::TempDir {
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    for name in ["minimal.toml", "full.toml"] {
+        fs::copy(repository("examples/config").join(name), path(name)).unwrap();
+    }
+    fs::create_dir(path("sites.d")).unwrap();
+    fs::create_dir(path("certs")).unwrap();
+    fs::write(path("index.html"), "<!doctype html>").unwrap();
+    let pairs: [(&str, &[&str], _); 4] = [
+        (
+            "example.com",
+            &["example.com"],
+            &rcgen::PKCS_ECDSA_P256_SHA256,
+        ),
+        (
+            "example.com.ecdsa",
+            &["example.com", "*.example.com"],
+            &rcgen::PKCS_ECDSA_P256_SHA256,
+        ),
+        (
+            "example.com.rsa",
+            &["example.com", "*.example.com"],
+            &rcgen::PKCS_RSA_SHA256,
+        ),
+        ("certs/example.org", &["example.org"], &rcgen::PKCS_ED25519),
+    ];
+    for (name, names, algorithm) in pairs {
+        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let parameters = rcgen::CertificateParams::new(names).unwrap();
+        let certificate = parameters.self_signed(&key).unwrap();
+        fs::write(path(&format!("{name}.pem")), certificate.pem()).unwrap();
+        fs::write(path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+    directory
+}
+
+#[test]
+fn the_examples_are_in_order() {
+    let examples = examples();
+    for name in ["minimal.toml", "full.toml"] {
+        let report = check(&examples.path().join(name), false);
+        assert_eq!(report.complaints, "");
+        assert_eq!(report.code, 0);
+    }
+}
+
+#[test]
+fn what_is_printed_means_the_same() {
+    let examples = examples();
+    for name in ["minimal.toml", "full.toml"] {
+        let printed = check(&examples.path().join(name), true).output;
+        let again = examples.path().join("printed.toml");
+        fs::write(&again, &printed).unwrap();
+        let read = file::read(&again);
+        assert!(read.errors.is_empty(), "{printed}\n{:?}", read.errors);
+        assert_eq!(print(&read.spec), printed);
+    }
+}
+
+#[test]
+fn a_check_fails_for_broken_certificates_too() {
+    let examples = examples();
+    fs::write(examples.path().join("example.com.key"), "").unwrap();
+    let report = check(&examples.path().join("minimal.toml"), false);
+    assert_eq!(report.code, 1);
+    assert!(
+        report.complaints.contains("no private key in it"),
+        "{}",
+        report.complaints
+    );
+    assert!(
+        report.complaints.ends_with("minimal.toml: 1 error\n"),
+        "{}",
+        report.complaints
+    );
+    assert_eq!(report.output, "");
+    let missing = check(&examples.path().join("none.toml"), false);
+    assert_eq!(missing.code, 1);
+    assert!(
+        missing.complaints.starts_with("error: cannot read "),
+        "{}",
+        missing.complaints
+    );
+}
