@@ -29,7 +29,11 @@ pub(super) struct Edge {
 
 /// Makes of a received request's head the one that is sent.
 pub(super) fn prepare_request(parts: &mut Parts, edge: Edge) {
-    let http2 = parts.version == Version::HTTP_2;
+    let via = match parts.version {
+        Version::HTTP_2 => "2 cutwater",
+        Version::HTTP_10 => "1.0 cutwater",
+        _ => "1.1 cutwater",
+    };
     let headers = &mut parts.headers;
     let wants_trailers = headers
         .get_all(TE)
@@ -53,10 +57,7 @@ pub(super) fn prepare_request(parts: &mut Parts, edge: Edge) {
     headers.insert(HOST, edge.host);
     // RFC 9110 §7.6.3: a gateway MUST send Via in requests, and MAY in responses: there it would
     // only tell strangers what stands here.
-    headers.append(
-        VIA,
-        HeaderValue::from_static(if http2 { "2 cutwater" } else { "1.1 cutwater" }),
-    );
+    headers.append(VIA, HeaderValue::from_static(via));
     parts.uri = origin_form(&mut parts.uri);
     parts.version = Version::HTTP_11;
     // What the client's connection left there (an upgrade, the spelling of names) is not ours.

@@ -123,6 +123,8 @@ fn an_http2_request_becomes_origin_form_with_one_cookie() {
     assert_eq!(field(&parts.headers, "via"), ["1.1 before", "2 cutwater"]);
     assert_eq!(field(&parts.headers, "te"), ["trailers"]);
     assert_eq!(field(&parts.headers, "connection"), ["te"]);
+    let old = sent(Request::get("/").version(Version::HTTP_10));
+    assert_eq!(field(&old.headers, "via"), ["1.0 cutwater"]);
     let star = sent(Request::builder().method("OPTIONS").uri("*"));
     assert_eq!(star.uri.to_string(), "*");
 }
