@@ -38,7 +38,7 @@ use self::link::{Ended, Io, Link};
 use self::report::Report;
 use self::shared::Shared;
 use self::timing::Timing;
-use crate::confirm::Confirmation;
+use crate::confirm::{Confirmation, Status};
 use crate::deadline::Alarm;
 use crate::http::framing::raw_response;
 use crate::state::{ConnectionState, Protocol};
@@ -248,7 +248,7 @@ impl Connection {
                 if let Err(error) = result {
                     self.report.fail_quietly(&error);
                 }
-                return self.close(ConnectionEnd::Clean);
+                return self.close_as_ended();
             }
             let unconfirmed = {
                 let mut link = self.io.lock();
@@ -264,22 +264,37 @@ impl Connection {
             if self.hyper.is_none() && self.make_hyper() {
                 moved = true;
             }
+            let ended = self.io.lock().ended.is_some();
+            if ended && (self.hyper.is_none() || self.handshake_failed()) {
+                // EARLY-DATA R11: with the handshake go the requests that it carried.
+                return self.close_as_ended();
+            }
             if !moved {
                 break;
             }
-            let link = self.io.lock();
-            if self.hyper.is_none()
-                && let Some(ended) = &link.ended
-            {
-                let end = report::end_of_link(ended);
+        }
+        self.after_turn(cx)
+    }
+
+    fn handshake_failed(&self) -> bool {
+        let confirmation = self.confirmation.as_ref();
+        confirmation.is_some_and(|confirmation| confirmation.status() == Status::Failed)
+    }
+
+    /// Closes, and says how the client's side ended, if it did.
+    fn close_as_ended(&mut self) -> Step {
+        let link = self.io.lock();
+        let end = match &link.ended {
+            Some(ended) => {
                 if let Ended::Failed(error) = ended {
                     self.report.fail(error.to_string());
                 }
-                drop(link);
-                return self.close(end);
+                report::end_of_link(ended)
             }
-        }
-        self.after_turn(cx)
+            None => ConnectionEnd::Clean,
+        };
+        drop(link);
+        self.close(end)
     }
 
     /// After hyper and TLS have done what they could: violations, flush, deadlines, idleness.
@@ -395,7 +410,13 @@ impl Connection {
             Poll::Ready(Err(_)) => return Step::Done,
             Poll::Ready(Ok(())) => {}
         }
-        if matches!(link.tls.poll_shutdown(cx), Poll::Ready(Err(_))) || link.ended.is_some() {
+        // Who broke the protocol may still have bytes under way: closing at once would reset the
+        // connection, and with it the alert that tells why.
+        let lingers = matches!(
+            link.ended,
+            None | Some(Ended::Failed(StreamError::Tls(_) | StreamError::Hello(_)))
+        );
+        if matches!(link.tls.poll_shutdown(cx), Poll::Ready(Err(_))) || !lingers {
             return Step::Done;
         }
         drop(link);

@@ -119,8 +119,8 @@ impl Answer {
             response.headers_mut().insert(ALLOW, allow);
         }
         if refusal.close {
+            // HTTP/1.1 says so in the answer, HTTP/2 by GOAWAY.
             exchange.shared.closing.store(true, Ordering::Relaxed);
-            close_after(&exchange.shared, &mut response);
         }
         if incoming.is_end_stream() {
             return Self::Ready(Some(finish(exchange, response, method, None)));
@@ -472,6 +472,11 @@ fn finish(
 ) -> Response<ResponseBody> {
     exchange.answer(response.status().as_u16());
     let (mut parts, mut body) = response.into_parts();
+    if exchange.shared.is_closing() && exchange.shared.state.protocol == Protocol::Http1 {
+        parts
+            .headers
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if method == Method::HEAD {
         // RFC 9110 §9.3.2: the fields of a GET, no content. hyper's HTTP/2 would send it.
         if !parts.headers.contains_key(CONTENT_LENGTH)

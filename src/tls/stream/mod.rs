@@ -23,7 +23,7 @@ use std::task::{Context, Poll};
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls::{AlertDescription, CipherSuite, HandshakeKind, ServerConfig};
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use self::buffers::{Outgoing, READ, with_scratch};
@@ -87,9 +87,9 @@ pub struct Facts {
     pub alert_received: Option<AlertDescription>,
 }
 
-/// A TLS server connection over a TCP socket.
-pub struct TlsStream {
-    socket: TcpStream,
+/// A TLS server connection over a socket.
+pub struct TlsStream<S = TcpStream> {
+    socket: S,
     engine: Option<UnbufferedServerConnection>,
     /// Received and not processed, or held by the engine.
     stash: Vec<u8>,
@@ -111,9 +111,9 @@ pub struct TlsStream {
     facts: Facts,
 }
 
-impl TlsStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     /// A stream that awaits its ClientHello.
-    pub fn new(socket: TcpStream) -> Self {
+    pub fn new(socket: S) -> Self {
         Self {
             socket,
             engine: None,
@@ -434,7 +434,7 @@ impl TlsStream {
     }
 
     /// The socket, for its addresses and options.
-    pub fn socket(&self) -> &TcpStream {
+    pub fn socket(&self) -> &S {
         &self.socket
     }
 }

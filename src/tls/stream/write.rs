@@ -16,7 +16,7 @@ const GATHER: usize = 4 * 1024;
 /// Below this much room the buffer is flushed before more is taken.
 const MIN_ROOM: usize = 8 * 1024;
 
-impl TlsStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     /// Encrypts as much of `pieces` as there is room for; returns the number of bytes taken.
     /// Pending while the peer takes nothing and the buffer is full.
     ///
