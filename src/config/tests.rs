@@ -1,9 +1,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::check::check;
 use super::file::{self, keys};
+use super::load;
 use super::print::print;
+use super::reload::{Current, fixed_at_start};
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -125,4 +128,18 @@ fn a_check_fails_for_broken_certificates_too() {
         "{}",
         missing.complaints
     );
+}
+
+#[test]
+fn generations_count_what_was_stored() {
+    let examples = examples();
+    let path = examples.path().join("minimal.toml");
+    let load = |previous| load(&path, previous).compiled.result.unwrap();
+    let current = Current::new(load(None));
+    let first = current.load();
+    let replaced = current.store(load(Some(&first)));
+    assert!(Arc::ptr_eq(&first, &replaced));
+    assert_eq!((first.generation, current.peek().generation), (1, 2));
+    assert!(Arc::ptr_eq(&first.sites[0], &current.peek().sites[0]));
+    assert!(fixed_at_start(&first, &current.load()).is_empty());
 }

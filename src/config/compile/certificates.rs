@@ -1,6 +1,6 @@
 //! A site's certificates: found, paired, checked against its names and the clock.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,15 +8,18 @@ use std::time::Duration;
 use super::Work;
 use crate::certs::keys::Pair;
 use crate::certs::leaf::Validity;
-use crate::certs::store::{FileError, Loaded, Store};
-use crate::config::diagnostics::{Diagnostic, Place};
+use crate::certs::store::{Loaded, Store};
+use crate::config::diagnostics::{At, Diagnostic, Place};
+use crate::config::names::SiteName;
 use crate::config::spec::{CertificateFiles, Certificates, SiteSpec, Spec};
 use crate::tags::Tag;
 
 /// Where certificates come from while one specification is compiled.
 pub(super) struct Source {
     store: Store,
-    directory: BTreeMap<PathBuf, Result<Loaded, FileError>>,
+    directory: Vec<(PathBuf, Loaded)>,
+    /// Which of them have a name: few of thousands are looked at for each site.
+    by_name: HashMap<SiteName, Vec<usize>>,
 }
 
 /// A site's certificates, ready for use.
@@ -28,24 +31,49 @@ pub(super) struct Found {
 
 impl Source {
     pub(super) fn new(spec: &Spec, work: &mut Work<'_>) -> Self {
-        let mut store = Store::default();
-        let mut directory = BTreeMap::new();
-        if let Some(path) = &spec.certificate_directory {
-            match store.directory(&path.value) {
-                Ok(found) => directory = found,
-                Err(error) => {
-                    let message = format!("{} cannot be read: {error}", path.value.display());
-                    work.broken
-                        .push(Diagnostic::error(path.place.clone(), message));
-                }
+        let mut source = Self {
+            store: Store::default(),
+            directory: Vec::new(),
+            by_name: HashMap::new(),
+        };
+        let Some(At { value: path, place }) = &spec.certificate_directory else {
+            return source;
+        };
+        let mut broken = |message| work.broken.push(Diagnostic::error(place.clone(), message));
+        let found = match source.store.directory(path) {
+            Ok(found) => found,
+            Err(error) => {
+                broken(format!("{} cannot be read: {error}", path.display()));
+                return source;
             }
-            for error in directory.values().filter_map(|pair| pair.as_ref().err()) {
-                let message = format!("{}: {}", error.path.display(), error.message);
-                work.broken
-                    .push(Diagnostic::error(path.place.clone(), message));
+        };
+        for (path, loaded) in found {
+            match loaded {
+                Ok(loaded) => {
+                    for name in &loaded.pair.leaf.names {
+                        let having = source.by_name.entry(name.clone()).or_default();
+                        having.push(source.directory.len());
+                    }
+                    source.directory.push((path, loaded));
+                }
+                Err(error) => broken(format!("{}: {}", error.path.display(), error.message)),
             }
         }
-        Self { store, directory }
+        source
+    }
+
+    /// The pairs of the directory that cover `name`.
+    fn covering(&self, name: &SiteName) -> impl Iterator<Item = &(PathBuf, Loaded)> {
+        let exact = self.by_name.get(name);
+        let wildcard = match name.is_wildcard() {
+            true => None,
+            false => name.base().split_once('.').and_then(|(_, parent)| {
+                let wildcard = SiteName::parse(&format!("*.{parent}")).ok()?;
+                self.by_name.get(&wildcard)
+            }),
+        };
+        let indices = exact.into_iter().chain(wildcard).flatten();
+        indices.filter_map(|&index| self.directory.get(index))
     }
 
     /// The certificates of `site`; `None` if they cannot be used, which is then reported.
@@ -108,11 +136,10 @@ impl Source {
             work.errors.push(error.hint(hint));
             return None;
         };
-        let covering = self.directory.iter().filter_map(|(path, pair)| {
-            let loaded = pair.as_ref().ok()?;
+        let first = site.names.first()?;
+        let covering = self.covering(&first.value).filter(|(_, loaded)| {
             let leaf = &loaded.pair.leaf;
-            let covers = site.names.iter().all(|name| leaf.covers(&name.value));
-            covers.then_some((path, loaded))
+            site.names.iter().all(|name| leaf.covers(&name.value))
         });
         match covering.max_by_key(|(_, loaded)| loaded.pair.leaf.not_after) {
             Some((path, loaded)) => {

@@ -1,5 +1,6 @@
 //! One site: its TLS side, its tags, and whether it is the site it was before.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use super::Work;
@@ -7,7 +8,7 @@ use super::certificates::Source;
 use crate::certs::chooser::CertificateChooser;
 use crate::config::diagnostics::Diagnostic;
 use crate::config::site_tls::SiteTls;
-use crate::config::snapshot::{Route, Site, Target};
+use crate::config::snapshot::{FixedResponse, Route, Site, Target};
 use crate::config::spec::{SiteSpec, Spec};
 use crate::route::Routes;
 use crate::tags::Tag;
@@ -166,12 +167,36 @@ fn digest(
         tls.map(|tls| (tls.tickets, tls.early)),
     );
     for route in routes.iter() {
-        use std::fmt::Write;
-        let _ = write!(said, "\n{route:?}");
-        if let Target::Handler(handler) = &route.target {
-            // The former site keeps its handler alive, so no other can have its address.
-            let _ = write!(said, " {:p}", Arc::as_ptr(handler));
-        }
+        say_route(route, &mut said);
     }
     Tag::of(&[&certificates.0, said.as_bytes()])
+}
+
+fn say_route(route: &Route, said: &mut String) {
+    // Taken apart, so that what a route may come to have is not forgotten here.
+    let Route {
+        name,
+        host,
+        path,
+        methods,
+        early_data,
+        target,
+        timeouts,
+        limits,
+    } = route;
+    // Writing to a String does not fail.
+    let _ = write!(
+        said,
+        "\n{name:?} {host:?} {path:?} {methods:?} {early_data:?} {timeouts:?} {limits:?} "
+    );
+    let _ = match target {
+        Target::Respond(FixedResponse {
+            status,
+            headers,
+            body,
+        }) => write!(said, "{status:?} {headers:?} {:?}", Tag::of(&[body])),
+        // The former site keeps its handler alive, so no other can have its address.
+        Target::Handler(handler) => write!(said, "{:p}", Arc::as_ptr(handler)),
+        target => write!(said, "{target:?}"),
+    };
 }

@@ -438,6 +438,16 @@ fn values_are_what_was_typed_and_defaults_stand_for_the_rest() {
     );
 }
 
+#[test]
+fn depth_is_bounded() {
+    for text in [
+        "a = ".to_owned() + &"[".repeat(100_000),
+        "a.".repeat(50_000) + "a = 1",
+    ] {
+        assert!(!read_text(&text).errors.is_empty());
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_makes_the_reader_panic(text in "(\\PC|[\n\"=\\[\\]{}.,#'\\\\]){0,200}") {
