@@ -2,7 +2,7 @@
 //!
 //! serde's derive would stop at the first one. Nothing here knows a rule that concerns more than
 //! one value, except where one key excludes another in the same table: those rules are in
-//! [`compile`](super::compile).
+//! [`compile`](super::compile()).
 
 mod global;
 mod include;

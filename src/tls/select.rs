@@ -64,7 +64,7 @@ impl Refused {
     }
 }
 
-/// Chooses a site by server name, as [`ClientHello::server_name`] gives it: exact name, wildcard,
+/// Chooses a site by server name, as [`ClientHello::server_name`](super::hello::ClientHello::server_name) gives it: exact name, wildcard,
 /// default site. At most two hash look-ups.
 ///
 /// # Errors
