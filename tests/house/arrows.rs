@@ -32,16 +32,13 @@ const BESIDE: &[(&str, &[&str])] = &[
     ("tags", &[]),
     ("certs", &["config::names"]),
     ("telemetry", &[]),
-    // A snapshot holds certificates that were read and the choice among a site's, routes in the
-    // order of matching, and a library user's handlers.
-    (
-        "config",
-        &["certs", "handler", "route", "telemetry", "tls::select"],
-    ),
+    // A snapshot holds certificates that were read, routes in the order of matching, and a library
+    // user's handlers.
+    ("config", &["certs", "handler", "route", "telemetry"]),
 ];
 
 /// These put the others together, or stand outside: they may import anything but the typed file.
-const FREE: &[&str] = &["connection", "server", "edge", "demo", "load"];
+const FREE: &[&str] = &["connection", "server", "edge", "serve", "demo", "load"];
 
 /// Decisions that take time and state as arguments.
 const PURE: &[&str] = &["gate", "route", "tls::select"];
