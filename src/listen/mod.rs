@@ -34,17 +34,26 @@ pub fn bind(
     let named = |error: io::Error| {
         io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
     };
+    if address.port() != 0 {
+        // SO_REUSEPORT would let a second server of the same user in, and split the connections
+        // between the two in silence.
+        drop(bind_one(address, backlog, false).map_err(named)?);
+    }
     let mut bound = address;
     let mut listeners = Vec::with_capacity(count);
     for _ in 0..count {
-        let listener = bind_one(bound, backlog).map_err(named)?;
+        let listener = bind_one(bound, backlog, true).map_err(named)?;
         bound = listener.local_addr().map_err(named)?;
         listeners.push(listener);
     }
     Ok((bound, listeners))
 }
 
-fn bind_one(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
+fn bind_one(
+    address: SocketAddr,
+    backlog: u32,
+    reuse_port: bool,
+) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -52,7 +61,7 @@ fn bind_one(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListen
     )?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(reuse_port)?;
     if let SocketAddr::V6(address) = address {
         // `[::]` serves IPv4 as well; two listeners, one for each, are told apart by 0.0.0.0.
         socket.set_only_v6(!address.ip().is_unspecified())?;
@@ -102,6 +111,12 @@ mod tests {
         for listener in &listeners {
             assert_eq!(listener.local_addr().unwrap(), address);
         }
+    }
+
+    #[test]
+    fn a_second_server_on_one_address_is_refused() {
+        let (address, _first) = bind("127.0.0.1:0".parse().unwrap(), 16, 2).unwrap();
+        assert!(bind(address, 16, 2).is_err());
     }
 
     #[test]
