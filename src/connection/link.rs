@@ -36,6 +36,8 @@ pub(super) struct Link {
     approved: usize,
     /// HTTP/1.1 only.
     scanner: Option<Scanner>,
+    /// HTTP/2: no scanner approves. Until either is known, nothing is approved.
+    passes: bool,
     pub(super) violation: Option<Violation>,
     /// The status of `violation`, where requests can see it.
     violated: Arc<AtomicU16>,
@@ -49,6 +51,7 @@ impl Link {
             plain: Vec::new(),
             approved: 0,
             scanner: None,
+            passes: false,
             violation: None,
             violated: Arc::default(),
             ended: None,
@@ -65,6 +68,7 @@ impl Link {
 
     /// From here on the plaintext is passed on as it is.
     pub(super) fn pass_on(&mut self) {
+        self.passes = true;
         self.approve();
     }
 
@@ -127,7 +131,8 @@ impl Link {
 
     fn approve(&mut self) {
         match &mut self.scanner {
-            None => self.approved = self.plain.len(),
+            None if self.passes => self.approved = self.plain.len(),
+            None => {}
             Some(scanner) if self.violation.is_none() => {
                 match scanner.scan(&self.plain[self.approved..]) {
                     Ok(count) => self.approved += count,

@@ -255,6 +255,22 @@ impl Edge {
         self.until("access lines", found).await
     }
 
+    /// Waits until so many connection-log lines fit, and returns them all.
+    pub async fn until_connections(
+        &self,
+        count: usize,
+        fits: impl Fn(&Value) -> bool,
+    ) -> Vec<Value> {
+        let found = |output: &Output| {
+            let lines = output.json.iter();
+            let fitting: Vec<_> = lines
+                .filter(|line| is_connection(line) && fits(line))
+                .collect();
+            (fitting.len() >= count).then(|| fitting.into_iter().cloned().collect())
+        };
+        self.until("connection lines", found).await
+    }
+
     async fn until_json(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let found = |output: &Output| output.json.iter().find(|line| fits(line)).cloned();
         self.until(what, found).await
