@@ -3,6 +3,7 @@
 use std::task::{Context, Poll};
 
 use super::link::Ended;
+use super::shared::Shared;
 use super::{Connection, LINGER, Phase, Step};
 use crate::telemetry::labels::{ConnectionEnd, Label, TimeoutKind};
 use crate::tls::stream::StreamError;
@@ -38,7 +39,9 @@ impl Connection {
         match link.tls.poll_flush(cx) {
             Poll::Pending => {
                 drop(link);
-                self.timing.bound_close(&self.worker.ticker, LINGER);
+                let limit = self.shared.as_deref().and_then(Shared::write_idle);
+                self.timing
+                    .bound_close(&self.worker.ticker, limit.unwrap_or(LINGER).max(LINGER));
                 return if self.timing.poll_due(cx) {
                     Step::Done
                 } else {

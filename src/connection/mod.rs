@@ -281,6 +281,10 @@ impl Connection {
         let label = violation.reason.label();
         let in_body = link.scanner().is_some_and(|scanner| scanner.in_body());
         let heads = link.scanner().map_or(0, |scanner| scanner.heads());
+        if link.tls.is_blocked() {
+            // hyper may hold the end of an answer, which comes first.
+            return None;
+        }
         drop(link);
         if let Some(shared) = &self.shared {
             let answered = shared.calls.load(Ordering::Relaxed) == heads && shared.in_flight() == 0;

@@ -8,6 +8,7 @@ use super::hyper::{self, Hyper};
 use super::report;
 use super::shared::Shared;
 use super::{Connection, Phase, Step};
+use crate::config::snapshot::SiteTimeouts;
 use crate::confirm::Confirmation;
 use crate::state::{ConnectionState, Protocol};
 use crate::telemetry::labels::{ConnectionEnd, HelloError, Label, TimeoutKind};
@@ -35,7 +36,8 @@ impl Connection {
                     Some(selector) => {
                         let (client, local) = self.report.addresses();
                         let future = selector.select(Arc::clone(&hello), client, local);
-                        // Until the site is known its handshake timeout is not.
+                        // Until the site is known its handshake timeout is not: the default.
+                        self.timing.handshake(SiteTimeouts::default().handshake);
                         self.phase = Phase::Selecting(hello, future);
                         Step::Again
                     }

@@ -235,7 +235,14 @@ fn awaits(link: &Link, shared: Option<&Shared>) -> Awaits {
     let busy = shared.in_flight() > 0;
     match (shared.state.protocol, link.scanner()) {
         (Protocol::Http1, Some(scanner)) => {
-            if busy || calls < scanner.heads() || scanner.in_body() || link.has_approved() {
+            // While the socket is blocked hyper may hold the end of an answer.
+            let blocked = link.tls.is_blocked();
+            if busy
+                || blocked
+                || calls < scanner.heads()
+                || scanner.in_body()
+                || link.has_approved()
+            {
                 Awaits::Nothing
             } else if scanner.in_head() {
                 Awaits::Head
