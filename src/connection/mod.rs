@@ -352,10 +352,11 @@ impl Future for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        // Whoever still awaits the client's Finished awaits it in vain: settled before its
+        // requests are dropped, so that they know why.
+        self.io.lock().tls.give_up();
         self.hyper = None;
-        let mut link = self.io.lock();
-        // Whoever still awaits the client's Finished awaits it in vain.
-        link.tls.give_up();
+        let link = self.io.lock();
         if self.report.is_handshaking() && link.tls.engine().is_some() {
             if let (Some(prepared), Some(engine)) = (&self.prepared, link.tls.engine())
                 && let Some(sessions) = &prepared.sessions

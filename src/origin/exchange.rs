@@ -51,12 +51,7 @@ pub(super) async fn run(
         repeatable: upload.is_empty() && parts.method.is_idempotent(),
         upload,
         timeouts: forward.timeouts,
-        watch: Watch::new(
-            in_flight_early,
-            &forward.confirmation,
-            forward.deadline,
-            metrics,
-        ),
+        watch: Watch::new(in_flight_early, &forward.confirmation, forward.deadline),
         fresh: false,
         address: None,
     };

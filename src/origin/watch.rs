@@ -2,17 +2,16 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::confirm::{Confirmation, Confirmed, Status};
+use crate::confirm::{Confirmation, Confirmed};
 use crate::deadline::{Alarm, Deadline};
-use crate::telemetry::metrics::Metrics;
 
 /// Watches over an exchange, first while its head is awaited, then while its body streams.
 #[derive(Debug)]
 pub(super) struct Watch {
-    early: Option<Early>,
+    /// Of an early request: its handshake.
+    early: Option<Confirmed>,
     total: Option<Total>,
 }
 
@@ -29,14 +28,9 @@ impl Watch {
         early: bool,
         confirmation: &Confirmation,
         deadline: Option<Deadline>,
-        metrics: &Arc<Metrics>,
     ) -> Self {
         Self {
-            early: early.then(|| Early {
-                confirmed: confirmation.wait(),
-                confirmation: confirmation.clone(),
-                metrics: Arc::clone(metrics),
-            }),
+            early: early.then(|| confirmation.wait()),
             total: deadline
                 .filter(|deadline| deadline.remaining().is_some())
                 .map(Total::Unwatched),
@@ -45,8 +39,8 @@ impl Watch {
 
     /// Ready once the exchange must end. To be polled when the exchange itself is pending.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        if let Some(early) = &mut self.early {
-            match Pin::new(&mut early.confirmed).poll(cx) {
+        if let Some(confirmed) = &mut self.early {
+            match Pin::new(confirmed).poll(cx) {
                 // EARLY-DATA R11.
                 Poll::Ready(Err(_)) => return Poll::Ready(Ended::HandshakeFailed),
                 Poll::Ready(Ok(())) => self.early = None,
@@ -64,24 +58,6 @@ impl Watch {
         Self {
             early: None,
             total: None,
-        }
-    }
-}
-
-/// An early request in flight.
-#[derive(Debug)]
-struct Early {
-    confirmed: Confirmed,
-    confirmation: Confirmation,
-    metrics: Arc<Metrics>,
-}
-
-impl Drop for Early {
-    fn drop(&mut self) {
-        // Here and not where the failure is noticed: on HTTP/1.1 the failing connection drops the
-        // whole exchange before it is polled again.
-        if self.confirmation.status() == Status::Failed {
-            self.metrics.early.aborted.inc();
         }
     }
 }
