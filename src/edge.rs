@@ -1,5 +1,7 @@
 //! The library's front door: an edge inside another program.
 
+mod site;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -8,24 +10,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use prometheus::Registry;
-use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
 
 use crate::config::compile::compile;
 use crate::config::diagnostics::Diagnostic;
-use crate::config::names::SiteName;
 use crate::config::snapshot::{LogTarget, Snapshot};
-use crate::config::spec::{Certificates, ListenSpec, RouteSpec, SiteSpec, Spec, TargetSpec};
-use crate::early::EarlyDataPolicy;
-use crate::handler::Handler;
+use crate::config::spec::{ListenSpec, Spec};
 use crate::server::{Bound, Handle, Server, Surroundings};
 use crate::telemetry::admin::Readiness;
 use crate::telemetry::labels::Log;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::{DEFAULT_CAPACITY, Destination, LineSink};
 use crate::tls::selector::Selector;
+
+pub use self::site::{Origin, Site};
 
 /// Why an edge could not be built or governed.
 #[derive(Debug)]
@@ -65,187 +62,6 @@ impl From<io::Error> for EdgeError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
-}
-
-/// One site of an [`Edge`].
-///
-/// Without a policy of its own a site with early data treats every route as
-/// [`EarlyDataPolicy::Wait`].
-#[derive(Debug)]
-pub struct Site {
-    name: String,
-    names: Vec<String>,
-    keys: Vec<Arc<CertifiedKey>>,
-    early_data: bool,
-    policy: EarlyDataPolicy,
-    default: bool,
-    tls12: bool,
-    handshake_timeout: Option<Duration>,
-    keep_alive: Option<Duration>,
-    routes: Vec<RouteSpec>,
-    error: Option<String>,
-}
-
-impl Site {
-    /// A site of this name: exact, or `*.` and a name.
-    pub fn new(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            names: vec![name.to_owned()],
-            keys: Vec::new(),
-            early_data: false,
-            policy: EarlyDataPolicy::Wait,
-            default: false,
-            tls12: false,
-            handshake_timeout: None,
-            keep_alive: None,
-            routes: Vec::new(),
-            error: None,
-        }
-    }
-
-    /// Answers to another name too.
-    #[must_use]
-    pub fn also(mut self, name: &str) -> Self {
-        self.names.push(name.to_owned());
-        self
-    }
-
-    /// Adds a certificate from PEM: the chain, leaf first, and its private key. Several of
-    /// different kinds are chosen from by what the client can verify.
-    #[must_use]
-    pub fn certificate(mut self, chain: &[u8], key: &[u8]) -> Self {
-        match certified(chain, key) {
-            Ok(key) => self.keys.push(Arc::new(key)),
-            Err(error) => {
-                self.error.get_or_insert(error);
-            }
-        }
-        self
-    }
-
-    /// Adds a certificate from PEM files.
-    #[must_use]
-    pub fn certificate_files(mut self, chain: &Path, key: &Path) -> Self {
-        let read = |path: &Path| {
-            std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
-        };
-        match (read(chain), read(key)) {
-            (Ok(chain), Ok(key)) => self.certificate(&chain, &key),
-            (Err(error), _) | (_, Err(error)) => {
-                self.error.get_or_insert(error);
-                self
-            }
-        }
-    }
-
-    /// Adds a certificate and key that rustls can use, wherever the key is.
-    #[must_use]
-    pub fn certified_key(mut self, key: Arc<CertifiedKey>) -> Self {
-        self.keys.push(key);
-        self
-    }
-
-    /// Accepts early data (EARLY-DATA R1). Default is false.
-    #[must_use]
-    pub fn early_data(mut self, accepted: bool) -> Self {
-        self.early_data = accepted;
-        self
-    }
-
-    /// The upper bound for routes that are added after this (EARLY-DATA R13). Default is
-    /// [`EarlyDataPolicy::Wait`].
-    #[must_use]
-    pub fn early_data_policy(mut self, policy: EarlyDataPolicy) -> Self {
-        self.policy = policy;
-        self
-    }
-
-    /// Also answers unknown and absent server names. Default is false.
-    #[must_use]
-    pub fn default_site(mut self) -> Self {
-        self.default = true;
-        self
-    }
-
-    /// Accepts TLS 1.2 too. Default is false.
-    #[must_use]
-    pub fn tls12(mut self, accepted: bool) -> Self {
-        self.tls12 = accepted;
-        self
-    }
-
-    /// From accept to the client's Finished. Default is 10 s.
-    #[must_use]
-    pub fn handshake_timeout(mut self, limit: Duration) -> Self {
-        self.handshake_timeout = Some(limit);
-        self
-    }
-
-    /// From the end of an answer to the next request. Default is 75 s.
-    #[must_use]
-    pub fn keep_alive(mut self, limit: Duration) -> Self {
-        self.keep_alive = Some(limit);
-        self
-    }
-
-    /// Answers everything that no other route does. Make handlers with
-    /// [`plain`](crate::handler::plain) and [`early`](crate::handler::early).
-    #[must_use]
-    pub fn handler(self, handler: impl Handler) -> Self {
-        self.handle("/", handler)
-    }
-
-    /// Answers everything below `prefix`.
-    #[must_use]
-    pub fn handle(self, prefix: &str, handler: impl Handler) -> Self {
-        let target = TargetSpec::Handler(Arc::new(handler));
-        self.route(RouteSpec::new(prefix, target))
-    }
-
-    /// Adds a route; its own policy is replaced by this site's if it is the default one.
-    #[must_use]
-    pub fn route(mut self, mut route: RouteSpec) -> Self {
-        if route.early_data.value == EarlyDataPolicy::default() {
-            route.early_data = self.policy.into();
-        }
-        self.routes.push(route);
-        self
-    }
-
-    fn into_spec(self) -> Result<SiteSpec, EdgeError> {
-        let wrong = |error: String| EdgeError::Site(self.name.clone(), error);
-        if let Some(error) = self.error {
-            return Err(wrong(error));
-        }
-        let names = self
-            .names
-            .iter()
-            .map(|name| SiteName::parse(name).map_err(|error| wrong(format!("{name}: {error}"))))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut spec = SiteSpec::new(names, Certificates::Keys(self.keys));
-        spec.default = self.default.into();
-        spec.early_data = self.early_data.into();
-        spec.tls12 = self.tls12;
-        if let Some(limit) = self.handshake_timeout {
-            spec.timeouts.handshake = limit;
-        }
-        if let Some(limit) = self.keep_alive {
-            spec.timeouts.keep_alive = limit;
-        }
-        spec.routes = self.routes;
-        Ok(spec)
-    }
-}
-
-fn certified(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, String> {
-    let chain = CertificateDer::pem_slice_iter(chain)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| format!("the certificate chain is not PEM: {error}"))?;
-    let key = PrivateKeyDer::from_pem_slice(key)
-        .map_err(|error| format!("the private key is not PEM: {error}"))?;
-    let key = any_supported_type(&key).map_err(|error| format!("the private key: {error}"))?;
-    Ok(CertifiedKey::new(chain, key))
 }
 
 /// Builds an [`Edge`].

@@ -34,6 +34,13 @@ enum Command {
         #[arg(long)]
         print: bool,
     },
+    /// Nothing to set up: own authority, three sites, an origin; a full, a resumed and a 0-RTT
+    /// request, and a replay that is refused.
+    Demo {
+        /// End after the steps: exit 0, or 1 if anything was not as it should be.
+        #[arg(long)]
+        once: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -46,5 +53,6 @@ fn main() -> ExitCode {
             let _ = std::io::stdout().write_all(report.output.as_bytes());
             ExitCode::from(report.code)
         }
+        Command::Demo { once } => cutwater::demo::demo(once),
     }
 }

@@ -1,3 +1,4 @@
 //! Load generation.
 
+pub mod client;
 pub mod relay;

@@ -1,0 +1,8 @@
+//! The rules of early data (docs/EARLY-DATA.md, R10–R20): what becomes of early and of marked
+//! requests, for handlers and for origins; and the library around them.
+
+mod support;
+
+mod rules {
+    mod demo;
+}
