@@ -10,6 +10,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::header::HeaderValue;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
@@ -19,6 +20,7 @@ use crate::body::{Body, BoxError};
 use crate::confirm::{Confirmation, HandshakeFailed};
 use crate::deadline::Deadline;
 use crate::state::ConnectionState;
+use crate::telemetry::metrics::Metrics;
 
 /// The future that a handler answers with.
 pub type HandlerFuture =
@@ -85,6 +87,7 @@ pub struct EarlyRequest {
     confirmation: Confirmation,
     deadline: Deadline,
     marked: bool,
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl EarlyRequest {
@@ -104,7 +107,15 @@ impl EarlyRequest {
             confirmation,
             deadline,
             marked,
+            metrics: None,
         }
+    }
+
+    /// Counts here how long the handshake is awaited.
+    #[must_use]
+    pub fn counted_by(mut self, metrics: &Arc<Metrics>) -> Self {
+        self.metrics = Some(Arc::clone(metrics));
+        self
     }
 
     /// The method.
@@ -159,7 +170,12 @@ impl EarlyRequest {
         if self.marked {
             return Err(HandlerError::TooEarly);
         }
-        self.confirmation.wait().await?;
+        let waits = self.confirmation.is_pending().then(Instant::now);
+        let confirmed = self.confirmation.wait().await;
+        if let (Some(began), Some(metrics)) = (waits, &self.metrics) {
+            metrics.early.waited(began.elapsed());
+        }
+        confirmed?;
         Ok(self.into_request())
     }
 

@@ -285,11 +285,10 @@ async fn run(
 /// Awaits the client's Finished.
 async fn wait(exchange: &mut Exchange) -> Result<(), NoAnswer> {
     let metrics = &exchange.shared.worker.process.metrics.early;
-    metrics.confirmations_awaited.inc();
     let began = Instant::now();
     let confirmed = exchange.shared.confirmation.wait().await;
     let waited = began.elapsed();
-    metrics.confirmation_seconds.observe(waited.as_secs_f64());
+    metrics.waited(waited);
     exchange.waited = Some(waited);
     confirmed.map_err(|_| {
         exchange.end = AnswerEnd::HandshakeFailed;
@@ -344,7 +343,8 @@ async fn target(
                 shared.confirmation.clone(),
                 deadline.clone(),
                 plan.marked,
-            );
+            )
+            .counted_by(&shared.worker.process.metrics);
             match bounded(handler.call(request), &deadline).await {
                 Ok(Ok(response)) => Ok(response),
                 Ok(Err(HandlerError::TooEarly)) => {

@@ -240,13 +240,9 @@ impl Exchange<'_> {
     }
 
     async fn confirmed(&mut self, confirmation: &Confirmation) -> Result<(), ForwardErrorKind> {
-        let early = &self.metrics.early;
-        let begin = Instant::now();
-        early.confirmations_awaited.inc();
+        let began = Instant::now();
         let outcome = watched(&mut self.watch, confirmation.wait()).await;
-        early
-            .confirmation_seconds
-            .observe(begin.elapsed().as_secs_f64());
+        self.metrics.early.waited(began.elapsed());
         match outcome {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(ForwardErrorKind::HandshakeFailed),

@@ -105,6 +105,14 @@ pub struct Early {
     pub confirmation_seconds: Histogram,
 }
 
+impl Early {
+    /// The handshake was awaited for so long.
+    pub fn waited(&self, took: Duration) {
+        self.confirmations_awaited.inc();
+        self.confirmation_seconds.observe(took.as_secs_f64());
+    }
+}
+
 /// Metrics of HTTP requests.
 #[derive(Debug)]
 pub struct Requests {
