@@ -149,7 +149,7 @@ impl Bound {
     }
 }
 
-/// A running server.
+/// A running server. Dropped, it is cut: its threads end by themselves.
 pub struct Server {
     handle: Handle,
     addresses: Vec<(Arc<str>, SocketAddr)>,
@@ -172,7 +172,8 @@ impl Server {
     ///
     /// # Errors
     /// The first error of a worker.
-    pub async fn drain(self) -> io::Result<()> {
+    pub async fn drain(mut self) -> io::Result<()> {
+        let workers = std::mem::take(&mut self.workers);
         let inside = &self.handle.0;
         inside.readiness.set_draining();
         let drain = inside.process.current.peek().server.clone();
@@ -183,7 +184,6 @@ impl Server {
         let _ = tokio::time::timeout(drain.drain_delay, phase.wait_for(cut)).await;
         inside.process.draining.store(true, Ordering::Relaxed);
         advance(&inside.phase, Phase::Draining);
-        let workers = self.workers;
         let mut joined = tokio::task::spawn_blocking(move || join(workers));
         if let Ok(result) = tokio::time::timeout(drain.drain_timeout, &mut joined).await {
             return result.map_err(io::Error::other)?;
@@ -197,6 +197,13 @@ impl Server {
         tracing::warn!(connections = open, "drain timeout: cutting what is left");
         advance(&inside.phase, Phase::Cut);
         joined.await.map_err(io::Error::other)?
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.handle.0.readiness.set_draining();
+        self.handle.cut();
     }
 }
 
