@@ -6,11 +6,12 @@
 //! awaits the client's Finished, [`replay_safe`](EarlyRequest::replay_safe) declares that the
 //! request may run twice.
 
+mod waits;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::header::HeaderValue;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
@@ -20,7 +21,8 @@ use crate::body::{Body, BoxError};
 use crate::confirm::{Confirmation, HandshakeFailed};
 use crate::deadline::Deadline;
 use crate::state::ConnectionState;
-use crate::telemetry::metrics::Metrics;
+
+pub(crate) use self::waits::Waits;
 
 /// The future that a handler answers with.
 pub type HandlerFuture =
@@ -69,15 +71,29 @@ impl From<HandshakeFailed> for HandlerError {
 /// Its head can be looked at; its body and the ordinary `http::Request` cannot be had without
 /// saying why that is safe:
 ///
-/// ```compile_fail
-/// use cutwater::handler::EarlyRequest;
-/// use http::Request;
-/// use cutwater::body::Body;
-///
+/// ```compile_fail,E0308
+/// # use cutwater::handler::{EarlyRequest, HandlerError};
+/// # use cutwater::body::Body;
+/// # use http::Request;
 /// fn transfer_money(request: Request<Body>) { /* … */ }
 ///
-/// fn handler(request: EarlyRequest) {
+/// async fn handler(request: EarlyRequest) -> Result<(), HandlerError> {
 ///     transfer_money(request); // an EarlyRequest is not a Request: mismatched types
+///     Ok(())
+/// }
+/// ```
+///
+/// With the reason said, it compiles:
+///
+/// ```
+/// # use cutwater::handler::{EarlyRequest, HandlerError};
+/// # use cutwater::body::Body;
+/// # use http::Request;
+/// fn transfer_money(request: Request<Body>) { /* … */ }
+///
+/// async fn handler(request: EarlyRequest) -> Result<(), HandlerError> {
+///     transfer_money(request.confirmed().await?);
+///     Ok(())
 /// }
 /// ```
 #[derive(Debug)]
@@ -87,7 +103,7 @@ pub struct EarlyRequest {
     confirmation: Confirmation,
     deadline: Deadline,
     marked: bool,
-    metrics: Option<Arc<Metrics>>,
+    waits: Option<Arc<Waits>>,
 }
 
 impl EarlyRequest {
@@ -107,14 +123,13 @@ impl EarlyRequest {
             confirmation,
             deadline,
             marked,
-            metrics: None,
+            waits: None,
         }
     }
 
-    /// Counts here how long the handshake is awaited.
-    #[must_use]
-    pub fn counted_by(mut self, metrics: &Arc<Metrics>) -> Self {
-        self.metrics = Some(Arc::clone(metrics));
+    /// Counts how long [`confirmed`](Self::confirmed) waits.
+    pub(crate) fn counted(mut self, waits: Arc<Waits>) -> Self {
+        self.waits = Some(waits);
         self
     }
 
@@ -170,12 +185,10 @@ impl EarlyRequest {
         if self.marked {
             return Err(HandlerError::TooEarly);
         }
-        let waits = self.confirmation.is_pending().then(Instant::now);
-        let confirmed = self.confirmation.wait().await;
-        if let (Some(began), Some(metrics)) = (waits, &self.metrics) {
-            metrics.early.waited(began.elapsed());
+        match &self.waits {
+            Some(waits) => waits.until(&self.confirmation).await?,
+            None => self.confirmation.wait().await?,
         }
-        confirmed?;
         Ok(self.into_request())
     }
 

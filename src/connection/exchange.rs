@@ -12,8 +12,9 @@ use crate::confirm::Status;
 use crate::connection::record;
 use crate::connection::shared::Shared;
 use crate::connection::stage::Stage;
+use crate::handler::Waits;
 use crate::telemetry::access::{AccessRecord, AnswerEnd, Confirmed};
-use crate::telemetry::labels::{self, EarlyState};
+use crate::telemetry::labels::{self, EarlyState, TooEarlyBy};
 
 /// Why a request's body could not be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +74,7 @@ pub(super) struct Exchange {
     status: Option<u16>,
     pub(super) bytes_out: u64,
     answered_before_finished: bool,
-    pub(super) waited: Option<Duration>,
+    waits: Option<Arc<Waits>>,
     pub(super) origin: Option<SocketAddr>,
     pub(super) origin_time: Option<Duration>,
     ttfb: Option<Duration>,
@@ -103,7 +104,7 @@ impl Exchange {
             status: None,
             bytes_out: 0,
             answered_before_finished: false,
-            waited: None,
+            waits: None,
             origin: None,
             origin_time: None,
             ttfb: None,
@@ -111,6 +112,22 @@ impl Exchange {
             end: AnswerEnd::AbortedByClient,
             stage: None,
         })
+    }
+
+    /// Counts the waits for the client's Finished, of the gate or of a handler.
+    pub(super) fn waits(&mut self) -> Arc<Waits> {
+        let metrics = &self.shared.worker.process.metrics;
+        let waits = || Arc::new(Waits::new(Arc::clone(metrics)));
+        Arc::clone(self.waits.get_or_insert_with(waits))
+    }
+
+    /// The answer is 425.
+    pub(super) fn too_early(&mut self, by: TooEarlyBy) {
+        if by == TooEarlyBy::Edge || self.early != EarlyState::None {
+            self.early = EarlyState::Refused;
+        }
+        let metrics = &self.shared.worker.process.metrics;
+        metrics.early.too_early.inc(by);
     }
 
     /// The request has a route.
@@ -149,6 +166,10 @@ impl Drop for Exchange {
         let shared = Arc::clone(&self.shared);
         let metrics = &shared.worker.process.metrics;
         let total = self.started.elapsed();
+        let waited = self.waits.as_ref().and_then(|waits| waits.waited());
+        if waited.is_some() && self.early != EarlyState::Refused {
+            self.early = EarlyState::Waited;
+        }
         let failed = shared.handshake_failed();
         if failed && self.arrived_early && self.end != AnswerEnd::Complete {
             self.end = AnswerEnd::HandshakeFailed;
@@ -175,7 +196,7 @@ impl Drop for Exchange {
                 status: self.status,
                 bytes_out: self.bytes_out,
                 answered_before_finished: self.answered_before_finished,
-                waited: self.waited,
+                waited,
                 origin: self.origin,
                 origin_time: self.origin_time,
                 ttfb: self.ttfb,

@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, LOCATION};
 use http::request::Parts;
@@ -71,14 +70,7 @@ impl hyper::service::Service<Request<Incoming>> for Http {
             Ok(plan) => start(exchange, plan, parts, incoming),
             Err(refusal) => {
                 if refusal.status == StatusCode::TOO_EARLY {
-                    exchange.early = EarlyState::Refused;
-                    shared
-                        .worker
-                        .process
-                        .metrics
-                        .early
-                        .too_early
-                        .inc(TooEarlyBy::Edge);
+                    exchange.too_early(TooEarlyBy::Edge);
                 }
                 Answer::refuse(exchange, refusal, &parts.method, incoming)
             }
@@ -156,9 +148,7 @@ fn start(mut exchange: Box<Exchange>, plan: Plan, parts: Parts, incoming: Incomi
     let route = &plan.route;
     exchange.routed(route);
     if plan.decision == Decision::TooEarly {
-        exchange.early = EarlyState::Refused;
-        let metrics = &shared.worker.process.metrics.early;
-        metrics.too_early.inc(TooEarlyBy::Edge);
+        exchange.too_early(TooEarlyBy::Edge);
         return Answer::refuse(
             exchange,
             StatusCode::TOO_EARLY.into(),
@@ -224,13 +214,10 @@ async fn run(
     incoming: Incoming,
 ) -> Answered {
     let shared = Arc::clone(&exchange.shared);
-    let early_metrics = &shared.worker.process.metrics.early;
     let early_forward = match plan.decision {
         Decision::Proceed { early_forward } => early_forward,
         Decision::Wait | Decision::TooEarly => {
             // EARLY-DATA R11: nothing is read meanwhile, the task drives the handshake.
-            early_metrics.delayed.inc();
-            exchange.early = EarlyState::Waited;
             wait(&mut exchange).await?;
             false
         }
@@ -269,9 +256,24 @@ async fn run(
     if let Some(fault) = exchange.received.as_ref().and_then(|body| body.fault()) {
         return at_fault(exchange, fault, &method);
     }
+    let by = match (&route.target, plan.early || plan.marked) {
+        // EARLY-DATA R20: asked for or not, it passes and is counted.
+        (Target::Origin(_), _) => Some(TooEarlyBy::Origin),
+        (_, true) => Some(TooEarlyBy::Edge),
+        // What else a handler means by this status is its own affair.
+        (_, false) => None,
+    };
+    let counted = |exchange: &mut Exchange, status| {
+        let by = by.filter(|_| status == StatusCode::TOO_EARLY);
+        by.map(|by| exchange.too_early(by))
+    };
     match outcome {
-        Ok(response) => Ok(finish(exchange, response, &method, total)),
+        Ok(response) => {
+            counted(&mut exchange, response.status());
+            Ok(finish(exchange, response, &method, total))
+        }
         Err(Failure::Status(status, end)) => {
+            counted(&mut exchange, status);
             let _ = end.map(|end| exchange.end = end);
             Ok(finish(exchange, empty(status), &method, None))
         }
@@ -284,12 +286,8 @@ async fn run(
 
 /// Awaits the client's Finished.
 async fn wait(exchange: &mut Exchange) -> Result<(), NoAnswer> {
-    let metrics = &exchange.shared.worker.process.metrics.early;
-    let began = Instant::now();
-    let confirmed = exchange.shared.confirmation.wait().await;
-    let waited = began.elapsed();
-    metrics.waited(waited);
-    exchange.waited = Some(waited);
+    let waits = exchange.waits();
+    let confirmed = waits.until(&exchange.shared.confirmation).await;
     confirmed.map_err(|_| {
         exchange.end = AnswerEnd::HandshakeFailed;
         NoAnswer::new(h2::Reason::CANCEL)
@@ -343,14 +341,14 @@ async fn target(
                 shared.confirmation.clone(),
                 deadline.clone(),
                 plan.marked,
-            )
-            .counted_by(&shared.worker.process.metrics);
+            );
+            let request = match plan.early {
+                true => request.counted(exchange.waits()),
+                false => request,
+            };
             match bounded(handler.call(request), &deadline).await {
                 Ok(Ok(response)) => Ok(response),
                 Ok(Err(HandlerError::TooEarly)) => {
-                    exchange.early = EarlyState::Refused;
-                    let metrics = &shared.worker.process.metrics.early;
-                    metrics.too_early.inc(TooEarlyBy::Edge);
                     Err(Failure::Status(StatusCode::TOO_EARLY, None))
                 }
                 Ok(Err(HandlerError::HandshakeFailed)) => Err(Failure::HandshakeFailed),
