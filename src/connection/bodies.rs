@@ -90,7 +90,10 @@ impl HttpBody for RequestBody {
             alarm.set(Some(this.idle));
         }
         match frame {
-            None => Poll::Ready(None),
+            None => {
+                this.received.end();
+                Poll::Ready(None)
+            }
             Some(Err(_)) => this.fail(BodyFault::Aborted),
             Some(Ok(mut frame)) => {
                 if let Some(data) = frame.data_ref() {
@@ -107,6 +110,9 @@ impl HttpBody for RequestBody {
                 } else if let Some(trailers) = frame.trailers_mut() {
                     // EARLY-DATA R17: in trailers it counts for nothing.
                     trailers.remove(EARLY_DATA);
+                }
+                if this.incoming.is_end_stream() {
+                    this.received.end();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }

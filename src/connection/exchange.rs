@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderValue, Method, Request, Uri, header};
@@ -32,6 +32,7 @@ pub(super) enum BodyFault {
 pub(super) struct Received {
     bytes: AtomicU64,
     fault: AtomicU8,
+    ended: AtomicBool,
 }
 
 impl Received {
@@ -41,6 +42,15 @@ impl Received {
 
     pub(super) fn fail(&self, fault: BodyFault) {
         self.fault.store(fault as u8 + 1, Ordering::Relaxed);
+    }
+
+    /// The body was read to its end.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
     }
 
     pub(super) fn fault(&self) -> Option<BodyFault> {

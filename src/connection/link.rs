@@ -42,6 +42,10 @@ pub(super) struct Link {
     /// The status of `violation`, where requests can see it.
     violated: Arc<AtomicU16>,
     pub(super) ended: Option<Ended>,
+    /// hyper's last read found nothing: it will read what comes.
+    reading: bool,
+    /// hyper's last write found no room: it holds the rest of an answer.
+    stalled: bool,
 }
 
 impl Link {
@@ -55,6 +59,8 @@ impl Link {
             violation: None,
             violated: Arc::default(),
             ended: None,
+            reading: false,
+            stalled: false,
         }
     }
 
@@ -74,6 +80,22 @@ impl Link {
 
     pub(super) fn scanner(&self) -> Option<&Scanner> {
         self.scanner.as_ref()
+    }
+
+    /// Whether an answer is not sent whole: some of it waits here, or in hyper for room here.
+    pub(super) fn holds_output(&self) -> bool {
+        self.stalled || self.tls.is_blocked()
+    }
+
+    /// Whether nobody reads the client's side: hyper does not while a request without a body (or
+    /// with one that has come whole) is answered, and would not see its client vanish.
+    pub(super) fn is_unread(&self) -> bool {
+        !self.reading && !self.scanner().is_some_and(Scanner::in_body)
+    }
+
+    /// Whether the client's side ended in a way after which it takes no answer.
+    pub(super) fn has_vanished(&self) -> bool {
+        matches!(self.ended, Some(Ended::Truncated | Ended::Failed(_)))
     }
 
     /// Whether plaintext waits for hyper.
@@ -161,6 +183,7 @@ impl Link {
         cx: &mut Context<'_>,
         cursor: &mut ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        self.reading = false;
         loop {
             if self.approved > 0 {
                 let count = self.approved.min(cursor.remaining());
@@ -216,6 +239,7 @@ impl Link {
                 plain.extend_from_slice(&bytes[direct..]);
                 plain.is_empty() && cursor.remaining() > 0
             });
+            self.reading = read.is_pending();
             let read = std::task::ready!(read);
             self.note(read);
             self.approve();
@@ -223,6 +247,16 @@ impl Link {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = self.tls.poll_write(cx, pieces);
+        self.stalled = written.is_pending();
+        written
     }
 }
 
@@ -256,7 +290,7 @@ impl HyperWrite for Io {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.lock().tls.poll_write(cx, &[IoSlice::new(bytes)])
+        self.lock().poll_write(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -264,7 +298,7 @@ impl HyperWrite for Io {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.lock().tls.poll_write(cx, pieces)
+        self.lock().poll_write(cx, pieces)
     }
 
     fn is_write_vectored(&self) -> bool {

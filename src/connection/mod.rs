@@ -148,7 +148,9 @@ impl Connection {
                 && let Poll::Ready(result) = hyper.poll(cx)
             {
                 self.hyper = None;
-                if let Err(error) = result {
+                if let Err(error) = result
+                    && self.io.lock().violation.is_none()
+                {
                     self.report.fail_quietly(&error);
                 }
                 return self.close_as_ended();
@@ -156,7 +158,8 @@ impl Connection {
             let unconfirmed = {
                 let mut link = self.io.lock();
                 let unconfirmed = link.tls.is_unconfirmed();
-                if (unconfirmed || self.hyper.is_none()) && link.poll_drive(cx).is_ready() {
+                let drive = unconfirmed || self.hyper.is_none() || link.is_unread();
+                if drive && link.poll_drive(cx).is_ready() {
                     moved = true;
                 }
                 unconfirmed
@@ -167,8 +170,11 @@ impl Connection {
             if self.hyper.is_none() && self.make_hyper() {
                 moved = true;
             }
-            let ended = self.io.lock().ended.is_some();
-            if ended && (self.hyper.is_none() || self.handshake_failed()) {
+            let (ended, vanished) = {
+                let link = self.io.lock();
+                (link.ended.is_some(), link.has_vanished())
+            };
+            if vanished || ended && (self.hyper.is_none() || self.handshake_failed()) {
                 // EARLY-DATA R11: with the handshake go the requests that it carried.
                 return self.close_as_ended();
             }
@@ -184,17 +190,24 @@ impl Connection {
         confirmation.is_some_and(|confirmation| confirmation.status() == Status::Failed)
     }
 
-    /// Closes, and says how the client's side ended, if it did.
+    /// Closes, and says how the client's side ended, if it did, or what was broken about it.
     fn close_as_ended(&mut self) -> Step {
         let link = self.io.lock();
-        let end = match &link.ended {
-            Some(ended) => {
+        let end = match (&link.violation, &link.ended) {
+            (Some(violation), _) => {
+                let metrics = &self.worker.process.metrics.requests;
+                metrics.framing_violations.inc();
+                let label = violation.reason.label();
+                self.report.fail(format!("broken framing: {label}"));
+                ConnectionEnd::Error
+            }
+            (None, Some(ended)) => {
                 if let Ended::Failed(error) = ended {
                     self.report.fail(error.to_string());
                 }
                 report::end_of_link(ended)
             }
-            None => ConnectionEnd::Clean,
+            (None, None) => ConnectionEnd::Clean,
         };
         drop(link);
         self.close(end)
@@ -202,9 +215,6 @@ impl Connection {
 
     /// After hyper and TLS have done what they could: violations, flush, deadlines, idleness.
     fn after_turn(&mut self, cx: &mut Context<'_>) -> Step {
-        if let Some(step) = self.answer_violation() {
-            return step;
-        }
         let going = self
             .shared
             .as_ref()
@@ -228,6 +238,9 @@ impl Connection {
                 self.chosen.as_ref().map(|chosen| &chosen.site.timeouts),
                 self.worker.ticker.now(),
             );
+        }
+        if let Some(step) = self.answer_violation() {
+            return step;
         }
         if self.going_away && self.timing.is_idle() && self.is_http1() {
             return self.close(ConnectionEnd::Clean);
@@ -278,11 +291,10 @@ impl Connection {
         let link = self.io.lock();
         let violation = link.violation.as_ref()?;
         let status = violation.status();
-        let label = violation.reason.label();
         let in_body = link.scanner().is_some_and(|scanner| scanner.in_body());
         let heads = link.scanner().map_or(0, |scanner| scanner.heads());
-        if link.tls.is_blocked() {
-            // hyper may hold the end of an answer, which comes first.
+        if link.holds_output() {
+            // The answers before come first.
             return None;
         }
         drop(link);
@@ -292,13 +304,10 @@ impl Connection {
                 return None;
             }
         }
-        let metrics = &self.worker.process.metrics.requests;
-        metrics.framing_violations.inc();
-        self.report.fail(format!("broken framing: {label}"));
         if !in_body {
             self.answer_raw(status);
         }
-        Some(self.close(ConnectionEnd::Error))
+        Some(self.close_as_ended())
     }
 
     /// Writes an answer past hyper, which has none for it.

@@ -6,8 +6,9 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, LOCATION};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, EXPECT, LOCATION};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
@@ -20,7 +21,7 @@ use crate::connection::exchange::{BodyFault, Exchange, Received};
 use crate::connection::plan::{Plan, Refusal, plan};
 use crate::connection::shared::Shared;
 use crate::connection::stage::{Stage, Watch};
-use crate::deadline::{Deadline, Elapsed};
+use crate::deadline::{Deadline, Elapsed, within};
 use crate::gate::Decision;
 use crate::handler::{EarlyRequest, HandlerError};
 use crate::origin::{EarlyForward, Forward, ForwardErrorKind};
@@ -72,7 +73,7 @@ impl hyper::service::Service<Request<Incoming>> for Http {
                 if refusal.status == StatusCode::TOO_EARLY {
                     exchange.too_early(TooEarlyBy::Edge);
                 }
-                Answer::refuse(exchange, refusal, &parts.method, incoming)
+                Answer::refuse(exchange, refusal, &parts, incoming)
             }
         }
     }
@@ -103,7 +104,7 @@ impl Answer {
     fn refuse(
         exchange: Box<Exchange>,
         refusal: Refusal,
-        method: &Method,
+        parts: &Parts,
         incoming: Incoming,
     ) -> Self {
         let mut response = empty(refusal.status);
@@ -114,33 +115,58 @@ impl Answer {
             // HTTP/1.1 says so in the answer, HTTP/2 by GOAWAY.
             exchange.shared.closing.store(true, Ordering::Relaxed);
         }
-        if incoming.is_end_stream() {
-            return Self::Ready(Some(finish(exchange, response, method, None)));
+        let http1 = exchange.shared.state.protocol == Protocol::Http1;
+        if incoming.is_end_stream() || !http1 {
+            return Self::Ready(Some(finish(exchange, response, &parts.method, None)));
         }
-        let method = method.clone();
+        if !is_small(parts) {
+            close_after(&exchange.shared, &mut response);
+            return Self::Ready(Some(finish(exchange, response, &parts.method, None)));
+        }
+        let method = parts.method.clone();
         Self::Running(Box::pin(async move {
-            drain(incoming).await;
+            let ticker = &exchange.shared.worker.ticker;
+            if !matches!(within(ticker, Some(DRAIN), drain(incoming)).await, Ok(true)) {
+                close_after(&exchange.shared, &mut response);
+            }
             Ok(finish(exchange, response, &method, None))
         }))
     }
 }
 
-/// Takes what is there of a body that nobody wants, at most 16 KiB, so that a small one does not
-/// cost the connection.
-async fn drain(mut incoming: Incoming) {
-    let mut left: usize = 16 * 1024;
+/// How much of a body that nobody wants is read, so that a small one does not cost the connection.
+const SMALL: usize = 16 * 1024;
+
+/// How long the answer waits for such a body.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Whether a body may be worth reading to its end. Not one that awaits 100-continue: to read it
+/// would be to ask for it.
+fn is_small(parts: &Parts) -> bool {
+    let length = parts.headers.get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    length.is_none_or(|length| length <= SMALL) && !parts.headers.contains_key(EXPECT)
+}
+
+/// Reads a body that nobody wants; whether it ended within [`SMALL`] bytes.
+async fn drain(mut incoming: Incoming) -> bool {
+    let mut left = SMALL;
     std::future::poll_fn(|cx| {
-        while left > 0 {
-            match Pin::new(&mut incoming).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len()));
+        loop {
+            match std::task::ready!(Pin::new(&mut incoming).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    let length = frame.data_ref().map_or(0, |data| data.len());
+                    match left.checked_sub(length) {
+                        Some(rest) => left = rest,
+                        None => return Poll::Ready(false),
+                    }
                 }
-                Poll::Ready(_) | Poll::Pending => break,
+                Some(Err(_)) => return Poll::Ready(false),
+                None => return Poll::Ready(true),
             }
         }
-        Poll::Ready(())
     })
-    .await;
+    .await
 }
 
 fn start(mut exchange: Box<Exchange>, plan: Plan, parts: Parts, incoming: Incoming) -> Answer {
@@ -149,12 +175,7 @@ fn start(mut exchange: Box<Exchange>, plan: Plan, parts: Parts, incoming: Incomi
     exchange.routed(route);
     if plan.decision == Decision::TooEarly {
         exchange.too_early(TooEarlyBy::Edge);
-        return Answer::refuse(
-            exchange,
-            StatusCode::TOO_EARLY.into(),
-            &parts.method,
-            incoming,
-        );
+        return Answer::refuse(exchange, StatusCode::TOO_EARLY.into(), &parts, incoming);
     }
     shared.set_write_idle(route.timeouts.write_idle);
     if shared.state.protocol == Protocol::Http2 {
@@ -275,7 +296,12 @@ async fn run(
         Err(Failure::Status(status, end)) => {
             counted(&mut exchange, status);
             let _ = end.map(|end| exchange.end = end);
-            Ok(finish(exchange, empty(status), &method, None))
+            let mut response = empty(status);
+            if exchange.received.as_ref().is_some_and(|body| !body.ended()) {
+                // Nobody reads the rest.
+                close_after(&shared, &mut response);
+            }
+            Ok(finish(exchange, response, &method, None))
         }
         Err(Failure::HandshakeFailed) => {
             exchange.end = AnswerEnd::HandshakeFailed;

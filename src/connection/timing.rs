@@ -236,7 +236,7 @@ fn awaits(link: &Link, shared: Option<&Shared>) -> Awaits {
     match (shared.state.protocol, link.scanner()) {
         (Protocol::Http1, Some(scanner)) => {
             // While the socket is blocked hyper may hold the end of an answer.
-            let blocked = link.tls.is_blocked();
+            let blocked = link.holds_output();
             if busy
                 || blocked
                 || calls < scanner.heads()
