@@ -1,5 +1,8 @@
 //! Bodies and trailers, both ways.
 
+use http::Request;
+use tokio::task::JoinSet;
+
 use crate::http::stand::{NAME, Stand, forward, pattern, post, route};
 use crate::support::h2::{request, whole};
 use crate::support::origin::{Origin, Reply};
@@ -55,17 +58,24 @@ async fn a_large_fixed_answer_comes_whole_over_both_protocols() {
 #[tokio::test]
 async fn a_hundred_concurrent_streams_keep_their_bodies_apart() {
     let (_origin, stand) = mirror().await;
-    let mut client = stand.http2().await;
+    let client = stand.http2().await;
     let bodies: Vec<_> = (0..100_u8)
         .map(|n| [vec![n], pattern(50_000 + usize::from(n))].concat())
         .collect();
-    for body in &bodies {
-        let request = request("POST", &url("/"), body.clone());
-        client.begin_request(request).await;
+    let mut streams = JoinSet::new();
+    for body in bodies {
+        let send = client.send.clone();
+        streams.spawn(async move {
+            let mut send = within("a stream", send.ready()).await.unwrap();
+            let head = Request::post(url("/")).body(()).unwrap();
+            let (answer, mut stream) = send.send_request(head, false).unwrap();
+            stream.send_data(body.clone().into(), true).unwrap();
+            let answer = within("an answer", whole(answer)).await.unwrap();
+            assert!(answer.body == body, "the answer to number {}", body[0]);
+        });
     }
-    for body in &bodies {
-        let answer = client.next().await.unwrap();
-        assert!(answer.body == *body, "the answer to number {}", body[0]);
+    while let Some(done) = streams.join_next().await {
+        done.unwrap();
     }
 }
 
@@ -112,7 +122,10 @@ async fn http2_trailers_reach_the_origin() {
     let client = stand.http2().await;
     let mut send = client.send.clone().ready().await.unwrap();
     let (parts, _) = request("POST", &url("/"), "").into_parts();
-    let head = http::Request::from_parts(parts, ());
+    let mut head = Request::from_parts(parts, ());
+    // Without it HTTP/1.1 has no place for them.
+    head.headers_mut()
+        .insert("trailer", "x-sum".parse().unwrap());
     let (answer, mut body) = send.send_request(head, false).unwrap();
     body.send_data("abc".into(), false).unwrap();
     let mut trailers = http::HeaderMap::new();

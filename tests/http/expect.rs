@@ -40,7 +40,7 @@ async fn an_unknown_expectation_is_417() {
 async fn a_request_that_is_refused_gets_no_100() {
     let routes = route(
         "/small",
-        "respond = { status = 200, body = \"ok\" }\nlimits = { body = \"4B\" }\nmethods = [\"POST\"]",
+        "respond = { status = 200, body = \"ok\" }\nlimits = { body = \"1KiB\" }\nmethods = [\"POST\"]",
     ) + &route(
         "/get",
         "respond = { status = 200, body = \"ok\" }\nmethods = [\"GET\"]",
@@ -52,7 +52,7 @@ async fn a_request_that_is_refused_gets_no_100() {
         ("/get", 405),
         ("/%2f", 400),
     ] {
-        let answer = stand.ask(&expecting(path, "100-continue", 5)).await;
+        let answer = stand.ask(&expecting(path, "100-continue", 2000)).await;
         assert_eq!(answer.status, status, "{path}");
     }
 }

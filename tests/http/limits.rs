@@ -9,19 +9,19 @@ use crate::support::within;
 async fn stand() -> (Origin, Stand) {
     let origin = Origin::start(|asked| Reply::ok(&asked.body)).await;
     let fixed = "respond = { status = 200, body = \"ok\" }";
-    let routes = route("/body", &format!("{fixed}\nlimits = {{ body = \"10B\" }}"))
+    let routes = route("/body", &format!("{fixed}\nlimits = {{ body = \"1KiB\" }}"))
         + &route(
             "/origin",
             &format!(
-                "origin = [{:?}]\nlimits = {{ body = \"10B\" }}",
+                "origin = [{:?}]\nlimits = {{ body = \"1KiB\" }}",
                 origin.url()
             ),
         )
-        + &route("/uri", &format!("{fixed}\nlimits = {{ uri = \"20B\" }}"))
+        + &route("/uri", &format!("{fixed}\nlimits = {{ uri = \"256B\" }}"))
         + &route("/few", &format!("{fixed}\nlimits = {{ headers = 5 }}"))
         + &route(
             "/short",
-            &format!("{fixed}\nlimits = {{ header_bytes = \"200B\" }}"),
+            &format!("{fixed}\nlimits = {{ header_bytes = \"1KiB\" }}"),
         )
         + &route("/", fixed);
     (origin, Stand::start(&routes).await)
@@ -40,16 +40,16 @@ async fn a_body_above_the_limit_is_413() {
     let (origin, stand) = stand().await;
     for path in ["/body", "/origin"] {
         let mut client = stand.http1().await;
-        client.send(&post(path, &[b'x'; 10])).await;
+        client.send(&post(path, &[b'x'; 1024])).await;
         assert_eq!(client.response().await.status, 200);
-        client.send(chunked(path, 10).as_bytes()).await;
+        client.send(chunked(path, 1024).as_bytes()).await;
         assert_eq!(client.response().await.status, 200);
         // One that is here whole costs its connection nothing.
-        client.send(&post(path, &[b'x'; 11])).await;
+        client.send(&post(path, &[b'x'; 1025])).await;
         assert_eq!(client.response().await.status, 413);
         client.send(get(path).as_bytes()).await;
         assert_eq!(client.response().await.status, 200);
-        client.send(chunked(path, 11).as_bytes()).await;
+        client.send(chunked(path, 1025).as_bytes()).await;
         let answer = client.response().await;
         assert_eq!(
             (answer.status, answer.header("connection")),
@@ -70,7 +70,7 @@ async fn a_body_above_the_limit_is_413() {
     let large = origin
         .requests()
         .iter()
-        .filter(|asked| asked.body.len() > 10 && !asked.cut_short)
+        .filter(|asked| asked.body.len() > 1024 && !asked.cut_short)
         .count();
     assert_eq!(large, 0);
     assert!(
@@ -88,7 +88,7 @@ async fn a_body_above_the_limit_is_413_over_http2() {
     let mut client = stand.http2().await;
     for path in ["/body", "/origin"] {
         let uri = format!("https://{NAME}{path}");
-        for (size, status) in [(10, 200), (11, 413), (300_000, 413)] {
+        for (size, status) in [(1024, 200), (1025, 413), (300_000, 413)] {
             // Without and with its length.
             let answer = client.fetch(request("POST", &uri, vec![b'x'; size])).await;
             assert_eq!(answer.unwrap().status, status, "{path} {size}");
@@ -108,7 +108,7 @@ async fn a_target_above_the_limit_is_414() {
     let (_origin, stand) = stand().await;
     let uri = |length: usize| format!("/uri?{}", "x".repeat(length - 5));
     let mut client = stand.http1().await;
-    for (length, status) in [(20, 200), (21, 414), (8192, 414), (20, 200)] {
+    for (length, status) in [(256, 200), (257, 414), (8192, 414), (256, 200)] {
         client.send(get(&uri(length)).as_bytes()).await;
         assert_eq!(client.response().await.status, status, "{length}");
     }
@@ -117,7 +117,7 @@ async fn a_target_above_the_limit_is_414() {
     assert_eq!(client.ending().await, Ending::CloseNotify);
 
     let mut client = stand.http2().await;
-    for (length, status) in [(20, 200), (21, 414), (8192, 414), (9000, 414), (20, 200)] {
+    for (length, status) in [(256, 200), (257, 414), (8192, 414), (9000, 414), (256, 200)] {
         let uri = format!("https://{NAME}{}", uri(length));
         let answer = client.fetch(request("GET", &uri, "")).await.unwrap();
         assert_eq!(answer.status, status, "{length}");
@@ -140,8 +140,8 @@ async fn too_many_or_too_long_fields_are_431() {
         (few("/few", 5), 200),
         (few("/few", 6), 431),
         (few("/", 100), 200),
-        (long("/short", 200), 200),
-        (long("/short", 201), 431),
+        (long("/short", 1024), 200),
+        (long("/short", 1025), 431),
         (long("/", 32 * 1024), 200),
         (long("/", 32 * 1024 + 1), 431),
         (few("/few", 5), 200),
@@ -178,7 +178,7 @@ async fn too_many_or_too_long_fields_are_431_over_http2() {
     assert_eq!(ask("/few", 5, 1).await, 200);
     assert_eq!(ask("/few", 6, 1).await, 431);
     assert_eq!(ask("/short", 1, 100).await, 200);
-    assert_eq!(ask("/short", 1, 200).await, 431);
+    assert_eq!(ask("/short", 1, 1024).await, 431);
     assert_eq!(ask("/", 100, 1).await, 200);
     assert_eq!(ask("/", 101, 1).await, 431);
     assert_eq!(ask("/", 1, 33_000).await, 431);

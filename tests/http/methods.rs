@@ -10,7 +10,7 @@ async fn targets(origin: &Origin) -> Stand {
             "/moved",
             "redirect = { to = \"https://example.com/new\", status = 307 }",
         )
-        + &forward("/origin", &origin)
+        + &forward("/origin", origin)
         + &route(
             "/some",
             "respond = { status = 200, body = \"some\" }\nmethods = [\"PUT\", \"POST\"]",

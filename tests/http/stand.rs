@@ -69,12 +69,6 @@ impl Stand {
         Self { pki, edge }
     }
 
-    /// Under a config of its own.
-    pub async fn under(pki: Pki, config: &str) -> Self {
-        let edge = Edge::start(config).await;
-        Self { pki, edge }
-    }
-
     /// A client that offers HTTP/1.1.
     pub fn setup1(&self) -> ClientSetup {
         self.pki.client().alpn(&["http/1.1"])
