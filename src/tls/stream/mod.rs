@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use self::buffers::{Outgoing, READ, with_scratch};
-use self::skip::{Skip, Skipping};
+use self::skip::{Skip, Skipping, probe, too_much};
 use crate::confirm::Settler;
 use crate::tls::hello::{ClientHello, HelloError, HelloReader, alert_record};
 
@@ -270,7 +270,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
             return Ok(input);
         };
         let mut at = 0;
-        let mut filled = input.len();
+        let filled = input.len();
         loop {
             let mut end = filled;
             let mut exhausted = true;
@@ -284,12 +284,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                         end = at + count;
                         exhausted = false;
                     }
-                    Skip::Drop { start, end } => {
-                        input.copy_within(at + end..filled, at + start);
-                        filled -= end - start;
+                    Skip::Drop(count) => {
+                        at += count;
                         continue;
                     }
-                    Skip::Incomplete => end = at + skipping.shown(),
+                    Skip::TooMuch => return Err(self.refuse_input(&[])),
+                    // Nothing is held back: see `skip`.
+                    Skip::Incomplete => end = at,
                 }
             }
             let mut more = true;
@@ -339,9 +340,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                 break;
             }
             at += discard;
-            if let Some(skipping) = &mut self.skipping {
-                skipping.consumed(discard);
-            }
             if !engine.is_handshaking() {
                 self.skipping = None;
                 if let Some(settler) = self.settler.take() {
@@ -375,11 +373,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                 self.skipping = None;
                 continue;
             }
+            if self.skipping.is_some() && at < end {
+                // EARLY-DATA R7: what rustls has seen and not taken is early data, unless it
+                // holds on to it.
+                let record = &input[at..end];
+                if engine
+                    .process_tls_records(&mut probe(record))
+                    .state
+                    .is_err()
+                {
+                    return Err(self.refuse_input(record));
+                }
+                at = end;
+            }
             if exhausted {
                 break;
             }
         }
         Ok(&input[at..filled])
+    }
+
+    /// Has rustls end the connection with an alert: what came behind `held` cannot go on.
+    fn refuse_input(&mut self, held: &[u8]) -> StreamError {
+        let mut input = too_much(held);
+        let error = self
+            .engine
+            .as_mut()
+            .and_then(|engine| engine.process_tls_records(&mut input).state.err())
+            .unwrap_or(rustls::Error::DecryptError);
+        self.fail(error, &mut input)
     }
 
     /// Remembers the failure and takes out the alert that rustls has for the peer.

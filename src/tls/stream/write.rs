@@ -149,9 +149,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
             let Some(engine) = self.engine.as_mut() else {
                 return Err(io::ErrorKind::NotConnected.into());
             };
-            // The engine must see what it holds; what it was not shown stays hidden.
+            // The engine must see what it holds. While early data is skipped it holds nothing, and
+            // what it was not shown stays hidden.
             let shown = match &self.skipping {
-                Some(skipping) => skipping.shown().min(self.stash.len()),
+                Some(_) => 0,
                 None => self.stash.len(),
             };
             let mut done = None;
@@ -195,9 +196,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
             }
             if discard > 0 {
                 self.stash.drain(..discard.min(self.stash.len()));
-                if let Some(skipping) = &mut self.skipping {
-                    skipping.consumed(discard);
-                }
             }
             match done {
                 None => {}
