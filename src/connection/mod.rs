@@ -8,6 +8,7 @@
 mod bodies;
 mod closing;
 pub mod context;
+mod drain;
 mod exchange;
 mod handshake;
 mod hyper;

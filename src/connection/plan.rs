@@ -6,7 +6,7 @@ use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
 
-use crate::config::snapshot::{Route, Snapshot, Target};
+use crate::config::snapshot::{Route, Site, Snapshot, Target};
 use crate::connection::shared::{Shared, Standing};
 use crate::gate::{self, Decision, GateInput, TargetKind};
 use crate::http::{authority, path};
@@ -156,12 +156,13 @@ fn is_own_name(shared: &Shared, snapshot: &Snapshot, host: &str) -> bool {
         // The name that chose the site, by the same index.
         return true;
     }
-    let found = shared.names(snapshot).and_then(|names| names.get(host));
-    authority::belongs(
-        found,
-        |site| site.name == shared.site.name,
-        shared.by_default,
-    )
+    let Some(listener) = shared.listener(snapshot) else {
+        return false;
+    };
+    let is_own = |site: &Arc<Site>| site.name == shared.site.name;
+    // Whether or not the ClientHello asked for one of the default site's names.
+    let is_default = listener.default.as_ref().is_some_and(is_own);
+    authority::belongs(listener.names.get(host), is_own, is_default)
 }
 
 /// The authority for an origin: as the client sent it.

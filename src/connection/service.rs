@@ -6,9 +6,8 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, EXPECT, LOCATION};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, LOCATION};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
@@ -17,11 +16,12 @@ use hyper::body::Incoming;
 use crate::body::Body;
 use crate::config::snapshot::{FixedResponse, Redirect, Route, Target};
 use crate::connection::bodies::{RequestBody, ResponseBody};
+use crate::connection::drain::{drained, is_small};
 use crate::connection::exchange::{BodyFault, Exchange, Received};
 use crate::connection::plan::{Plan, Refusal, plan};
 use crate::connection::shared::Shared;
 use crate::connection::stage::{Stage, Watch};
-use crate::deadline::{Deadline, Elapsed, within};
+use crate::deadline::{Deadline, Elapsed};
 use crate::gate::Decision;
 use crate::handler::{EarlyRequest, HandlerError};
 use crate::origin::{EarlyForward, Forward, ForwardErrorKind};
@@ -125,48 +125,12 @@ impl Answer {
         }
         let method = parts.method.clone();
         Self::Running(Box::pin(async move {
-            let ticker = &exchange.shared.worker.ticker;
-            if !matches!(within(ticker, Some(DRAIN), drain(incoming)).await, Ok(true)) {
+            if !drained(&exchange.shared.worker.ticker, incoming).await {
                 close_after(&exchange.shared, &mut response);
             }
             Ok(finish(exchange, response, &method, None))
         }))
     }
-}
-
-/// How much of a body that nobody wants is read, so that a small one does not cost the connection.
-const SMALL: usize = 16 * 1024;
-
-/// How long the answer waits for such a body.
-const DRAIN: Duration = Duration::from_secs(1);
-
-/// Whether a body may be worth reading to its end. Not one that awaits 100-continue: to read it
-/// would be to ask for it.
-fn is_small(parts: &Parts) -> bool {
-    let length = parts.headers.get(CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    length.is_none_or(|length| length <= SMALL) && !parts.headers.contains_key(EXPECT)
-}
-
-/// Reads a body that nobody wants; whether it ended within [`SMALL`] bytes.
-async fn drain(mut incoming: Incoming) -> bool {
-    let mut left = SMALL;
-    std::future::poll_fn(|cx| {
-        loop {
-            match std::task::ready!(Pin::new(&mut incoming).poll_frame(cx)) {
-                Some(Ok(frame)) => {
-                    let length = frame.data_ref().map_or(0, |data| data.len());
-                    match left.checked_sub(length) {
-                        Some(rest) => left = rest,
-                        None => return Poll::Ready(false),
-                    }
-                }
-                Some(Err(_)) => return Poll::Ready(false),
-                None => return Poll::Ready(true),
-            }
-        }
-    })
-    .await
 }
 
 fn start(mut exchange: Box<Exchange>, plan: Plan, parts: Parts, incoming: Incoming) -> Answer {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::config::names::NameIndex;
 use crate::config::snapshot::{Listener, Site, Snapshot};
 use crate::confirm::{Confirmation, Status};
 use crate::connection::context::{Vitals, Worker};
@@ -127,10 +126,6 @@ impl Shared {
             .listeners
             .iter()
             .find(|listener| listener.name == self.state.listener)
-    }
-
-    pub(super) fn names<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s NameIndex<Arc<Site>>> {
-        self.listener(snapshot).map(|listener| &listener.names)
     }
 
     /// A request was handed out.
