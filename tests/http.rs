@@ -3,12 +3,17 @@
 mod support;
 
 mod http {
+    mod authority;
     mod bodies;
     mod expect;
     mod framing;
+    mod hello;
     mod keepalive;
     mod limits;
     mod methods;
+    mod names;
+    mod paths;
     mod pipelining;
+    mod redirect;
     mod stand;
 }
