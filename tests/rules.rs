@@ -1,8 +1,10 @@
 //! The rules of early data (docs/EARLY-DATA.md, R10–R20): what becomes of early and of marked
-//! requests, for handlers and for origins; and the library around them.
+//! requests, for handlers and for origins; and the library that the tests drive.
 
 mod support;
 
 mod rules {
     mod demo;
+    mod matrix;
+    mod stage;
 }
