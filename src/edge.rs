@@ -79,7 +79,12 @@ impl Builder {
     /// Listens for TLS on an address. Port 0 takes a free one: see [`Edge::addresses`].
     #[must_use]
     pub fn listen(mut self, address: SocketAddr) -> Self {
-        self.listeners.push(ListenSpec::new(address));
+        let mut listener = ListenSpec::new(address);
+        if address.port() == 0 {
+            // Two free ports are two listeners, though they are asked for alike.
+            listener.name = format!("{address} ({})", self.listeners.len()).into();
+        }
+        self.listeners.push(listener);
         self
     }
 

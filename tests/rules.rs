@@ -5,6 +5,10 @@ mod support;
 
 mod rules {
     mod demo;
+    mod handlers;
+    mod library;
+    mod marks;
     mod matrix;
+    mod origins;
     mod stage;
 }

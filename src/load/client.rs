@@ -45,12 +45,20 @@ pub struct Answer {
     pub kind: HandshakeKind,
     /// Whether the server took the early data. If it refused, the request was sent again.
     pub early_accepted: bool,
-    /// Whether the answer began before our Finished was sent (EARLY-DATA R10).
-    pub before_finished: bool,
+    /// Connect → our Finished sent.
+    pub finished: Duration,
     /// Connect → first byte of the answer.
     pub first_byte: Duration,
     /// Connect → end of the connection.
     pub took: Duration,
+}
+
+impl Answer {
+    /// Whether the answer began too soon to be an answer to our Finished, on a line with this
+    /// round trip: it was sent before the server had seen that (EARLY-DATA R10).
+    pub fn is_before_finished(&self, round_trip: Duration) -> bool {
+        self.first_byte < self.finished + round_trip
+    }
 }
 
 impl Client {
@@ -102,7 +110,7 @@ impl Client {
             request: request.as_bytes().to_vec(),
             early: false,
             sent: false,
-            finished_sent: false,
+            finished: None,
             plain: Vec::new(),
             first: None,
             began,
@@ -139,9 +147,9 @@ pub struct Pending {
     request: Vec<u8>,
     early: bool,
     sent: bool,
-    finished_sent: bool,
+    finished: Option<Duration>,
     plain: Vec<u8>,
-    first: Option<(Duration, bool)>,
+    first: Option<Duration>,
     began: Instant,
 }
 
@@ -177,7 +185,7 @@ impl Pending {
         let _ = self.flush().await;
         let took = self.began.elapsed();
         let no_answer = || io::Error::new(ErrorKind::UnexpectedEof, "the server gave no answer");
-        let (first_byte, before_finished) = self.first.ok_or_else(no_answer)?;
+        let first_byte = self.first.ok_or_else(no_answer)?;
         let text = String::from_utf8_lossy(&self.plain);
         let (head, body) = text.split_once("\r\n\r\n").ok_or_else(no_answer)?;
         Ok(Answer {
@@ -188,7 +196,7 @@ impl Pending {
             body: body.to_owned(),
             kind: self.tls.handshake_kind().ok_or_else(no_answer)?,
             early_accepted: self.tls.is_early_data_accepted(),
-            before_finished,
+            finished: self.finished.ok_or_else(no_answer)?,
             first_byte,
             took,
         })
@@ -217,7 +225,7 @@ impl Pending {
             return Err(io::Error::other("the answer is too long"));
         }
         if self.first.is_none() && !self.plain.is_empty() {
-            self.first = Some((self.began.elapsed(), !self.finished_sent));
+            self.first = Some(self.began.elapsed());
         }
         if open {
             self.flush().await?;
@@ -241,7 +249,9 @@ impl Pending {
         if !out.is_empty() {
             self.tcp.write_all(&out).await?;
         }
-        self.finished_sent |= ready;
+        if ready && self.finished.is_none() {
+            self.finished = Some(self.began.elapsed());
+        }
         Ok(())
     }
 }
