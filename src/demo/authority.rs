@@ -1,7 +1,7 @@
 //! Certificates made in memory, and the directory of what is to be tried by hand.
 
 use std::fs::{self, DirBuilder};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -60,10 +60,19 @@ pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
     pub(super) fn new() -> io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("cutwater-demo-{}", std::process::id()));
-        let made = DirBuilder::new().mode(0o700).create(&path);
-        made.map_err(|error| named(&path, error))?;
-        Ok(Self(path))
+        let process = std::process::id();
+        let mut number = 0;
+        loop {
+            let path = std::env::temp_dir().join(format!("cutwater-demo-{process}-{number}"));
+            // Only what is new is ours: nobody else can have put anything there.
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(Self(path)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && number < 100 => {
+                    number += 1;
+                }
+                Err(error) => return Err(named(&path, error)),
+            }
+        }
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {

@@ -1,6 +1,11 @@
 //! `cutwater demo`.
 
+use std::process::Stdio;
+
+use tokio::process::Command;
+
 use crate::support::edge::run;
+use crate::support::within;
 
 #[tokio::test]
 async fn the_demo_shows_what_it_promises() {
@@ -19,4 +24,21 @@ async fn the_demo_shows_what_it_promises() {
     }
     assert!(!out.contains("WRONG"), "{out}");
     assert_eq!(err, "");
+}
+
+#[tokio::test]
+async fn the_demo_says_what_it_cannot_do() {
+    let command = Command::new(env!("CARGO_BIN_EXE_cutwater"))
+        .args(["demo", "--once"])
+        .env("TMPDIR", "/nowhere/at/all")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = within("the program's end", command).await.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        err.starts_with("error: /nowhere/at/all/cutwater-demo-"),
+        "{err}"
+    );
 }

@@ -255,3 +255,25 @@ async fn early_policies_need_a_site_that_takes_early_data() {
         Ok(_) => panic!("it was built"),
     }
 }
+
+#[tokio::test]
+async fn what_the_edge_answers_before_routing_goes_at_once() {
+    let stage = Stage::start().await;
+    let setup = stage.returning(&["http/1.1"]).await;
+    for (request, status) in [
+        (get("/nowhere"), 404),
+        (get("/%2F"), 400),
+        (get("/aware/wait").replace(EARLY, "late.test"), 421),
+        (
+            get("/aware/wait").replace("\r\n\r\n", "\r\nexpect: x\r\n\r\n"),
+            417,
+        ),
+    ] {
+        let mut client = stage.early(&setup, &request).await;
+        assert_eq!(client.response().await.status, status, "{request}");
+        client.finish().await;
+        let ticket = |_: &mut Client| (setup.tickets().left(EARLY) > 0).then_some(());
+        client.until("the next ticket", ticket).await.unwrap();
+    }
+    assert_eq!(stage.metrics().early.delayed.get(), 0);
+}

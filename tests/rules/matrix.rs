@@ -11,18 +11,28 @@ use crate::support::h2::{H2, request};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target {
+    Respond,
+    Redirect,
     Early,
     Plain,
     Aware,
     Unaware,
 }
 
-const TARGETS: [Target; 4] = [Target::Early, Target::Plain, Target::Aware, Target::Unaware];
+const TARGETS: [Target; 6] = [
+    Target::Respond,
+    Target::Redirect,
+    Target::Early,
+    Target::Plain,
+    Target::Aware,
+    Target::Unaware,
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     Get,
     GetOfNothing,
+    Head,
     Options,
     Post,
     GetWithBody,
@@ -30,9 +40,10 @@ enum Shape {
     Upgrade,
 }
 
-const SHAPES: [Shape; 7] = [
+const SHAPES: [Shape; 8] = [
     Shape::Get,
     Shape::GetOfNothing,
+    Shape::Head,
     Shape::Options,
     Shape::Post,
     Shape::GetWithBody,
@@ -90,7 +101,7 @@ impl Case {
         };
         let safe = matches!(
             self.shape,
-            Shape::Get | Shape::GetOfNothing | Shape::Options
+            Shape::Get | Shape::GetOfNothing | Shape::Head | Shape::Options
         );
         match (self.policy, self.target) {
             // R13: Upgrade waits under every policy.
@@ -100,6 +111,8 @@ impl Case {
             // R14, R16.
             (_, Target::Plain | Target::Unaware) => held,
             (Safe, _) if !safe => held,
+            // R18: nobody here can judge a mark.
+            (Allow, Target::Respond | Target::Redirect) if self.marked && !safe => held,
             (Safe | Allow, _) => Outcome::Now,
         }
     }
@@ -120,6 +133,7 @@ impl Case {
         match self.shape {
             Shape::Post => "POST",
             Shape::Options => "OPTIONS",
+            Shape::Head => "HEAD",
             _ => "GET",
         }
     }
@@ -130,7 +144,7 @@ impl Case {
             Shape::Override => vec![("x-http-method-override", "DELETE")],
             Shape::Upgrade => vec![("connection", "upgrade"), ("upgrade", "websocket")],
             Shape::Post | Shape::GetWithBody => vec![("content-length", "4")],
-            Shape::Get | Shape::Options => Vec::new(),
+            Shape::Get | Shape::Head | Shape::Options => Vec::new(),
         };
         if self.marked {
             fields.push(("early-data", "1"));
@@ -167,19 +181,25 @@ impl Case {
         request
     }
 
+    async fn answer(self, client: &mut Client) -> u16 {
+        let to_head = self.shape == Shape::Head;
+        client.try_response(to_head).await.unwrap().status
+    }
+
     /// Whether the right one was asked, as often as it should, and told the right thing.
     fn verify(self, stage: &Stage, status: u16) {
         let outcome = self.expected();
-        let right = if outcome == Outcome::TooEarly {
-            425
-        } else {
-            200
+        let right = match (outcome, self.target) {
+            (Outcome::TooEarly, _) => 425,
+            (_, Target::Redirect) => 308,
+            (_, _) => 200,
         };
         assert_eq!(status, right, "{self:?}");
         let answered = usize::from(outcome != Outcome::TooEarly);
         let suspect = outcome == Outcome::Now && (self.early || self.marked);
         let path = self.path();
         let origin = match self.target {
+            Target::Respond | Target::Redirect => return,
             Target::Early | Target::Plain => {
                 let view = View {
                     path: path.clone(),
@@ -217,12 +237,12 @@ async fn early_requests_over_http1_fare_as_their_route_says() {
                 .await;
             assert_eq!(client.take_plain(), b"", "{case:?}");
         } else {
-            status = Some(client.response().await.status);
+            status = Some(case.answer(&mut client).await);
         }
         client.finish().await;
         let status = match status {
             Some(status) => status,
-            None => client.response().await.status,
+            None => case.answer(&mut client).await,
         };
         case.verify(&stage, status);
         let ticket = |_: &mut Client| (setup.tickets().left(EARLY) > 0).then_some(());
@@ -237,14 +257,19 @@ async fn confirmed_requests_over_http1_fare_as_their_marks_say() {
     for case in cases(&SHAPES, false) {
         let mut client = Client::open(stage.address, EARLY, &setup).await;
         client.send(case.h1().as_bytes()).await;
-        let status = client.response().await.status;
+        let status = case.answer(&mut client).await;
         case.verify(&stage, status);
     }
     assert_eq!(stage.metrics().early.delayed.get(), 0);
 }
 
 /// HTTP/2 knows no Upgrade.
-const H2_SHAPES: [Shape; 4] = [Shape::Get, Shape::Post, Shape::GetWithBody, Shape::Override];
+const H2_SHAPES: [Shape; 4] = [
+    Shape::Head,
+    Shape::Post,
+    Shape::GetWithBody,
+    Shape::Override,
+];
 
 #[tokio::test]
 async fn early_requests_over_http2_fare_as_their_route_says() {

@@ -137,3 +137,44 @@ async fn the_field_in_an_origins_answer_is_dropped() {
     assert_eq!(answer.header("early-data"), None);
     assert_eq!(answer.header("x-kept"), Some("1"));
 }
+
+#[tokio::test]
+async fn an_early_request_whose_handshake_fails_is_aborted_and_not_sent_again() {
+    let held = Reply::default().held().and(Reply::ok(""));
+    let stage = Stage::with(Origin::start(move |_| held.clone()).await).await;
+    let setup = stage.returning(&["http/1.1"]).await;
+    let client = stage.early(&setup, &get("/aware/safe")).await;
+    stage.aware.until_heads(1).await;
+    client.reset();
+    stage
+        .until("the count", |metrics| metrics.early.aborted.get() == 1)
+        .await;
+    // The connection to the origin is not pooled: it is closed.
+    stage.aware.release();
+    stage.aware.until_open(0).await;
+    assert_eq!(stage.aware.heads().len(), 1);
+}
+
+#[tokio::test]
+async fn early_requests_of_one_connection_each_go_their_own_way() {
+    let stage = Stage::start().await;
+    let setup = stage.returning(&["http/1.1"]).await;
+    let pipelined = get("/aware/safe/1")
+        + &get("/aware/refuse/2")
+        + &get("/aware/wait/3")
+        + &get("/aware/safe/4");
+    let mut client = stage.early(&setup, &pipelined).await;
+    assert_eq!(client.response().await.status, 200);
+    assert_eq!(client.response().await.status, 425);
+    stage
+        .until("the held one", |metrics| metrics.early.delayed.get() == 1)
+        .await;
+    client.finish().await;
+    assert_eq!(client.response().await.status, 200);
+    assert_eq!(client.response().await.status, 200);
+    let told = |path| asked(&stage.aware, path)[0].fields("early-data").len();
+    assert_eq!(told("/aware/safe/1"), 1);
+    assert_eq!(told("/aware/wait/3"), 0);
+    // Its turn came after Finished: not early any more.
+    assert_eq!(told("/aware/safe/4"), 0);
+}

@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use cutwater::body::Body;
+use cutwater::config::snapshot::Redirect;
+use cutwater::config::spec::{RespondSpec, RouteSpec, TargetSpec};
 use cutwater::deadline::Deadline;
 use cutwater::early::EarlyDataPolicy;
 use cutwater::edge::{Edge, EdgeHandle, Origin as To, Site};
 use cutwater::handler::{EarlyRequest, early, plain};
 use cutwater::state::ConnectionState;
 use cutwater::telemetry::metrics::Metrics;
-use http::Response;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::support::client::Client;
 use crate::support::origin::{Asked, Origin};
@@ -158,7 +160,25 @@ fn routes(
     let word = policy.as_str();
     let path = |target: &str| format!("/{target}/{word}");
     let aware = To::new(aware.address()).early_data_aware(true);
+    let respond = RespondSpec {
+        status: StatusCode::OK,
+        headers: HeaderMap::new(),
+        body: "ok".into(),
+        body_file: None,
+    };
+    let redirect = Redirect {
+        to: HeaderValue::from_static("https://elsewhere.test/"),
+        status: StatusCode::PERMANENT_REDIRECT,
+    };
     site.early_data_policy(policy)
+        .route(RouteSpec::new(
+            &path("respond"),
+            TargetSpec::Respond(respond),
+        ))
+        .route(RouteSpec::new(
+            &path("redirect"),
+            TargetSpec::Redirect(redirect),
+        ))
         .handle(&path("early"), seeing(views))
         .handle(&path("plain"), plain(router(views)))
         .origin(&path("aware"), aware)
