@@ -1,6 +1,5 @@
 //! Wires the stages: binds sockets, runs a worker per core, swaps snapshots, drains.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,6 +9,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tracing::Instrument;
 
 use crate::config::reload::Current;
 use crate::config::snapshot::{ConnectionLog as WantedConnections, Snapshot};
@@ -123,6 +123,7 @@ impl Bound {
             open: AtomicUsize::new(0),
             unfinished: AtomicUsize::new(0),
             reported: Mutex::default(),
+            waiting: sockets.iter().map(|_| Mutex::default()).collect(),
         });
         process.report_snapshot();
         let (phase, watched) = watch::channel(Phase::Serving);
@@ -296,7 +297,6 @@ fn work(
             origins: Origins::new(Arc::clone(&ticker), Arc::clone(&process.metrics)),
             process: Arc::clone(&process),
             ticker: Arc::clone(&ticker),
-            waiting: Mutex::new(VecDeque::new()),
         });
         tokio::spawn(tick(Arc::clone(&worker)));
         let mut accepting = Vec::new();
@@ -374,9 +374,11 @@ fn take(worker: &Arc<Worker>, name: &Arc<str>, tls: bool, socket: TcpStream, cli
     let worker = Arc::clone(worker);
     if tls {
         let name = Arc::clone(name);
-        tokio::spawn(Connection::new(
-            worker, socket, name, client, permit, alarm, limit,
-        ));
+        // Costs nothing while nobody wants debug messages.
+        let span =
+            tracing::debug_span!("connection", %client, listener = %name, worker = worker.index);
+        let connection = Connection::new(worker, socket, name, client, permit, alarm, limit);
+        tokio::spawn(connection.instrument(span));
     } else {
         let local = socket.local_addr().unwrap_or(client);
         tokio::spawn(redirect::serve(worker, socket, local, permit, limit));

@@ -43,8 +43,11 @@ pub struct Process {
     pub open: AtomicUsize,
     /// Unfinished handshakes.
     pub unfinished: AtomicUsize,
-    /// The figures of the session store that the metrics have already.
-    pub reported: Mutex<Stats>,
+    /// The figures of the session store, and the rotations of the ticket keys, that the metrics
+    /// have already.
+    pub reported: Mutex<(Stats, u64)>,
+    /// The unfinished handshakes of each worker, by the time of accept.
+    pub waiting: Vec<Mutex<VecDeque<Weak<Vitals>>>>,
 }
 
 impl Process {
@@ -58,19 +61,22 @@ impl Process {
     pub fn report_snapshot(&self) {
         let snapshot = self.current.peek();
         let refused = snapshot.sites.iter().filter(|site| site.tls.is_none());
+        let refused = refused.count();
         let config = &self.metrics.config;
         config
             .generation
             .set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
-        config.sites.set(snapshot.sites.len() as i64);
-        config.sites_refused.set(refused.count() as i64);
+        config.sites.set((snapshot.sites.len() - refused) as i64);
+        config.sites_refused.set(refused as i64);
     }
 
     /// Forgets old ticket keys and copies the figures of the session store into the metrics.
     pub fn keep_house(&self) {
         self.sessions.tick(self.sessions.now());
         let stats = self.sessions.stats();
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let rotations = self.sessions.ticket_key_rotations();
+        let mut before = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let (reported, rotated) = &*before;
         let metrics = &self.metrics.sessions;
         metrics.held.set(stats.held as i64);
         metrics.stored.inc_by(stats.stored - reported.stored);
@@ -78,7 +84,8 @@ impl Process {
         metrics.missed.inc_by(stats.missed - reported.missed);
         metrics.evicted.inc_by(stats.evicted - reported.evicted);
         metrics.expired.inc_by(stats.expired - reported.expired);
-        *reported = stats;
+        metrics.key_rotations.inc_by(rotations - rotated);
+        *before = (stats, rotations);
     }
 
     /// Whether a drain began.
@@ -97,8 +104,6 @@ pub struct Worker {
     pub ticker: Arc<Ticker>,
     /// Its origin connections.
     pub origins: Origins,
-    /// Its unfinished handshakes, by the time of accept.
-    pub waiting: Mutex<VecDeque<Weak<Vitals>>>,
 }
 
 impl Worker {
@@ -129,7 +134,14 @@ impl Worker {
             evicted: AtomicBool::new(false),
             nudge,
         });
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let permit = Permit {
+            process: Arc::clone(process),
+            vitals: Some(Arc::clone(&vitals)),
+        };
+        let Some(waiting) = process.waiting.get(self.index) else {
+            return Ok(permit);
+        };
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
         // What is finished leaves from the front; what finished behind an unfinished one leaves
         // with it, so the list is swept when it has grown to twice what it can hold.
         while waiting
@@ -142,39 +154,38 @@ impl Worker {
             waiting.retain(|entry| entry.strong_count() > 0);
         }
         waiting.push_back(Arc::downgrade(&vitals));
-        Ok(Permit {
-            process: Arc::clone(process),
-            vitals: Some(vitals),
-        })
+        drop(waiting);
+        Ok(permit)
     }
 
-    /// Evicts one unfinished handshake of this worker, if one may be.
+    /// Evicts one unfinished handshake, of this worker if there is one, else of another.
     fn evict(&self) -> bool {
+        let (before, own) = self
+            .process
+            .waiting
+            .split_at(self.index.min(self.process.waiting.len()));
+        // All workers' clocks start with the process.
         let now = self.ticker.now();
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut last_resort = None;
-        for vitals in waiting.iter().filter_map(Weak::upgrade) {
-            if now.saturating_sub(vitals.accepted) < SILENT {
-                break;
-            }
-            if vitals.evicted.load(Ordering::Relaxed) || now.saturating_sub(vitals.heard()) < SILENT
-            {
-                continue;
-            }
-            if vitals.answering.load(Ordering::Relaxed) {
-                last_resort.get_or_insert(vitals);
-                continue;
-            }
-            self.end(&vitals);
-            return true;
-        }
-        match last_resort {
-            Some(vitals) => {
+        for waiting in own.iter().chain(before) {
+            let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            for vitals in waiting.iter().filter_map(Weak::upgrade) {
+                if now.saturating_sub(vitals.accepted) < SILENT {
+                    break;
+                }
+                if vitals.is_evicted() || now.saturating_sub(vitals.heard()) < SILENT {
+                    continue;
+                }
+                if vitals.answering.load(Ordering::Relaxed) {
+                    last_resort.get_or_insert(vitals);
+                    continue;
+                }
                 self.end(&vitals);
-                true
+                return true;
             }
-            None => false,
         }
+        let found = last_resort.inspect(|vitals| self.end(vitals));
+        found.is_some()
     }
 
     fn end(&self, vitals: &Vitals) {

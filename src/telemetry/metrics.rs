@@ -151,8 +151,6 @@ pub struct Sessions {
     pub evicted: IntCounter,
     /// Dropped because of their age.
     pub expired: IntCounter,
-    /// Tickets made.
-    pub tickets_issued: IntCounter,
     /// Tickets sent to clients.
     pub tickets_sent: IntCounter,
     /// Rotations of the ticket keys.
@@ -385,7 +383,6 @@ impl Sessions {
                 "sessions_expired_total",
                 "Sessions dropped because of their age",
             )?,
-            tickets_issued: families.counter("tickets_issued_total", "Tickets made")?,
             tickets_sent: families.counter("tickets_sent_total", "Tickets sent to clients")?,
             key_rotations: families
                 .counter("ticket_key_rotations_total", "Rotations of the ticket keys")?,

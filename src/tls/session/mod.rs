@@ -155,6 +155,11 @@ impl Sessions {
         self.store.stats()
     }
 
+    /// How often the secret behind stateless tickets was replaced.
+    pub fn ticket_key_rotations(&self) -> u64 {
+        self.keys.rotations()
+    }
+
     /// The ticketer for a site without early data; those of one `trust` open each other's tickets
     /// (EARLY-DATA R5).
     pub fn ticketer(&self, trust: Tag) -> Arc<SiteTicketer> {

@@ -30,6 +30,7 @@ pub struct TicketKeys {
     /// When [`TicketKeys::tick`] next has something to do.
     due: AtomicU64,
     rotating: Mutex<()>,
+    rotations: AtomicU64,
 }
 
 struct Secrets {
@@ -59,6 +60,7 @@ impl TicketKeys {
             secrets: ArcSwap::from_pointee(secrets),
             due,
             rotating: Mutex::new(()),
+            rotations: AtomicU64::new(0),
         })
     }
 
@@ -75,9 +77,19 @@ impl TicketKeys {
         if now < self.due.load(Ordering::Relaxed) {
             return;
         }
-        let next = self.secrets.load().at(now);
+        let last = self.secrets.load();
+        let next = last.at(now);
+        let name = |secrets: &Secrets| secrets.current.as_ref().map(|secret| secret.name);
+        if name(&next) != name(&last) {
+            self.rotations.fetch_add(1, Ordering::Relaxed);
+        }
         self.due.store(next.due(now), Ordering::Relaxed);
         self.secrets.store(Arc::new(next));
+    }
+
+    /// How often a new secret took the place of the former one.
+    pub fn rotations(&self) -> u64 {
+        self.rotations.load(Ordering::Relaxed)
     }
 
     /// A ticketer whose tickets open only for this `trust` tag, on this process.
@@ -264,7 +276,10 @@ mod tests {
         keys.tick(11 * 3600);
         assert!(site.decrypt(&first).is_some());
         let second = site.encrypt(PLAIN).unwrap();
+        assert_eq!(keys.rotations(), 1);
+        // Nothing is made, something is forgotten.
         keys.tick(KEPT);
+        assert_eq!(keys.rotations(), 1);
         assert_eq!(site.decrypt(&first), None);
         assert!(site.decrypt(&second).is_some());
         // And longer: nothing is left.
