@@ -14,8 +14,9 @@ use hyper::body::Incoming;
 use crate::body::{Body, BoxError};
 use crate::connection::exchange::{BodyFault, Exchange, Received};
 use crate::deadline::{Alarm, Deadline, Ticker};
+use crate::origin::AnswerCut;
 use crate::telemetry::access::AnswerEnd;
-use crate::telemetry::labels::{Limit, TimeoutKind};
+use crate::telemetry::labels::{Limit, Target, TimeoutKind};
 use crate::telemetry::metrics::Metrics;
 
 impl fmt::Display for BodyFault {
@@ -37,6 +38,8 @@ pub(super) struct RequestBody {
     left: Option<u64>,
     idle: Duration,
     alarm: Option<Alarm>,
+    /// Whether the client is awaited. While nobody reads, its silence is not its fault.
+    awaiting: bool,
     ticker: Arc<Ticker>,
     metrics: Arc<Metrics>,
 }
@@ -56,6 +59,7 @@ impl RequestBody {
             left: limit,
             idle,
             alarm: None,
+            awaiting: false,
             ticker: Arc::clone(ticker),
             metrics: Arc::clone(metrics),
         }
@@ -77,17 +81,18 @@ impl HttpBody for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let Poll::Ready(frame) = Pin::new(&mut this.incoming).poll_frame(cx) else {
-            let alarm = this.alarm.get_or_insert_with(|| {
-                let alarm = this.ticker.alarm();
+            let alarm = this.alarm.get_or_insert_with(|| this.ticker.alarm());
+            if !this.awaiting {
+                this.awaiting = true;
                 alarm.set(Some(this.idle));
-                alarm
-            });
+            }
             ready!(alarm.poll_due(cx));
             this.metrics.timeouts.inc(TimeoutKind::RequestBodyIdle);
             return this.fail(BodyFault::Idle);
         };
-        if let Some(alarm) = &this.alarm {
-            alarm.set(Some(this.idle));
+        if let Some(alarm) = this.alarm.as_ref().filter(|_| this.awaiting) {
+            this.awaiting = false;
+            alarm.clear();
         }
         match frame {
             None => {
@@ -131,9 +136,16 @@ impl HttpBody for RequestBody {
 /// The field of RFC 8470 §5.1.
 pub(super) const EARLY_DATA: HeaderName = HeaderName::from_static("early-data");
 
+/// A body in memory is handed out in pieces, so that it is not taken for sent before the client
+/// has room for it. A stream of HTTP/2 is watched only until its last piece is handed out.
+const PIECE: usize = 64 * 1024;
+const PIECE_OF_STREAM: usize = 16 * 1024;
+
 /// The body of an answer. It carries the exchange to its end.
 pub(super) struct ResponseBody {
     body: Body,
+    /// What is left of a frame that was handed out in part.
+    rest: Bytes,
     exchange: Box<Exchange>,
     total: Option<Deadline>,
     alarm: Option<Alarm>,
@@ -146,6 +158,7 @@ impl ResponseBody {
         }
         Self {
             body,
+            rest: Bytes::new(),
             exchange,
             total,
             alarm: None,
@@ -156,11 +169,38 @@ impl ResponseBody {
         let Some(total) = &self.total else {
             return false;
         };
-        if total.remaining().is_none() && self.alarm.is_none() {
-            return false;
-        }
+        // Watched even if it is off: the handler may set it while this waits.
         let alarm = self.alarm.get_or_insert_with(|| total.watch());
         alarm.poll_due(cx).is_ready()
+    }
+
+    /// The next piece of what is left of a frame, or the body's next frame.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut bytes = std::mem::take(&mut self.rest);
+        if bytes.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => bytes = data,
+                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
+                },
+                ended => return Poll::Ready(ended),
+            }
+        }
+        let limit = match self.exchange.stage {
+            Some(_) => PIECE_OF_STREAM,
+            None => PIECE,
+        };
+        if bytes.len() > limit {
+            self.rest = bytes.split_off(limit);
+        }
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+
+    fn cut(&mut self) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.exchange.end = AnswerEnd::Timeout(TimeoutKind::Total);
+        let metrics = &self.exchange.shared.worker.process.metrics;
+        metrics.timeouts.inc(TimeoutKind::Total);
+        Poll::Ready(Some(Err(crate::deadline::Elapsed.into())))
     }
 }
 
@@ -176,17 +216,14 @@ impl HttpBody for ResponseBody {
         if let Some(stage) = &this.exchange.stage {
             stage.source();
         }
-        let frame = match Pin::new(&mut this.body).poll_frame(cx) {
+        // A source that never pauses is bounded too.
+        if this.total.as_ref().is_some_and(Deadline::is_due) {
+            return this.cut();
+        }
+        let frame = match this.poll_body(cx) {
             Poll::Ready(frame) => frame,
-            Poll::Pending => {
-                if !this.total_passed(cx) {
-                    return Poll::Pending;
-                }
-                this.exchange.end = AnswerEnd::Timeout(TimeoutKind::Total);
-                let metrics = &this.exchange.shared.worker.process.metrics;
-                metrics.timeouts.inc(TimeoutKind::Total);
-                return Poll::Ready(Some(Err(crate::deadline::Elapsed.into())));
-            }
+            Poll::Pending if this.total_passed(cx) => return this.cut(),
+            Poll::Pending => return Poll::Pending,
         };
         if let Some(stage) = &this.exchange.stage {
             stage.client();
@@ -200,35 +237,45 @@ impl HttpBody for ResponseBody {
                 if let Some(data) = frame.data_ref() {
                     this.exchange.bytes_out += data.len() as u64;
                 }
-                if this.body.is_end_stream() {
+                if this.is_end_stream() {
                     this.exchange.end = AnswerEnd::Complete;
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                this.exchange.end = if error.is::<BodyFault>() {
-                    AnswerEnd::AbortedByClient
-                } else {
-                    record_end(&this.exchange)
-                };
+                this.exchange.end = end_of(&this.exchange, &error);
                 Poll::Ready(Some(Err(error)))
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let rest = self.rest.len() as u64;
+        let body = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(body.lower().saturating_add(rest));
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint
     }
 }
 
-/// Who ended an answer after its head, by what answered.
-fn record_end(exchange: &Exchange) -> AnswerEnd {
-    match exchange.target {
-        crate::telemetry::labels::Target::Origin => AnswerEnd::AbortedByOrigin,
-        _ => AnswerEnd::AbortedByHandler,
+/// Who or what ended an answer after its head.
+fn end_of(exchange: &Exchange, error: &BoxError) -> AnswerEnd {
+    if error.is::<BodyFault>() {
+        return AnswerEnd::AbortedByClient;
+    }
+    match error.downcast_ref::<AnswerCut>() {
+        Some(AnswerCut::ResponseIdle) => AnswerEnd::Timeout(TimeoutKind::ResponseIdle),
+        Some(AnswerCut::Total) => AnswerEnd::Timeout(TimeoutKind::Total),
+        Some(AnswerCut::HandshakeFailed) => AnswerEnd::HandshakeFailed,
+        Some(AnswerCut::Origin(_)) => AnswerEnd::AbortedByOrigin,
+        None if exchange.target == Target::Origin => AnswerEnd::AbortedByOrigin,
+        None => AnswerEnd::AbortedByHandler,
     }
 }

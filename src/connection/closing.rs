@@ -77,6 +77,10 @@ impl Connection {
     /// A deadline passed that ends the connection with no answer.
     pub(super) fn time_out(&mut self, kind: TimeoutKind) -> Step {
         self.count_timeout(kind);
+        if let Some(shared) = &self.shared {
+            // The first reason counts.
+            let _ = shared.cut.set(kind);
+        }
         self.report.fail(format!("timeout: {}", kind.as_str()));
         self.end(ConnectionEnd::Timeout)
     }

@@ -180,6 +180,12 @@ impl Drop for Exchange {
         if waited.is_some() && self.early != EarlyState::Refused {
             self.early = EarlyState::Waited;
         }
+        let cut = self.stage.as_ref().and_then(Stage::cut);
+        if self.end == AnswerEnd::AbortedByClient
+            && let Some(kind) = cut.or_else(|| shared.cut.get().copied())
+        {
+            self.end = AnswerEnd::Timeout(kind);
+        }
         let failed = shared.handshake_failed();
         if failed && self.arrived_early && self.end != AnswerEnd::Complete {
             self.end = AnswerEnd::HandshakeFailed;
@@ -193,6 +199,7 @@ impl Drop for Exchange {
             total,
         );
         metrics.early.requests.inc(self.early);
+        tracing::debug!(status = self.status, end = ?self.end, ?total, "answered");
         if let Some(asked) = self.asked.take() {
             shared.log(Line {
                 asked,

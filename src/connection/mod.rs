@@ -13,6 +13,7 @@ mod exchange;
 mod handshake;
 mod hyper;
 mod link;
+mod local;
 mod opening;
 mod plan;
 mod record;
@@ -279,6 +280,8 @@ impl Connection {
                         self.timing.force_in(&self.worker.ticker, GOAWAY);
                         Step::Again
                     }
+                    // It is how most connections end.
+                    _ if kind == TimeoutKind::KeepAlive => self.close(ConnectionEnd::Clean),
                     _ => self.close(ConnectionEnd::Timeout),
                 }
             }
@@ -366,6 +369,10 @@ impl Drop for Connection {
         // requests are dropped, so that they know why.
         self.io.lock().tls.give_up();
         self.hyper = None;
+        if self.worker.process.is_draining() {
+            // Cut, if nothing else ended it.
+            self.report.end(ConnectionEnd::Timeout);
+        }
         let link = self.io.lock();
         if self.report.is_handshaking() && link.tls.engine().is_some() {
             if let (Some(prepared), Some(engine)) = (&self.prepared, link.tls.engine())

@@ -19,6 +19,8 @@ use crate::tls::stream::StreamError;
 impl Connection {
     pub(super) fn step_hello(&mut self, cx: &mut Context<'_>) -> Step {
         if self.timing.poll_due(cx) {
+            let metrics = &self.worker.process.metrics.handshakes;
+            metrics.hello_errors.inc(HelloError::Timeout);
             return self.time_out(TimeoutKind::ClientHello);
         }
         let Phase::Hello(reader) = &mut self.phase else {

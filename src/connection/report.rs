@@ -179,6 +179,7 @@ impl Report {
                 (None, None) => (FailedBy::Client, Alert::None),
             };
             metrics.handshakes.failed.inc(by, alert);
+            tracing::debug!(by = by.as_str(), alert = alert.as_str(), "handshake failed");
             return;
         }
         self.handshake = Some(took);
@@ -192,6 +193,7 @@ impl Report {
             _ => Kind::Full,
         };
         metrics.handshakes.complete(kind, version, took);
+        tracing::debug!(kind = kind.as_str(), ?took, "handshake complete");
     }
 
     /// Counts the connection's end and writes its line, if it is wanted.

@@ -7,17 +7,19 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, LOCATION};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
+use tracing::Instrument;
 
 use crate::body::Body;
-use crate::config::snapshot::{FixedResponse, Redirect, Route, Target};
+use crate::config::snapshot::{Route, Target};
 use crate::connection::bodies::{RequestBody, ResponseBody};
 use crate::connection::drain::{drained, is_small};
 use crate::connection::exchange::{BodyFault, Exchange, Received};
+use crate::connection::local::{empty, fixed, local, redirected};
 use crate::connection::plan::{Plan, Refusal, plan};
 use crate::connection::shared::Shared;
 use crate::connection::stage::{Stage, Watch};
@@ -80,6 +82,10 @@ impl hyper::service::Service<Request<Incoming>> for Http {
 }
 
 /// The future of an answer: most are there at once and need no allocation of their own.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would cost every answer that is there at once an allocation"
+)]
 pub(super) enum Answer {
     Ready(Option<Response<ResponseBody>>),
     Running(Pin<Box<dyn Future<Output = Answered> + Send>>),
@@ -157,39 +163,15 @@ fn start(mut exchange: Box<Exchange>, plan: Plan, parts: Parts, incoming: Incomi
         }
         // A request with a body must be read, or hyper closes the connection after the answer.
         if incoming.is_end_stream()
+            && route.timeouts.total.is_none()
             && let Some(response) = local(&route.target)
         {
             return Answer::Ready(Some(finish(exchange, response, &parts.method, None)));
         }
     }
-    Answer::Running(Box::pin(run(exchange, plan, parts, incoming)))
-}
-
-fn local(target: &Target) -> Option<Response<Body>> {
-    match target {
-        Target::Respond(respond) => Some(fixed(respond)),
-        Target::Redirect(redirect) => Some(redirected(redirect)),
-        Target::Origin(_) | Target::Handler(_) => None,
-    }
-}
-
-fn fixed(respond: &FixedResponse) -> Response<Body> {
-    let mut response = Response::new(Body::from(respond.body.clone()));
-    *response.status_mut() = respond.status;
-    response.headers_mut().clone_from(&respond.headers);
-    response
-}
-
-fn redirected(redirect: &Redirect) -> Response<Body> {
-    let mut response = empty(redirect.status);
-    response.headers_mut().insert(LOCATION, redirect.to.clone());
-    response
-}
-
-fn empty(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
-    response
+    let span = tracing::debug_span!("request", method = %parts.method, path = parts.uri.path());
+    let running = run(exchange, plan, parts, incoming).instrument(span);
+    Answer::Running(Box::pin(running))
 }
 
 async fn run(
@@ -313,14 +295,10 @@ async fn target(
 ) -> Result<Response<Body>, Failure> {
     let shared = Arc::clone(&exchange.shared);
     match &route.target {
-        Target::Respond(respond) => {
-            discard(body).await;
-            Ok(fixed(respond))
-        }
-        Target::Redirect(redirect) => {
-            discard(body).await;
-            Ok(redirected(redirect))
-        }
+        Target::Respond(respond) => discard(body, total, &shared).await.map(|()| fixed(respond)),
+        Target::Redirect(redirect) => discard(body, total, &shared)
+            .await
+            .map(|()| redirected(redirect)),
         Target::Handler(handler) => {
             let deadline = total
                 .clone()
@@ -349,14 +327,7 @@ async fn target(
                         Some(AnswerEnd::AbortedByHandler),
                     ))
                 }
-                Err(Elapsed) => {
-                    let metrics = &shared.worker.process.metrics;
-                    metrics.timeouts.inc(TimeoutKind::Total);
-                    Err(Failure::Status(
-                        StatusCode::GATEWAY_TIMEOUT,
-                        Some(AnswerEnd::Timeout(TimeoutKind::Total)),
-                    ))
-                }
+                Err(Elapsed) => Err(total_passed(&shared)),
             }
         }
         Target::Origin(spec) => {
@@ -395,17 +366,32 @@ async fn target(
     }
 }
 
+fn total_passed(shared: &Shared) -> Failure {
+    let timeouts = &shared.worker.process.metrics.timeouts;
+    timeouts.inc(TimeoutKind::Total);
+    Failure::Status(
+        StatusCode::GATEWAY_TIMEOUT,
+        Some(AnswerEnd::Timeout(TimeoutKind::Total)),
+    )
+}
+
 /// Reads a body to its end, or to its fault, and forgets it.
-async fn discard(mut body: Body) {
-    std::future::poll_fn(|cx| {
+async fn discard(mut body: Body, total: &Option<Deadline>, shared: &Shared) -> Result<(), Failure> {
+    let read = std::future::poll_fn(|cx| {
         loop {
             match std::task::ready!(Pin::new(&mut body).poll_frame(cx)) {
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Poll::Ready(()),
             }
         }
-    })
-    .await;
+    });
+    match total {
+        Some(total) => bounded(read, total).await.map_err(|_| total_passed(shared)),
+        None => {
+            read.await;
+            Ok(())
+        }
+    }
 }
 
 /// Bounds `future` by a deadline that may move while it runs.

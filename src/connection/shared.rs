@@ -1,7 +1,7 @@
 //! What the requests of one connection share.
 
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -15,6 +15,7 @@ use crate::connection::stage::Watch;
 use crate::deadline::Deadline;
 use crate::state::ConnectionState;
 use crate::tags::Tag;
+use crate::telemetry::labels::TimeoutKind;
 
 /// The facts and counters that a connection's requests share with its task.
 pub(super) struct Shared {
@@ -46,6 +47,8 @@ pub(super) struct Shared {
     total: Mutex<Option<Deadline>>,
     /// Handed from the service to the executor of HTTP/2 streams, within one call of hyper's.
     pub(super) watch: Mutex<Option<Watch>>,
+    /// The deadline that cut the connection, for the log lines of what was under way.
+    pub(super) cut: OnceLock<TimeoutKind>,
     /// Access-log lines that wait for the handshake to end (EARLY-DATA R15).
     lines: Mutex<Vec<Line>>,
 }
@@ -88,6 +91,7 @@ impl Shared {
             write_idle: AtomicU64::new(0),
             total: Mutex::new(None),
             watch: Mutex::new(None),
+            cut: OnceLock::new(),
             lines: Mutex::new(Vec::new()),
         })
     }
@@ -140,6 +144,11 @@ impl Shared {
         if self.state.protocol == crate::state::Protocol::Http1 {
             self.set_total(None);
         }
+    }
+
+    /// Requests that were handed out, ever.
+    pub(super) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
     }
 
     pub(super) fn in_flight(&self) -> usize {

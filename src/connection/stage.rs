@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use hyper::rt::Executor;
+use tracing::Instrument;
 
 use crate::connection::shared::Shared;
 use crate::deadline::{Alarm, Deadline};
@@ -23,6 +24,8 @@ struct Progress {
     count: AtomicU64,
     /// The total deadline of the request, once the gate has let it go.
     total: OnceLock<Deadline>,
+    /// The deadline that cut the stream.
+    cut: OnceLock<TimeoutKind>,
 }
 
 impl Stage {
@@ -42,6 +45,11 @@ impl Stage {
     pub(super) fn bound(&self, total: &Deadline) {
         // Set once per request, before the answer.
         let _ = self.0.total.set(total.clone());
+    }
+
+    /// The deadline that cut the stream, if one did.
+    pub(super) fn cut(&self) -> Option<TimeoutKind> {
+        self.0.cut.get().copied()
     }
 
     fn count(&self) -> u64 {
@@ -78,14 +86,15 @@ where
             .poll(&mut Context::from_waker(Waker::noop()))
             .is_pending()
         {
-            tokio::spawn(Stream {
+            let stream = Stream {
                 future,
                 shared: Arc::clone(&self.0),
                 watch,
                 alarm: None,
                 total: None,
                 seen: u64::MAX,
-            });
+            };
+            tokio::spawn(stream.in_current_span());
         }
     }
 }
@@ -127,6 +136,7 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
                 && alarm.poll_due(cx).is_ready()
             {
                 timeouts.inc(TimeoutKind::WriteIdle);
+                let _ = watch.stage.0.cut.set(TimeoutKind::WriteIdle);
                 return Poll::Ready(());
             }
         }
@@ -136,6 +146,7 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
             // neither is asked for, because the client takes nothing.
             if watch.stage.count() & 1 == 0 && alarm.poll_due(cx).is_ready() {
                 timeouts.inc(TimeoutKind::Total);
+                let _ = watch.stage.0.cut.set(TimeoutKind::Total);
                 return Poll::Ready(());
             }
         }

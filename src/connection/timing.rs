@@ -51,6 +51,8 @@ pub(super) struct Timing {
     accepted: Duration,
     handshake: Option<Duration>,
     awaits: Awaits,
+    /// Requests that were handed out when `awaits` was seen.
+    calls: u64,
     since: Duration,
     /// When what is awaited is overdue.
     overdue: Option<Duration>,
@@ -72,6 +74,7 @@ impl Timing {
             accepted,
             handshake: None,
             awaits: Awaits::Handshake,
+            calls: 0,
             since: accepted,
             overdue: None,
             rest: None,
@@ -104,8 +107,11 @@ impl Timing {
         now: Duration,
     ) {
         let awaits = awaits(link, shared);
-        if awaits != self.awaits {
+        let calls = shared.map_or(0, Shared::calls);
+        // A request that is answered within one turn leaves only its count behind.
+        if awaits != self.awaits || calls != self.calls {
             self.awaits = awaits;
+            self.calls = calls;
             self.since = now;
             self.overdue = timeouts
                 .and_then(|timeouts| match awaits {
@@ -149,7 +155,7 @@ impl Timing {
             self.rest,
             self.write,
             self.total,
-            self.forced,
+            self.forced(),
         ];
         self.alarm.set_at(all.into_iter().flatten().min());
     }
@@ -157,7 +163,7 @@ impl Timing {
     /// What is due at `now`.
     pub(super) fn due(&self, now: Duration) -> Due {
         let passed = |deadline: Option<Duration>| deadline.is_some_and(|deadline| deadline <= now);
-        if passed(self.forced) {
+        if passed(self.forced()) {
             Due::Forced
         } else if passed(self.handshake) {
             Due::Cut(TimeoutKind::Handshake)
@@ -175,6 +181,11 @@ impl Timing {
         } else {
             Due::Nothing
         }
+    }
+
+    /// What still runs when the connection is asked to let go may end.
+    fn forced(&self) -> Option<Duration> {
+        self.forced.filter(|_| self.awaits != Awaits::Nothing)
     }
 
     pub(super) fn is_due_handshake(&self, now: Duration) -> bool {
@@ -231,7 +242,7 @@ fn awaits(link: &Link, shared: Option<&Shared>) -> Awaits {
             false => Awaits::First,
         };
     };
-    let calls = shared.calls.load(std::sync::atomic::Ordering::Relaxed);
+    let calls = shared.calls();
     let busy = shared.in_flight() > 0;
     match (shared.state.protocol, link.scanner()) {
         (Protocol::Http1, Some(scanner)) => {
