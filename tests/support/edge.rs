@@ -41,6 +41,8 @@ pub struct Start {
     directory: TempDir,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    descriptors: Option<u32>,
+    unread: bool,
 }
 
 impl Start {
@@ -52,6 +54,8 @@ impl Start {
             directory,
             arguments: Vec::new(),
             environment: Vec::new(),
+            descriptors: None,
+            unread: false,
         }
     }
 
@@ -73,6 +77,18 @@ impl Start {
         self
     }
 
+    /// Lets the program have so many file descriptors (`ulimit -n`).
+    pub fn descriptors(mut self, count: u32) -> Self {
+        self.descriptors = Some(count);
+        self
+    }
+
+    /// Reads nothing of its standard output, which stays open: its logs are not seen then.
+    pub fn unread_stdout(mut self) -> Self {
+        self.unread = true;
+        self
+    }
+
     /// Starts and waits until the program is ready. Panics with its output if it ends before.
     pub async fn run(self) -> Edge {
         match self.try_run().await {
@@ -86,7 +102,16 @@ impl Start {
     /// # Errors
     /// It ended before: its status and all it wrote.
     pub async fn try_run(self) -> Result<Edge, (ExitStatus, String)> {
-        let mut child = Command::new(PROGRAM)
+        let mut command = match self.descriptors {
+            None => Command::new(PROGRAM),
+            Some(count) => {
+                let mut shell = Command::new("sh");
+                let script = format!("ulimit -n {count}; exec \"$0\" \"$@\"");
+                shell.arg("-c").arg(script).arg(PROGRAM);
+                shell
+            }
+        };
+        let mut child = command
             .arg("serve")
             .arg("--config")
             .arg(self.directory.path().join("cutwater.toml"))
@@ -101,10 +126,12 @@ impl Start {
             .unwrap();
         let config = fs::read_to_string(self.directory.path().join("cutwater.toml")).unwrap();
         let output = watch::Sender::default();
-        let readers = [
-            tokio::spawn(gather(child.stdout.take().unwrap(), output.clone())),
-            tokio::spawn(gather(child.stderr.take().unwrap(), output.clone())),
-        ];
+        let stderr = child.stderr.take().unwrap();
+        let mut readers = vec![tokio::spawn(gather(stderr, output.clone()))];
+        if !self.unread {
+            let stdout = child.stdout.take().unwrap();
+            readers.push(tokio::spawn(gather(stdout, output.clone())));
+        }
         let mut edge = Edge {
             child,
             directory: self.directory,
