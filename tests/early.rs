@@ -5,9 +5,15 @@ mod support;
 
 mod early {
     mod answers;
+    mod bodies;
+    mod confirmation;
+    mod ends;
     mod forged;
+    mod fragments;
     mod refused;
     mod replay;
     mod scene;
     mod tickets;
+    mod tools;
+    mod vanish;
 }

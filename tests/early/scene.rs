@@ -1,5 +1,7 @@
 //! The edge that these tests talk to, and what they ask of its logs and metrics.
 
+use std::path::PathBuf;
+
 use cutwater::load::relay::Records;
 use serde_json::Value;
 
@@ -26,8 +28,7 @@ pub const POST: &[u8] = b"POST /wait HTTP/1.1\r\nhost: example.com\r\ncontent-le
 
 /// A running edge with its certificates and a client that trusts them.
 pub struct Scene {
-    /// Kept for its files.
-    _pki: Pki,
+    pki: Pki,
     pub edge: Edge,
     pub setup: ClientSetup,
     pub config: String,
@@ -53,11 +54,16 @@ impl Scene {
         let edge = Edge::start(&config).await;
         let setup = pki.client().alpn(&["http/1.1"]);
         Self {
-            _pki: pki,
+            pki,
             edge,
             setup,
             config,
         }
+    }
+
+    /// The file of the root certificate.
+    pub fn ca_file(&self) -> PathBuf {
+        self.pki.ca_file()
     }
 
     /// Ends the program as a crash does and starts it again.
@@ -96,8 +102,10 @@ impl Scene {
         self.metric("early_data_refused_total", &[&label]).await
     }
 
-    /// Gets one ticket for the site, of a connection that is gone already.
+    /// Gets one ticket for the site, of a connection that is gone already. Older ones go: whoever
+    /// has a ticket offers early data, even if it sends none.
     pub async fn ticket(&self) {
+        self.setup.tickets().clear();
         Client::fetch_ticket(self.edge.address(), NAME, &self.setup).await;
     }
 

@@ -377,11 +377,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                 // EARLY-DATA R7: what rustls has seen and not taken is early data, unless it
                 // holds on to it.
                 let record = &input[at..end];
-                if engine
-                    .process_tls_records(&mut probe(record))
-                    .state
-                    .is_err()
-                {
+                let mut input = probe(record);
+                let probed = engine.process_tls_records(&mut input);
+                if probed.state.is_err() {
                     return Err(self.refuse_input(record));
                 }
                 at = end;
