@@ -149,6 +149,8 @@ pub(super) struct ResponseBody {
     exchange: Box<Exchange>,
     total: Option<Deadline>,
     alarm: Option<Alarm>,
+    /// Why the answer breaks off, while hyper sends what it has of it.
+    broken: Option<BoxError>,
 }
 
 impl ResponseBody {
@@ -162,7 +164,19 @@ impl ResponseBody {
             exchange,
             total,
             alarm: None,
+            broken: None,
         }
+    }
+
+    /// hyper forgets what it has not written when a body fails: it is asked once more.
+    fn break_off(
+        &mut self,
+        cx: &mut Context<'_>,
+        error: BoxError,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.broken = Some(error);
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn total_passed(&mut self, cx: &mut Context<'_>) -> bool {
@@ -213,6 +227,9 @@ impl HttpBody for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
+        if let Some(error) = this.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         if let Some(stage) = &this.exchange.stage {
             stage.source();
         }
@@ -244,7 +261,7 @@ impl HttpBody for ResponseBody {
             }
             Some(Err(error)) => {
                 this.exchange.end = end_of(&this.exchange, &error);
-                Poll::Ready(Some(Err(error)))
+                this.break_off(cx, error)
             }
         }
     }

@@ -35,7 +35,9 @@ impl Connection {
             self.advance_handshake();
         }
         let mut link = self.io.lock();
-        link.tls.close();
+        if !self.broken_off {
+            link.tls.close();
+        }
         match link.tls.poll_flush(cx) {
             Poll::Pending => {
                 drop(link);

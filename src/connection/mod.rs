@@ -92,6 +92,8 @@ pub struct Connection {
     permit: Permit,
     /// Whether GOAWAY was sent or the connection refuses further requests.
     going_away: bool,
+    /// Whether an answer broke off: then close_notify would say that it is whole.
+    broken_off: bool,
 }
 
 impl Connection {
@@ -122,6 +124,7 @@ impl Connection {
             report: Report::new(worker.index, listener, client, local),
             permit,
             going_away: false,
+            broken_off: false,
             worker,
         }
     }
@@ -154,6 +157,7 @@ impl Connection {
                     && self.io.lock().violation.is_none()
                 {
                     self.report.fail_quietly(&error);
+                    self.broken_off = error.is_user();
                 }
                 return self.close_as_ended();
             }
@@ -209,6 +213,8 @@ impl Connection {
                 }
                 report::end_of_link(ended)
             }
+            (None, None) if link.tls.has_failed() => ConnectionEnd::Reset,
+            (None, None) if self.broken_off => ConnectionEnd::Error,
             (None, None) => ConnectionEnd::Clean,
         };
         drop(link);

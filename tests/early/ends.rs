@@ -101,7 +101,11 @@ async fn an_answer_that_the_origin_cuts_short_is_not_closed_cleanly() {
     client.send_pending().await;
     client.finish().await;
     let (bytes, _) = client.read_to_end().await;
-    assert!(bytes.ends_with(b"half"), "{:?}", String::from_utf8_lossy(&bytes));
+    assert!(
+        bytes.ends_with(b"half"),
+        "{:?}",
+        String::from_utf8_lossy(&bytes)
+    );
     let line = scene
         .edge
         .until_access(|line| line["path"] == "/echo")

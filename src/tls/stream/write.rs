@@ -101,6 +101,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         !self.out.is_empty()
     }
 
+    /// Whether the socket failed or the peer broke the protocol.
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     /// Queues a close_notify, once. After a failure there is none: the alert said it.
     pub fn close(&mut self) {
         if self.failed || self.close_sent || self.engine.is_none() {
