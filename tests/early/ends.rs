@@ -92,15 +92,13 @@ async fn a_body_that_is_truncated_is_not_taken_for_a_whole_one() {
 
 #[tokio::test]
 async fn an_answer_that_the_origin_cuts_short_is_not_closed_cleanly() {
-    let origin = Origin::start(|_| {
-        Reply::raw(&b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf"[..]).then_close()
-    })
-    .await;
+    let head = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf";
+    let origin = Origin::start(move |_| Reply::raw(head).then_close()).await;
     let scene = Scene::before(&origin).await;
     let mut client = scene.early(&get("/echo")).await;
     client.send_pending().await;
     client.finish().await;
-    let (bytes, _) = client.read_to_end().await;
+    let (bytes, ending) = client.read_to_end().await;
     assert!(
         bytes.ends_with(b"half"),
         "{:?}",
@@ -111,7 +109,10 @@ async fn an_answer_that_the_origin_cuts_short_is_not_closed_cleanly() {
         .until_access(|line| line["path"] == "/echo")
         .await;
     assert_eq!(line["end"], "aborted_by_origin");
+    // close_notify would say that it is whole: one without a length would be.
+    assert_eq!(ending, Ending::Truncated);
     client.shutdown_write().await;
+    assert_eq!(scene.line(&client).await["end"], "error");
     scene.settle(0).await;
 }
 
