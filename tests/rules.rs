@@ -10,5 +10,6 @@ mod rules {
     mod marks;
     mod matrix;
     mod origins;
+    mod selector;
     mod stage;
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::handshake::{choose, prepare};
 use super::hyper::{self, Hyper};
@@ -38,8 +39,8 @@ impl Connection {
                     Some(selector) => {
                         let (client, local) = self.report.addresses();
                         let future = selector.select(Arc::clone(&hello), client, local);
-                        // Until the site is known its handshake timeout is not: the default.
-                        self.timing.handshake(SiteTimeouts::default().handshake);
+                        let limit = self.handshake_limit(&hello);
+                        self.timing.handshake(limit);
                         self.phase = Phase::Selecting(hello, future);
                         Step::Again
                     }
@@ -58,6 +59,19 @@ impl Connection {
                 self.end(report::end_of(&error))
             }
         }
+    }
+
+    /// How long the handshake may take while its site is not known: as at the site that its name
+    /// would choose, if there is one.
+    fn handshake_limit(&self, hello: &ClientHello) -> Duration {
+        let snapshot = self.worker.process.current.peek();
+        let mut listeners = snapshot.listeners.iter();
+        listeners
+            .find(|listener| listener.name == *self.report.listener())
+            .and_then(|listener| choose(listener, hello, Selection::ByName).ok())
+            .map_or(SiteTimeouts::default().handshake, |chosen| {
+                chosen.site.timeouts.handshake
+            })
     }
 
     pub(super) fn step_selecting(&mut self, cx: &mut Context<'_>) -> Step {

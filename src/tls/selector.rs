@@ -32,7 +32,7 @@ pub enum Selection {
 }
 
 /// Chooses a site for a ClientHello. It sees the whole hello before rustls does, may be async, and
-/// is bounded by the handshake timeout.
+/// is bounded by the handshake timeout of the site that would be selected by name, or the default.
 ///
 /// No decision here may rest on the client's address where early data is taken over a transport
 /// that does not prove it; TCP does (EARLY-DATA R15).
