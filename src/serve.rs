@@ -84,7 +84,10 @@ fn run(path: &Path, snapshot: Snapshot) -> io::Result<()> {
         )?;
         let signals = Signals::new()?;
         if let Some(address) = admin {
-            let admin = Admin::bind(&admin_address(&address)).await?;
+            let address = admin_address(&address);
+            let admin = Admin::bind(&address)
+                .await
+                .map_err(|error| named(error, format!("cannot listen on {address} (admin)")))?;
             tracing::info!(admin = %admin.address(), "listening");
             tokio::spawn(admin.run(registry, readiness, std::future::pending::<()>()));
         }
@@ -120,7 +123,14 @@ fn open_logs(snapshot: &Snapshot, metrics: &Metrics) -> io::Result<(Sink, Sink)>
     let wanted = snapshot.log.connections != ConnectionLog::Off;
     let open = |log| {
         let dropped = metrics.log_lines_dropped.child(log).clone();
-        LineSink::open(destination.clone(), DEFAULT_CAPACITY, dropped).map(Arc::new)
+        LineSink::open(destination.clone(), DEFAULT_CAPACITY, dropped)
+            .map(Arc::new)
+            .map_err(|error| match &destination {
+                Destination::File(path) => {
+                    named(error, format!("cannot open the log {}", path.display()))
+                }
+                _ => error,
+            })
     };
     match (snapshot.log.access != LogTarget::Off, wanted) {
         // One sink: two would tear each other's lines.
@@ -129,6 +139,11 @@ fn open_logs(snapshot: &Snapshot, metrics: &Metrics) -> io::Result<(Sink, Sink)>
         (false, true) => Ok((None, Some(open(Log::Connections)?))),
         (false, false) => Ok((None, None)),
     }
+}
+
+/// The same error, with what it was about.
+fn named(error: io::Error, what: String) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 struct Signals {

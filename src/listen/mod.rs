@@ -82,9 +82,13 @@ pub async fn accept(
     metrics: &Metrics,
     mut take: impl FnMut(TcpStream, SocketAddr),
 ) {
+    let mut failing = false;
     loop {
         match listener.accept().await {
-            Ok((socket, client)) => take(socket, client),
+            Ok((socket, client)) => {
+                failing = false;
+                take(socket, client);
+            }
             Err(error) => {
                 let kind = AcceptError::of(&error);
                 metrics.connections.accept_errors.inc(kind);
@@ -92,7 +96,11 @@ pub async fn accept(
                 if kind == AcceptError::Econnaborted {
                     continue;
                 }
-                tracing::warn!(%error, "accept failed, backing off");
+                // Said once, not ten times a second.
+                if !failing {
+                    failing = true;
+                    tracing::warn!(%error, "accept failed, backing off until it works again");
+                }
                 metrics.connections.accept_backoffs.inc();
                 let _ = within(ticker, Some(BACK_OFF), std::future::pending::<()>()).await;
             }
