@@ -250,8 +250,12 @@ impl Connection {
         if let Some(step) = self.answer_violation() {
             return step;
         }
-        if self.going_away && self.timing.is_idle() && self.is_http1() {
-            return self.close(ConnectionEnd::Clean);
+        if self.going_away && self.is_http1() {
+            if self.timing.is_between() {
+                return self.close(ConnectionEnd::Clean);
+            }
+            // Who has just come is about to ask something: closing now would lose it.
+            self.timing.hurry_first(LINGER);
         }
         if !self.timing.poll_due(cx) {
             return Step::Wait;
@@ -276,6 +280,9 @@ impl Connection {
                 self.count_timeout(TimeoutKind::RequestHeaders);
                 self.answer_raw(StatusCode::REQUEST_TIMEOUT);
                 self.close(ConnectionEnd::Timeout)
+            }
+            timing::Due::Close(_) if self.going_away && self.is_http1() => {
+                self.close(ConnectionEnd::Clean)
             }
             timing::Due::Close(kind) => {
                 self.count_timeout(kind);

@@ -197,9 +197,18 @@ impl Timing {
         self.awaits == Awaits::Head
     }
 
-    /// Whether nothing is under way.
-    pub(super) fn is_idle(&self) -> bool {
-        matches!(self.awaits, Awaits::First | Awaits::Next)
+    /// Whether the last request is answered and no other has begun.
+    pub(super) fn is_between(&self) -> bool {
+        self.awaits == Awaits::Next
+    }
+
+    /// Bounds how long the first request is waited for.
+    pub(super) fn hurry_first(&mut self, limit: Duration) {
+        if self.awaits == Awaits::First {
+            let soon = self.since + limit + TICK;
+            self.overdue = self.overdue.map(|overdue| overdue.min(soon));
+            self.set();
+        }
     }
 
     /// hyper is gone until the next request.
