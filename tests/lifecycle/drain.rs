@@ -115,6 +115,27 @@ async fn idle_connections_of_both_protocols_are_closed() {
 }
 
 #[tokio::test]
+async fn a_connection_that_has_just_come_may_ask_once() {
+    let house = House::new();
+    let (mut edge, _origin) = start(&house, "timeout = \"9s\"").await;
+    let mut client = house.open(&edge).await;
+    let mut silent = house.open(&edge).await;
+    until_gauge(&edge, "cutwater_handshakes_unfinished", 0.0).await;
+    edge.signal("TERM").await;
+    until_unready(&edge).await;
+    client.send(&get("/")).await;
+    let answer = client.response().await;
+    assert_eq!(answer.text(), "hello\n");
+    assert_eq!(client.ending().await, Ending::CloseNotify);
+    // Who asks nothing is not waited for until its time is over.
+    assert_eq!(silent.ending().await, Ending::CloseNotify);
+    client.close_notify().await;
+    silent.close_notify().await;
+    drop((client, silent));
+    assert_success(edge.exit().await);
+}
+
+#[tokio::test]
 async fn a_drain_cuts_what_is_left_at_its_timeout() {
     let house = House::new();
     let (mut edge, origin) = start(&house, "timeout = \"500ms\"").await;

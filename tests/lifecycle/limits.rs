@@ -73,6 +73,26 @@ async fn at_the_cap_the_oldest_silent_handshake_goes() {
 }
 
 #[tokio::test]
+async fn at_the_cap_a_silent_handshake_of_any_worker_goes() {
+    let house = House::new();
+    let config = format!(
+        "[server]\nworkers = 4\n{}",
+        house.config("[limits]\nhandshakes = 1", HELLO)
+    );
+    let edge = Start::with(&config).run().await;
+    for _ in 0..3 {
+        let mut silent = unfinished(&house, &edge).await;
+        until_gauge(&edge, "cutwater_handshakes_unfinished", 1.0).await;
+        pause(Duration::from_millis(1300)).await;
+        let mut client = house.open(&edge).await;
+        client.send(&get("/")).await;
+        assert_eq!(client.response().await.status, 200);
+        assert!(is_cut(&silent.ending().await));
+        until_gauge(&edge, "cutwater_handshakes_unfinished", 0.0).await;
+    }
+}
+
+#[tokio::test]
 async fn at_the_cap_with_nobody_silent_the_new_connection_is_closed() {
     let house = House::new();
     let edge = start(&house, "handshakes = 2", HELLO).await;

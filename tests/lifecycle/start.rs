@@ -56,6 +56,35 @@ async fn an_address_in_use_is_named() {
     assert!(output.contains(&address), "{output}");
 }
 
+#[tokio::test]
+async fn an_admin_address_in_use_and_a_log_that_cannot_be_opened_are_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let house = House::new();
+    let admin = house.config("", HELLO).replacen("127.0.0.1:0", &address, 1);
+    let log = house.config("[log]\naccess = \"nowhere/access.log\"", HELLO);
+    for (config, named) in [(admin, address.as_str()), (log, "nowhere/access.log")] {
+        let (status, output) = Start::with(&config).try_run().await.err().unwrap();
+        assert_eq!(status.code(), Some(1));
+        assert!(output.contains(named), "{output}");
+    }
+}
+
+#[tokio::test]
+async fn a_socket_file_left_behind_by_a_crash_is_no_hindrance() {
+    let house = House::new();
+    let socket = house.pki.directory().join("admin.sock");
+    let unix = format!("unix:{}", socket.display());
+    let config = house.config("", HELLO).replacen("127.0.0.1:0", &unix, 1);
+    let mut first = Start::with(&config).run().await;
+    first.crash().await;
+    assert!(socket.exists());
+    let second = Start::with(&config).run().await;
+    let mut client = house.open(&second).await;
+    client.send(&get("/")).await;
+    assert_eq!(client.response().await.status, 200);
+}
+
 /// The good site and one whose key is not its certificate's.
 fn half_broken(house: &House) -> String {
     let broken = house.pki.mismatched_files(&["broken.example"]).toml();

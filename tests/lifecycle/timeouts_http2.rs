@@ -138,6 +138,27 @@ async fn a_stream_that_nobody_reads_ends_alone() {
 }
 
 #[tokio::test]
+async fn total_ends_a_stream_that_nobody_reads() {
+    let house = House::new();
+    let file = house.pki.directory().join("large.txt");
+    std::fs::write(&file, "0123456789abcdef".repeat(1 << 16)).unwrap();
+    let site = format!(
+        "[[site.route]]\npath = \"/\"\nrespond = {{ body_file = \"{}\" }}\n\
+         timeouts = {{ total = \"300ms\" }}\n",
+        file.display()
+    );
+    let edge = house.start("", &site).await;
+    let mut h2 = open(&house, &edge).await;
+    let get = http::Request::get(format!("https://{NAME}/"));
+    let (answer, _) = h2.send.send_request(get.body(()).unwrap(), true).unwrap();
+    let _unread = within("the head", answer).await.unwrap();
+    let kind = ["kind=\"total\""];
+    until_metric(&edge, "cutwater_timeouts_total", &kind, 1.0).await;
+    let line = edge.until_access(|_| true).await;
+    assert_eq!(line["end"], "timeout_total");
+}
+
+#[tokio::test]
 async fn a_stream_that_is_read_slowly_is_served() {
     let house = House::new();
     let body = "0123456789abcdef".repeat(1 << 14);

@@ -1,5 +1,6 @@
 use super::house::{HELLO, House, get, is_cut, timeouts};
 use crate::support::client::{Client, Ending};
+use crate::support::origin::{Origin, Reply};
 
 use super::house::NAME;
 
@@ -86,6 +87,38 @@ async fn an_early_request_that_waits_goes_unanswered_with_its_handshake() {
     assert_eq!(line["early"], "waited");
     assert_eq!(timeouts(&edge, "handshake").await, 1.0);
     assert_eq!(edge.metric("cutwater_early_aborted_total", &[]).await, 1.0);
+}
+
+#[tokio::test]
+async fn an_early_answer_that_streams_is_cut_with_its_handshake() {
+    let house = House::new();
+    let origin = Origin::start(|_| {
+        Reply::raw("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+            .then_silence()
+    })
+    .await;
+    let target = format!(
+        "origin = {{ servers = [\"{}\"], early_data_aware = true }}",
+        origin.url()
+    );
+    let site = EARLY.replace("respond = { body = \"hello\\n\" }", &target);
+    let edge = house.start("", &site).await;
+    let setup = house.client();
+    Client::fetch_ticket(edge.address(), NAME, &setup).await;
+    let mut client = Client::connect(edge.address(), NAME, &setup).await;
+    client.early(&get("/"));
+    client.hold_finished();
+    client.send_pending().await;
+    let (plain, ending) = client.read_to_end().await;
+    assert!(plain.ends_with(b"4\r\nhalf\r\n"), "no final chunk");
+    assert!(is_cut(&ending), "{ending:?}");
+    let line = edge.until_access(|_| true).await;
+    assert_eq!(line["end"], "handshake_failed");
+    assert_eq!(line["answered_before_finished"], true);
+    assert_eq!(timeouts(&edge, "handshake").await, 1.0);
+    assert_eq!(edge.metric("cutwater_early_aborted_total", &[]).await, 1.0);
+    // Its connection is not pooled.
+    origin.until_open(0).await;
 }
 
 #[tokio::test]
