@@ -4,6 +4,7 @@
 mod support;
 
 mod rules {
+    mod answers;
     mod demo;
     mod handlers;
     mod library;
