@@ -12,6 +12,7 @@
 //! - `ReadEarlyData` and `ReadTraffic` return again if their records are not taken.
 
 mod buffers;
+mod outcome;
 mod skip;
 mod write;
 
@@ -22,70 +23,19 @@ use std::task::{Context, Poll};
 
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
-use rustls::{AlertDescription, CipherSuite, HandshakeKind, ServerConfig};
+use rustls::{AlertDescription, HandshakeKind, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use self::buffers::{Outgoing, READ, with_scratch};
+pub use self::outcome::{Facts, Read, StreamError};
+use self::outcome::{accepts_early_data, alert_for};
 use self::skip::{Skip, Skipping, probe, too_much};
 use crate::confirm::Settler;
-use crate::tls::hello::{ClientHello, HelloError, HelloReader, alert_record};
+use crate::tls::hello::{ClientHello, HelloReader, alert_record};
 
 /// The least that is asked of the socket at a time: one record of the largest size.
 const MIN_READ: usize = 17 * 1024;
-
-/// Why a stream came to an end before its time.
-#[derive(Debug)]
-pub enum StreamError {
-    /// The socket failed.
-    Io(io::Error),
-    /// What came before the engine was not a ClientHello.
-    Hello(HelloError),
-    /// The peer broke the protocol, or we share nothing with it.
-    Tls(rustls::Error),
-}
-
-impl std::fmt::Display for StreamError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Io(error) => error.fmt(f),
-            Self::Hello(error) => error.fmt(f),
-            Self::Tls(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for StreamError {}
-
-/// What one read did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Read {
-    /// Bytes were processed: plaintext was delivered or the handshake went on.
-    Progress,
-    /// The peer said close_notify.
-    Closed,
-    /// The peer's side ended without close_notify.
-    Truncated,
-}
-
-/// What the stream saw, for logs and metrics.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Facts {
-    /// Bytes from the socket.
-    pub bytes_in: u64,
-    /// Bytes to the socket.
-    pub bytes_out: u64,
-    /// Bytes of early data that were delivered.
-    pub early_bytes: u64,
-    /// Whether the ServerHello flight accepted early data.
-    pub early_accepted: bool,
-    /// ClientHellos: two after a HelloRetryRequest.
-    pub hellos: u8,
-    /// The alert that we sent.
-    pub alert_sent: Option<AlertDescription>,
-    /// The alert that the peer sent, other than close_notify.
-    pub alert_received: Option<AlertDescription>,
-}
 
 /// A TLS server connection over a socket.
 pub struct TlsStream<S = TcpStream> {
@@ -456,44 +406,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     /// The socket, for its addresses and options.
     pub fn socket(&self) -> &S {
         &self.socket
-    }
-}
-
-/// Whether the flight that ended with a record of `last_record` bytes accepted early data.
-///
-/// rustls does not tell. On a resumed connection that record holds EncryptedExtensions and
-/// Finished and nothing else; the acceptance is an empty extension of four bytes in it.
-fn accepts_early_data(engine: &UnbufferedServerConnection, last_record: usize) -> bool {
-    const HEADER: usize = 5;
-    const TAG_AND_TYPE: usize = 17;
-    let hash = match engine.negotiated_cipher_suite().map(|suite| suite.suite()) {
-        Some(CipherSuite::TLS13_AES_256_GCM_SHA384) => 48,
-        _ => 32,
-    };
-    let alpn = engine
-        .alpn_protocol()
-        .map_or(0, |protocol| 4 + 2 + 1 + protocol.len());
-    let without = HEADER + (4 + 2 + alpn) + (4 + hash) + TAG_AND_TYPE;
-    last_record == without + 4
-}
-
-/// The alert that rustls sends for an error, where it went out encrypted and cannot be read back.
-fn alert_for(error: &rustls::Error) -> AlertDescription {
-    use rustls::{Error, PeerMisbehaved};
-    match error {
-        Error::InvalidMessage(_) => AlertDescription::DecodeError,
-        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
-            AlertDescription::UnexpectedMessage
-        }
-        Error::DecryptError => AlertDescription::BadRecordMac,
-        Error::PeerSentOversizedRecord => AlertDescription::RecordOverflow,
-        Error::PeerMisbehaved(PeerMisbehaved::IncorrectBinder) => AlertDescription::DecryptError,
-        Error::PeerMisbehaved(PeerMisbehaved::TooMuchEarlyDataReceived) => {
-            AlertDescription::UnexpectedMessage
-        }
-        Error::PeerMisbehaved(_) => AlertDescription::IllegalParameter,
-        Error::PeerIncompatible(_) => AlertDescription::HandshakeFailure,
-        Error::NoApplicationProtocol => AlertDescription::NoApplicationProtocol,
-        _ => AlertDescription::InternalError,
     }
 }

@@ -1,0 +1,100 @@
+//! What became of a stream: errors, what was read, what was seen.
+
+use std::io;
+
+use rustls::server::UnbufferedServerConnection;
+use rustls::{AlertDescription, CipherSuite};
+
+use crate::tls::hello::HelloError;
+
+/// Why a stream came to an end before its time.
+#[derive(Debug)]
+pub enum StreamError {
+    /// The socket failed.
+    Io(io::Error),
+    /// What came before the engine was not a ClientHello.
+    Hello(HelloError),
+    /// The peer broke the protocol, or we share nothing with it.
+    Tls(rustls::Error),
+}
+
+impl std::fmt::Display for StreamError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Hello(error) => error.fmt(f),
+            Self::Tls(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StreamError {}
+
+/// What one read did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// Bytes were processed: plaintext was delivered or the handshake went on.
+    Progress,
+    /// The peer said close_notify.
+    Closed,
+    /// The peer's side ended without close_notify.
+    Truncated,
+}
+
+/// What the stream saw, for logs and metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts {
+    /// Bytes from the socket.
+    pub bytes_in: u64,
+    /// Bytes to the socket.
+    pub bytes_out: u64,
+    /// Bytes of early data that were delivered.
+    pub early_bytes: u64,
+    /// Whether the ServerHello flight accepted early data.
+    pub early_accepted: bool,
+    /// ClientHellos: two after a HelloRetryRequest.
+    pub hellos: u8,
+    /// The alert that we sent.
+    pub alert_sent: Option<AlertDescription>,
+    /// The alert that the peer sent, other than close_notify.
+    pub alert_received: Option<AlertDescription>,
+}
+
+/// Whether the flight that ended with a record of `last_record` bytes accepted early data.
+///
+/// rustls does not tell. On a resumed connection that record holds EncryptedExtensions and
+/// Finished and nothing else; the acceptance is an empty extension of four bytes in it.
+pub(super) fn accepts_early_data(engine: &UnbufferedServerConnection, last_record: usize) -> bool {
+    const HEADER: usize = 5;
+    const TAG_AND_TYPE: usize = 17;
+    let hash = match engine.negotiated_cipher_suite().map(|suite| suite.suite()) {
+        Some(CipherSuite::TLS13_AES_256_GCM_SHA384) => 48,
+        _ => 32,
+    };
+    let alpn = engine
+        .alpn_protocol()
+        .map_or(0, |protocol| 4 + 2 + 1 + protocol.len());
+    let without = HEADER + (4 + 2 + alpn) + (4 + hash) + TAG_AND_TYPE;
+    last_record == without + 4
+}
+
+/// The alert that rustls sends for an error, where it went out encrypted and cannot be read back.
+pub(super) fn alert_for(error: &rustls::Error) -> AlertDescription {
+    use rustls::{Error, PeerMisbehaved};
+    match error {
+        Error::InvalidMessage(_) => AlertDescription::DecodeError,
+        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+            AlertDescription::UnexpectedMessage
+        }
+        Error::DecryptError => AlertDescription::BadRecordMac,
+        Error::PeerSentOversizedRecord => AlertDescription::RecordOverflow,
+        Error::PeerMisbehaved(PeerMisbehaved::IncorrectBinder) => AlertDescription::DecryptError,
+        Error::PeerMisbehaved(PeerMisbehaved::TooMuchEarlyDataReceived) => {
+            AlertDescription::UnexpectedMessage
+        }
+        Error::PeerMisbehaved(_) => AlertDescription::IllegalParameter,
+        Error::PeerIncompatible(_) => AlertDescription::HandshakeFailure,
+        Error::NoApplicationProtocol => AlertDescription::NoApplicationProtocol,
+        _ => AlertDescription::InternalError,
+    }
+}
