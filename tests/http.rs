@@ -8,12 +8,15 @@ mod http {
     mod expect;
     mod framing;
     mod hello;
+    mod http2;
     mod keepalive;
     mod limits;
     mod methods;
     mod names;
+    mod origins;
     mod paths;
     mod pipelining;
     mod redirect;
     mod stand;
+    mod tools;
 }
