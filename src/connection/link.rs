@@ -93,6 +93,23 @@ impl Link {
         !self.reading && !self.scanner().is_some_and(Scanner::in_body)
     }
 
+    /// Whether the client is held back: what it sends stays in the socket until a handler or an
+    /// origin takes more of a body.
+    pub(super) fn holds_back(&self) -> bool {
+        let full = self.plain.len() > MAX_WAITING;
+        !self.reading
+            && self
+                .scanner()
+                .is_some_and(|scanner| full || scanner.in_body())
+    }
+
+    /// Asks the socket whether the client has reset it, behind bytes that nobody reads yet.
+    pub(super) fn probe(&mut self) {
+        if let Ok(Some(error)) = self.tls.socket().take_error() {
+            self.ended = Some(Ended::Failed(StreamError::Io(error)));
+        }
+    }
+
     /// Whether the client's side ended in a way after which it takes no answer.
     pub(super) fn has_vanished(&self) -> bool {
         matches!(self.ended, Some(Ended::Truncated | Ended::Failed(_)))

@@ -267,6 +267,11 @@ impl Connection {
     fn on_due(&mut self) -> Step {
         match self.timing.due(self.worker.ticker.now()) {
             timing::Due::Nothing => Step::Again,
+            timing::Due::Probe => {
+                self.io.lock().probe();
+                self.timing.probed();
+                Step::Again
+            }
             timing::Due::Rest => {
                 if let Some(hyper) = self.hyper.take() {
                     let rest = hyper.take_down();

@@ -14,6 +14,9 @@ use crate::deadline::{Alarm, TICK, Ticker};
 use crate::state::Protocol;
 use crate::telemetry::labels::TimeoutKind;
 
+/// How often a client that is held back is looked after.
+const PROBE: Duration = Duration::from_secs(1);
+
 /// What the client is expected to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Awaits {
@@ -36,6 +39,8 @@ pub(super) enum Due {
     Nothing,
     /// hyper has been idle for a tick: it may go.
     Rest,
+    /// A client that is held back may be gone.
+    Probe,
     /// Close properly.
     Close(TimeoutKind),
     /// Cut, with no answer.
@@ -62,6 +67,8 @@ pub(super) struct Timing {
     blocked: Option<(u64, Duration)>,
     write: Option<Duration>,
     total: Option<Duration>,
+    /// When to see whether a client that is held back is still there.
+    probe: Option<Duration>,
     forced: Option<Duration>,
     bounded: bool,
 }
@@ -81,6 +88,7 @@ impl Timing {
             blocked: None,
             write: None,
             total: None,
+            probe: None,
             forced: None,
             bounded: false,
         }
@@ -127,6 +135,8 @@ impl Timing {
         self.rest = (awaits == Awaits::Next && hyper.is_some_and(Hyper::is_http1))
             .then(|| self.since + 2 * TICK);
         self.observe_writing(link, shared, now);
+        self.probe =
+            (hyper.is_some() && link.holds_back()).then(|| self.probe.unwrap_or(now + PROBE));
         self.total = shared
             .and_then(Shared::total_left)
             .filter(|_| link.tls.is_blocked())
@@ -155,6 +165,7 @@ impl Timing {
             self.rest,
             self.write,
             self.total,
+            self.probe,
             self.forced(),
         ];
         self.alarm.set_at(all.into_iter().flatten().min());
@@ -176,6 +187,8 @@ impl Timing {
                 Awaits::Next => TimeoutKind::KeepAlive,
                 _ => TimeoutKind::RequestHeaders,
             })
+        } else if passed(self.probe) {
+            Due::Probe
         } else if passed(self.rest) {
             Due::Rest
         } else {
@@ -209,6 +222,11 @@ impl Timing {
             self.overdue = self.overdue.map(|overdue| overdue.min(soon));
             self.set();
         }
+    }
+
+    /// A client that is held back was looked after.
+    pub(super) fn probed(&mut self) {
+        self.probe = None;
     }
 
     /// hyper is gone until the next request.
