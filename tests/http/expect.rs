@@ -70,3 +70,20 @@ async fn a_fixed_answer_takes_the_body_first() {
         assert_eq!(client.response().await.text(), "ok");
     }
 }
+
+#[tokio::test]
+async fn http10_and_a_body_that_is_here_get_no_needless_100() {
+    let stand = Stand::start(&respond("/", "ok")).await;
+    // RFC 9110 §10.1.1: an expectation in HTTP/1.0 is to be ignored.
+    let old = expecting("/", "100-continue", 5).replace("HTTP/1.1", "HTTP/1.0");
+    let answer = stand.ask(&format!("{old}hello")).await;
+    assert_eq!((answer.status, answer.text()), (200, "ok"));
+    let mut client = stand.http1().await;
+    let whole = format!("{}hello", expecting("/", "100-continue", 5));
+    client.send(whole.as_bytes()).await;
+    let mut answer = client.response().await;
+    if answer.status == 100 {
+        answer = client.response().await;
+    }
+    assert_eq!((answer.status, answer.text()), (200, "ok"));
+}

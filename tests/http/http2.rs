@@ -7,7 +7,7 @@ use h2::Reason;
 use http::Request;
 use tokio::task::JoinSet;
 
-use crate::http::stand::{NAME, Stand, forward, respond, route};
+use crate::http::stand::{NAME, Stand, forward, resident, respond, route};
 use crate::support::client::{Client, Ending};
 use crate::support::h2::{request, whole};
 use crate::support::origin::{Origin, Reply};
@@ -56,17 +56,6 @@ async fn a_reset_by_the_client_ends_its_origin_request_alone() {
     for line in aborted {
         assert_eq!(line["end"], "aborted_by_client", "{line}");
     }
-}
-
-/// What a process holds in memory, in bytes.
-fn resident(pid: u32) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS"))
-        .unwrap();
-    let kilobytes: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    kilobytes * 1024
 }
 
 #[tokio::test]
@@ -278,6 +267,9 @@ async fn outcome(stand: &Stand, block: &[u8], data: Option<&[u8]>) -> Option<u8>
     client.until("an outcome", decide).await.unwrap_or(None)
 }
 
+/// A name, a block of fields, a body.
+type Bad<'a> = (&'a str, Vec<u8>, Option<&'a [u8]>);
+
 #[tokio::test]
 async fn malformed_requests_never_reach_the_origin() {
     let origin = Origin::start(|asked| Reply::ok(&asked.body)).await;
@@ -295,7 +287,7 @@ async fn malformed_requests_never_reach_the_origin() {
     };
     let path = |path: &str| fields(&[GET[0], GET[1], GET[2], (":path", path)]);
     // RFC 9113 §8.2, §8.3.
-    let bad: Vec<(&str, Vec<u8>, Option<&[u8]>)> = vec![
+    let bad: Vec<Bad<'_>> = vec![
         ("a name in capitals", with(&[("X-Up", "a")]), None),
         ("a CR in a value", with(&[("x", "a\r\nhost: b")]), None),
         ("a LF in a value", with(&[("x", "a\nb")]), None),
@@ -418,5 +410,38 @@ async fn bytes_that_are_not_http2_end_the_connection() {
         assert_eq!(client.ending().await, Ending::CloseNotify, "{name}");
         assert!(client.tcp_closed().await, "{name}");
     }
+    assert_eq!(stand.status_of("/").await, 200);
+}
+
+#[tokio::test]
+async fn options_of_the_server_is_answered_by_the_edge() {
+    let stand = Stand::start(&respond("/", "ok")).await;
+    let asterisk = fields(&[
+        (":method", "OPTIONS"),
+        (":scheme", "https"),
+        (":authority", NAME),
+        (":path", "*"),
+    ]);
+    // 0x89 is `:status: 204`.
+    assert_eq!(outcome(&stand, &asterisk, None).await, Some(0x89));
+}
+
+#[tokio::test]
+async fn fields_without_end_are_not_gathered() {
+    let stand = Stand::start(&respond("/", "ok")).await;
+    let before = resident(stand.edge.pid());
+    let mut client = Client::open(stand.edge.address(), NAME, &stand.setup2()).await;
+    client
+        .send(&[PREFACE, &frame(4, 0, 0, &[]), &frame(1, 1, 1, &[0x82])].concat())
+        .await;
+    let block = fields(&[("x", "y"); 3000]);
+    let flood = frame(9, 0, 1, &block).repeat(2000);
+    // It may be closed before all is taken.
+    client.send_pending_for(Duration::from_millis(1)).await;
+    client.queue(&flood);
+    client.send_pending_for(Duration::from_secs(5)).await;
+    client.ending().await;
+    let grown = resident(stand.edge.pid()).saturating_sub(before);
+    assert!(grown < flood.len() / 2, "{grown} bytes more");
     assert_eq!(stand.status_of("/").await, 200);
 }

@@ -276,3 +276,29 @@ async fn aes_128_comes_first_unless_the_client_puts_chacha20_first() {
         assert_eq!(line["suite"].as_str(), chosen.as_str(), "{suites:?}");
     }
 }
+
+#[tokio::test]
+async fn tls_1_2_is_opt_in() {
+    let pki = Pki::new();
+    let old = site(&pki, &["old.example"]) + "min_version = \"1.2\"\n" + &respond("/", "old");
+    let config = format!(
+        "{GENERAL}{}{}{old}",
+        site(&pki, &["example.com"]),
+        respond("/", "new")
+    );
+    let edge = Edge::start(&config).await;
+    let tls12 = pki.client().tls12();
+    let refused = refusal(&edge, "public", "example.com", &tls12).await;
+    assert_eq!(refused, Ending::Alert(AlertDescription::ProtocolVersion));
+    for _ in 0..2 {
+        // In full, then resumed.
+        assert_eq!(body(&edge, "public", "old.example", &tls12).await, "old");
+    }
+    let both = pki.client().fresh().tls12_and_13();
+    assert_eq!(body(&edge, "public", "old.example", &both).await, "old");
+    assert_eq!(body(&edge, "public", "example.com", &both).await, "new");
+    edge.until_connections(2, |line| line["version"] == "1.2")
+        .await;
+    edge.until_connections(2, |line| line["version"] == "1.3")
+        .await;
+}

@@ -1,11 +1,12 @@
 //! Forwarding as a client sees it, and as an origin does.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use h2::Reason;
 use tokio::net::TcpListener;
 
-use crate::http::stand::{NAME, Stand, forward, get, post, route};
+use crate::http::stand::{NAME, Stand, forward, get, post, resident, route};
 use crate::support::client::Ending;
 use crate::support::h2::request;
 use crate::support::origin::{Origin, Reply};
@@ -257,4 +258,65 @@ async fn an_answer_before_the_bodys_end_is_passed_on() {
         "{}",
         answer.status
     );
+}
+
+#[tokio::test]
+async fn answers_of_every_framing_are_passed_on() {
+    let origin = Origin::start(|asked| match asked.target() {
+        "/until-close" => Reply::raw("HTTP/1.1 200 OK\r\n\r\nhello").then_close(),
+        "/old" => Reply::raw("HTTP/1.0 200 OK\r\n\r\nhello").then_close(),
+        "/chunked" => Reply::chunked(&[b"hel", b"lo"], &[]),
+        "/length" => Reply::ok("hello"),
+        "/204" => Reply::raw("HTTP/1.1 204 No Content\r\n\r\n"),
+        "/304" => Reply::raw("HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\netag: x\r\n\r\n"),
+        _ => Reply::raw("HTTP/1.1 200 Fine\r\ncontent-length: 0\r\n\r\n"),
+    })
+    .await;
+    let stand = Stand::start(&forward("/", &origin)).await;
+    let mut http1 = stand.http1().await;
+    let mut http2 = stand.http2().await;
+    for (path, status, body) in [
+        ("/until-close", 200, "hello"),
+        ("/old", 200, "hello"),
+        ("/chunked", 200, "hello"),
+        ("/length", 200, "hello"),
+        ("/204", 204, ""),
+        ("/304", 304, ""),
+        ("/empty", 200, ""),
+    ] {
+        http1.send(get(path).as_bytes()).await;
+        let answer = http1.response().await;
+        assert_eq!((answer.status, answer.text()), (status, body), "{path}");
+        let answer = http2.fetch(request("GET", &url(path), "")).await.unwrap();
+        assert_eq!(answer.status, status, "{path}");
+        assert_eq!(answer.text(), body, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_origin_that_takes_no_body_holds_its_client_back() {
+    use crate::support::origin::When;
+    let origin = Origin::start_when(When::AfterHead, |_| {
+        Reply::default().held().and(Reply::ok("ok"))
+    })
+    .await;
+    let stand = Stand::start(&forward("/", &origin)).await;
+    let before = resident(stand.edge.pid());
+    let body = vec![b'x'; 60_000_000];
+    let mut client = stand.http1().await;
+    client.queue(&post("/", &body));
+    assert!(!client.send_pending_for(Duration::from_secs(1)).await);
+    let mut http2 = stand.http2().await;
+    http2
+        .begin_request(request("POST", &url("/"), body.clone()))
+        .await;
+    origin.until_heads(2).await;
+    assert!(http2.silent_for(Duration::from_secs(1)).await);
+    let grown = resident(stand.edge.pid()).saturating_sub(before);
+    assert!(grown < 15_000_000, "{grown} bytes more");
+    // Clients that vanish meanwhile end their requests.
+    client.reset();
+    drop(http2);
+    let aborted = |line: &serde_json::Value| line["end"] == "aborted_by_client";
+    stand.edge.until_accesses(2, aborted).await;
 }

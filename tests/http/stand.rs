@@ -126,3 +126,14 @@ pub fn pattern(size: usize) -> Vec<u8> {
     };
     (0..size).map(next).collect()
 }
+
+/// What a process holds in memory, in bytes.
+pub fn resident(pid: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS"))
+        .unwrap();
+    let kilobytes: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kilobytes * 1024
+}
