@@ -5,6 +5,7 @@ mod support;
 
 mod rules {
     mod answers;
+    mod connection;
     mod demo;
     mod handlers;
     mod library;

@@ -80,8 +80,9 @@ impl Hyper {
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
         match self {
-            // Not `poll`: that would also shut the IO down, which is the task's.
-            Self::Http1(http) => http.poll_without_shutdown(cx),
+            // Not `poll_without_shutdown`: that is ready with the rest of an answer still in hyper's
+            // buffer. The IO takes no notice of being shut down, which is the task's to do.
+            Self::Http1(http) => Pin::new(&mut **http).poll(cx),
             Self::Http2(http) => Pin::new(&mut **http).poll(cx),
         }
     }

@@ -1,0 +1,107 @@
+//! What becomes of a connection, whatever its handlers and its client do with bodies and time.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cutwater::body::Body;
+use cutwater::edge::{Edge, Site};
+use cutwater::handler::{EarlyRequest, Handler, early};
+use http::Response;
+use http_body_util::BodyExt;
+
+use crate::support::client::{Client, Ending};
+use crate::support::pki::Pki;
+use crate::support::setup::ClientSetup;
+
+const NAME: &str = "a.test";
+const LARGE: usize = 8 * 1024 * 1024;
+
+struct Stand {
+    address: SocketAddr,
+    setup: ClientSetup,
+    _edge: Edge,
+}
+
+impl Stand {
+    fn start(handler: impl Handler) -> Self {
+        let pki = Pki::new();
+        let leaf = pki.leaf(&[NAME]);
+        let site = Site::new(NAME)
+            .certificate(leaf.chain_pem.as_bytes(), leaf.key_pem.as_bytes())
+            .handler(handler);
+        let edge = Edge::builder()
+            .listen(([127, 0, 0, 1], 0).into())
+            .workers(1)
+            .site(site)
+            .build()
+            .unwrap();
+        Self {
+            address: edge.addresses()[0],
+            setup: pki.client().alpn(&["http/1.1"]),
+            _edge: edge,
+        }
+    }
+
+    async fn client(&self) -> Client {
+        Client::open(self.address, NAME, &self.setup).await
+    }
+}
+
+fn post(path: &str, body: &str) -> String {
+    let length = body.len();
+    format!("POST {path} HTTP/1.1\r\nhost: {NAME}\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
+/// RFC 9112 §11.2: what came as content must never be read as a request.
+#[tokio::test]
+async fn a_body_that_outlives_its_answer_is_no_request() {
+    let paths = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&paths);
+    let (read, reads) = tokio::sync::watch::channel(false);
+    let bodies = Arc::new(Mutex::new(Vec::new()));
+    let collected = Arc::clone(&bodies);
+    let stand = Stand::start(early(move |request: EarlyRequest| {
+        let (mut reads, collected) = (reads.clone(), Arc::clone(&collected));
+        seen.lock().unwrap().push(request.uri().path().to_owned());
+        let body = request.replay_safe().into_body();
+        // Answered before the body is read, which happens some time later.
+        tokio::spawn(async move {
+            let _ = reads.wait_for(|read| *read).await;
+            let body = body.collect().await.unwrap().to_bytes();
+            collected.lock().unwrap().push(body);
+        });
+        async { Ok(Response::new(Body::from("ok"))) }
+    }));
+    let mut client = stand.client().await;
+    let content = format!("GET /smuggled HTTP/1.1\r\nhost: {NAME}\r\n\r\n");
+    // Nobody asked for the body, which comes all the same.
+    let first = post("/first", &content);
+    let first = first.replacen("\r\n", "\r\nexpect: 100-continue\r\n", 1);
+    client.send(first.as_bytes()).await;
+    assert_eq!(client.response().await.text(), "ok");
+    // An idle connection's HTTP side would be dropped now.
+    assert!(client.silent_for(Duration::from_millis(500)).await);
+    read.send_replace(true);
+    client.send(post("/second", "x").as_bytes()).await;
+    assert_eq!(client.response().await.text(), "ok");
+    assert_eq!(*paths.lock().unwrap(), ["/first", "/second"]);
+    assert_eq!(bodies.lock().unwrap()[0], content.as_bytes());
+}
+
+#[tokio::test]
+async fn an_answer_is_sent_whole_though_the_body_was_not_read() {
+    let stand = Stand::start(early(|request: EarlyRequest| {
+        drop(request.replay_safe());
+        async { Ok(Response::new(Body::from(vec![b'x'; LARGE]))) }
+    }));
+    let mut client = stand.client().await;
+    client.deaf(true);
+    let half = format!("POST / HTTP/1.1\r\nhost: {NAME}\r\ncontent-length: 9\r\n\r\nhalf");
+    client.send(half.as_bytes()).await;
+    // The answer fills what TCP takes, and waits.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    client.deaf(false);
+    assert_eq!(client.response().await.body.len(), LARGE);
+    assert_eq!(client.ending().await, Ending::CloseNotify);
+}
