@@ -3,6 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,11 +14,11 @@ use hyper::body::Incoming;
 
 use crate::body::{Body, BoxError};
 use crate::connection::exchange::{BodyFault, Exchange, Received};
-use crate::deadline::{Alarm, Deadline, Ticker};
+use crate::connection::shared::Shared;
+use crate::deadline::{Alarm, Deadline};
 use crate::origin::AnswerCut;
 use crate::telemetry::access::AnswerEnd;
 use crate::telemetry::labels::{Limit, Target, TimeoutKind};
-use crate::telemetry::metrics::Metrics;
 
 impl fmt::Display for BodyFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,8 +41,9 @@ pub(super) struct RequestBody {
     alarm: Option<Alarm>,
     /// Whether the client is awaited. While nobody reads, its silence is not its fault.
     awaiting: bool,
-    ticker: Arc<Ticker>,
-    metrics: Arc<Metrics>,
+    shared: Arc<Shared>,
+    /// Whether it is one of the connection's unread bodies.
+    unread: bool,
 }
 
 impl RequestBody {
@@ -50,9 +52,9 @@ impl RequestBody {
         received: Arc<Received>,
         limit: Option<u64>,
         idle: Duration,
-        ticker: &Arc<Ticker>,
-        metrics: &Arc<Metrics>,
+        shared: &Arc<Shared>,
     ) -> Self {
+        shared.unread_bodies.fetch_add(1, Ordering::Relaxed);
         Self {
             incoming,
             received,
@@ -60,14 +62,32 @@ impl RequestBody {
             idle,
             alarm: None,
             awaiting: false,
-            ticker: Arc::clone(ticker),
-            metrics: Arc::clone(metrics),
+            shared: Arc::clone(shared),
+            unread: true,
         }
+    }
+
+    /// It was read to its end, or nobody will.
+    fn leave(&mut self) {
+        if std::mem::take(&mut self.unread) {
+            self.shared.unread_bodies.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn ended(&mut self) {
+        self.received.end();
+        self.leave();
     }
 
     fn fail(&self, fault: BodyFault) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.received.fail(fault);
         Poll::Ready(Some(Err(fault.into())))
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
@@ -80,14 +100,22 @@ impl HttpBody for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
+        if this.received.ended() {
+            // hyper would say so only with its next request, if this one is answered already.
+            return Poll::Ready(None);
+        }
         let Poll::Ready(frame) = Pin::new(&mut this.incoming).poll_frame(cx) else {
-            let alarm = this.alarm.get_or_insert_with(|| this.ticker.alarm());
+            let ticker = &this.shared.worker.ticker;
+            let alarm = this.alarm.get_or_insert_with(|| ticker.alarm());
             if !this.awaiting {
                 this.awaiting = true;
                 alarm.set(Some(this.idle));
             }
             ready!(alarm.poll_due(cx));
-            this.metrics.timeouts.inc(TimeoutKind::RequestBodyIdle);
+            this.shared
+                .metrics()
+                .timeouts
+                .inc(TimeoutKind::RequestBodyIdle);
             return this.fail(BodyFault::Idle);
         };
         if let Some(alarm) = this.alarm.as_ref().filter(|_| this.awaiting) {
@@ -96,7 +124,7 @@ impl HttpBody for RequestBody {
         }
         match frame {
             None => {
-                this.received.end();
+                this.ended();
                 Poll::Ready(None)
             }
             Some(Err(_)) => this.fail(BodyFault::Aborted),
@@ -107,7 +135,7 @@ impl HttpBody for RequestBody {
                         match left.checked_sub(data.len() as u64) {
                             Some(rest) => *left = rest,
                             None => {
-                                this.metrics.requests.limits_hit.inc(Limit::Body);
+                                this.shared.metrics().requests.limits_hit.inc(Limit::Body);
                                 return this.fail(BodyFault::TooLarge);
                             }
                         }
@@ -115,9 +143,10 @@ impl HttpBody for RequestBody {
                 } else if let Some(trailers) = frame.trailers_mut() {
                     // EARLY-DATA R17: in trailers it counts for nothing.
                     trailers.remove(EARLY_DATA);
+                    this.ended();
                 }
                 if this.incoming.is_end_stream() {
-                    this.received.end();
+                    this.ended();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }

@@ -205,8 +205,7 @@ async fn run(
             received,
             route.limits.body,
             route.timeouts.request_body_idle,
-            &shared.worker.ticker,
-            &shared.worker.process.metrics,
+            &shared,
         ))
     };
     let outcome = target(

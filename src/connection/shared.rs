@@ -16,6 +16,7 @@ use crate::deadline::Deadline;
 use crate::state::ConnectionState;
 use crate::tags::Tag;
 use crate::telemetry::labels::TimeoutKind;
+use crate::telemetry::metrics::Metrics;
 
 /// The facts and counters that a connection's requests share with its task.
 pub(super) struct Shared {
@@ -39,6 +40,8 @@ pub(super) struct Shared {
     pub(super) calls: AtomicU64,
     /// Requests that are not answered whole.
     in_flight: AtomicUsize,
+    /// Bodies of requests that somebody may still read, perhaps after the answer.
+    pub(super) unread_bodies: AtomicUsize,
     /// The connection is to be closed after the answers under way.
     pub(super) closing: AtomicBool,
     /// `write_idle` of the route asked last, in milliseconds; 0 is off.
@@ -87,6 +90,7 @@ impl Shared {
             forwarded_for,
             calls: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
+            unread_bodies: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             write_idle: AtomicU64::new(0),
             total: Mutex::new(None),
@@ -153,6 +157,10 @@ impl Shared {
 
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.worker.process.metrics
     }
 
     pub(super) fn is_closing(&self) -> bool {

@@ -3,6 +3,7 @@
 //! One alarm per connection; what it stands for changes with what the connection awaits.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::time::Duration;
 
@@ -275,8 +276,12 @@ fn awaits(link: &Link, shared: Option<&Shared>) -> Awaits {
         (Protocol::Http1, Some(scanner)) => {
             // While the socket is blocked hyper may hold the end of an answer.
             let blocked = link.holds_output();
+            // A body that was not read to its end may be in hyper's read buffer. Put before a new
+            // hyper it would be read as a request.
+            let unread = shared.unread_bodies.load(Ordering::Relaxed) > 0;
             if busy
                 || blocked
+                || unread
                 || calls < scanner.heads()
                 || scanner.in_body()
                 || link.has_approved()

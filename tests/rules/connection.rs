@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use crate::support::client::{Client, Ending};
 use crate::support::pki::Pki;
 use crate::support::setup::ClientSetup;
+use crate::support::within;
 
 const NAME: &str = "a.test";
 const LARGE: usize = 8 * 1024 * 1024;
@@ -59,17 +60,16 @@ async fn a_body_that_outlives_its_answer_is_no_request() {
     let paths = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&paths);
     let (read, reads) = tokio::sync::watch::channel(false);
-    let bodies = Arc::new(Mutex::new(Vec::new()));
-    let collected = Arc::clone(&bodies);
+    let (collected, mut bodies) = tokio::sync::mpsc::unbounded_channel();
     let stand = Stand::start(early(move |request: EarlyRequest| {
-        let (mut reads, collected) = (reads.clone(), Arc::clone(&collected));
+        let (mut reads, collected) = (reads.clone(), collected.clone());
         seen.lock().unwrap().push(request.uri().path().to_owned());
         let body = request.replay_safe().into_body();
         // Answered before the body is read, which happens some time later.
         tokio::spawn(async move {
             let _ = reads.wait_for(|read| *read).await;
             let body = body.collect().await.unwrap().to_bytes();
-            collected.lock().unwrap().push(body);
+            let _ = collected.send(body);
         });
         async { Ok(Response::new(Body::from("ok"))) }
     }));
@@ -82,11 +82,13 @@ async fn a_body_that_outlives_its_answer_is_no_request() {
     assert_eq!(client.response().await.text(), "ok");
     // An idle connection's HTTP side would be dropped now.
     assert!(client.silent_for(Duration::from_millis(500)).await);
+    assert_eq!(*paths.lock().unwrap(), ["/first"]);
     read.send_replace(true);
+    let body = within("the body", bodies.recv()).await.unwrap();
+    assert_eq!(body, content.as_bytes());
     client.send(post("/second", "x").as_bytes()).await;
     assert_eq!(client.response().await.text(), "ok");
     assert_eq!(*paths.lock().unwrap(), ["/first", "/second"]);
-    assert_eq!(bodies.lock().unwrap()[0], content.as_bytes());
 }
 
 #[tokio::test]
