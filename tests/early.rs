@@ -10,9 +10,12 @@ mod early {
     mod ends;
     mod forged;
     mod fragments;
+    mod garbage;
+    mod policy;
     mod refused;
     mod replay;
     mod scene;
+    mod split;
     mod tickets;
     mod tools;
     mod vanish;
