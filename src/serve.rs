@@ -97,7 +97,10 @@ fn run(path: &Path, snapshot: Snapshot) -> io::Result<()> {
         }
         govern(path, server, signals, &program).await
     });
-    for sink in [&access, &connections].into_iter().flatten() {
+    // Often they are one sink, and closing waits for whoever reads it.
+    let one = |(a, b): (&Arc<LineSink>, &Arc<LineSink>)| Arc::ptr_eq(a, b);
+    let shared = access.as_ref().zip(connections.as_ref()).is_some_and(one);
+    for sink in access.iter().chain(connections.iter().filter(|_| !shared)) {
         sink.close(LAST_LINES);
     }
     program.close(LAST_LINES);

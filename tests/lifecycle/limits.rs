@@ -80,7 +80,7 @@ async fn at_the_cap_a_silent_handshake_of_any_worker_goes() {
         house.config("[limits]\nhandshakes = 1", HELLO)
     );
     let edge = Start::with(&config).run().await;
-    for _ in 0..3 {
+    for _ in 0..2 {
         let mut silent = unfinished(&house, &edge).await;
         until_gauge(&edge, "cutwater_handshakes_unfinished", 1.0).await;
         pause(Duration::from_millis(1300)).await;

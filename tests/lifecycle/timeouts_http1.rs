@@ -199,13 +199,13 @@ async fn a_client_that_takes_nothing_is_cut() {
 
 #[tokio::test]
 async fn a_slow_reader_that_goes_on_is_served() {
-    let (house, edge) = large("write_idle = \"1s\"").await;
+    let (house, edge) = large("write_idle = \"3s\"").await;
     let mut client = house.open(&edge).await;
     client.send(&get("/")).await;
     for piece in 0..16 {
         client.read(1 << 20).await.unwrap();
-        if piece < 6 {
-            super::house::pause(Duration::from_millis(300)).await;
+        if piece < 8 {
+            super::house::pause(Duration::from_millis(450)).await;
         }
     }
     assert_eq!(timeouts(&edge, "write_idle").await, 0.0);

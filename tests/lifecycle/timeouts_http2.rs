@@ -178,7 +178,7 @@ async fn a_stream_that_is_read_slowly_is_served() {
     while let Some(data) = within("data", body.data()).await {
         let data = data.unwrap();
         taken += data.len();
-        super::house::pause(Duration::from_millis(100)).await;
+        super::house::pause(Duration::from_millis(50)).await;
         body.flow_control().release_capacity(data.len()).unwrap();
     }
     assert_eq!(taken, 16 << 14);
