@@ -5,7 +5,6 @@ mod site;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,16 +12,20 @@ use prometheus::Registry;
 
 use crate::config::compile::compile;
 use crate::config::diagnostics::Diagnostic;
-use crate::config::snapshot::{LogTarget, Snapshot};
+use crate::config::snapshot::{ConnectionLog, LogTarget, Snapshot};
 use crate::config::spec::{ListenSpec, Spec};
 use crate::server::{Bound, Handle, Server, Surroundings};
 use crate::telemetry::admin::Readiness;
 use crate::telemetry::labels::Log;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::sink::{DEFAULT_CAPACITY, Destination, LineSink};
+use crate::telemetry::sink::{DEFAULT_CAPACITY, LineSink};
 use crate::tls::selector::Selector;
 
 pub use self::site::{Origin, Site};
+pub use crate::telemetry::sink::Destination;
+
+/// How long the last log lines may take.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Why an edge could not be built or governed.
 #[derive(Debug)]
@@ -72,7 +75,7 @@ pub struct Builder {
     spec: Spec,
     registry: Option<Registry>,
     selector: Option<Arc<dyn Selector>>,
-    access: Option<Arc<LineSink>>,
+    log: Option<Destination>,
 }
 
 impl Builder {
@@ -130,10 +133,18 @@ impl Builder {
         self
     }
 
-    /// Writes access and connection lines to this sink. Default is no log.
+    /// Writes a line of JSON for each request here, and for connections as
+    /// [`connection_log`](Self::connection_log) says. Default is no log.
     #[must_use]
-    pub fn access_log(mut self, sink: Arc<LineSink>) -> Self {
-        self.access = Some(sink);
+    pub fn access_log(mut self, destination: Destination) -> Self {
+        self.log = Some(destination);
+        self
+    }
+
+    /// Which connections get a line in the log. Default is those that ended badly.
+    #[must_use]
+    pub fn connection_log(mut self, which: ConnectionLog) -> Self {
+        self.spec.log.connections = which;
         self
     }
 
@@ -152,14 +163,17 @@ impl Builder {
         let snapshot = compiled(&spec, None)?;
         let registry = self.registry.unwrap_or_default();
         let metrics = Arc::new(Metrics::new(&registry).map_err(EdgeError::Registry)?);
+        let dropped = metrics.log_lines_dropped.child(Log::Access);
+        let open = |to| LineSink::open(to, DEFAULT_CAPACITY, dropped.clone());
+        let log = self.log.map(open).transpose()?.map(Arc::new);
         let readiness = Arc::new(Readiness::new());
         let bound = Bound::new(
             snapshot,
             Surroundings {
                 metrics,
                 readiness: Arc::clone(&readiness),
-                access: self.access.clone(),
-                connections: self.access,
+                access: log.clone(),
+                connections: log.clone(),
                 selector: self.selector,
             },
         )?;
@@ -169,6 +183,7 @@ impl Builder {
             spec,
             registry,
             readiness,
+            log,
         })
     }
 }
@@ -194,6 +209,7 @@ pub struct Edge {
     spec: Spec,
     registry: Registry,
     readiness: Arc<Readiness>,
+    log: Option<Arc<LineSink>>,
 }
 
 impl Edge {
@@ -229,7 +245,13 @@ impl Edge {
     /// The first error of a worker.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         shutdown.await;
-        self.server.drain().await
+        let outcome = self.server.drain().await;
+        if let Some(log) = self.log {
+            // A program that ends now would lose the last lines.
+            let close = move || log.close(LAST_LINES);
+            let _ = tokio::task::spawn_blocking(close).await;
+        }
+        outcome
     }
 }
 
@@ -282,19 +304,9 @@ impl EdgeHandle {
     pub fn cut(&self) {
         self.handle.cut();
     }
-}
 
-/// Opens a sink for [`Builder::access_log`]: lines go to a file, or to standard output.
-///
-/// # Errors
-/// The system's, if the file cannot be opened.
-pub fn open_log(path: Option<&Path>) -> io::Result<Arc<LineSink>> {
-    let destination = match path {
-        Some(path) => Destination::File(path.to_owned()),
-        None => Destination::Stdout,
-    };
-    let registry = Registry::new();
-    let metrics = Metrics::new(&registry).map_err(io::Error::other)?;
-    let dropped = metrics.log_lines_dropped.child(Log::Access).clone();
-    LineSink::open(destination, DEFAULT_CAPACITY, dropped).map(Arc::new)
+    /// Opens the log's file again, after somebody moved it.
+    pub fn reopen_log(&self) {
+        self.handle.reopen_logs();
+    }
 }

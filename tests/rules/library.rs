@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cutwater::body::Body;
+use cutwater::config::snapshot::ConnectionLog;
 use cutwater::early::EarlyDataPolicy;
-use cutwater::edge::{Edge, EdgeError, EdgeHandle, Site};
+use cutwater::edge::{Destination, Edge, EdgeError, EdgeHandle, Site};
 use cutwater::handler::{EarlyRequest, Handler, early};
 use http::Response;
 use prometheus::Registry;
@@ -307,4 +308,41 @@ async fn metrics_go_into_a_registry_of_ones_own_and_only_one_edge_does() {
         .unwrap();
     assert_eq!(accepted.get_metric()[0].get_counter().get_value(), 1.0);
     assert!(matches!(build(), Err(EdgeError::Registry(_))));
+}
+
+#[tokio::test]
+async fn the_log_is_whole_when_run_has_ended() {
+    let pki = Pki::new();
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = directory.path().join("access.log");
+    let edge = Edge::builder()
+        .listen(ANY)
+        .workers(2)
+        .access_log(Destination::File(path.clone()))
+        .connection_log(ConnectionLog::All)
+        .site(site(&pki, "a.test").handler(says("a")))
+        .build()
+        .unwrap();
+    let address = edge.addresses()[0];
+    let setup = pki.client().alpn(&["http/1.1"]);
+    let mut client = Client::open(address, "a.test", &setup).await;
+    for _ in 0..3 {
+        assert_eq!(fetch(&mut client, "a.test").await.0, 200);
+    }
+    client.close_notify().await;
+    client.ending().await;
+    drop(client);
+    let run = edge.run(std::future::ready(()));
+    within("the end of run", run).await.unwrap();
+    let log = std::fs::read_to_string(path).unwrap();
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 4, "{log}");
+    for line in &lines {
+        assert_eq!(line["sni"], "a.test", "{line}");
+    }
+    let requests = lines.iter().filter(|line| line["status"] == 200).count();
+    assert_eq!(requests, 3, "{log}");
 }
