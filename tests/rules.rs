@@ -12,6 +12,7 @@ mod rules {
     mod marks;
     mod matrix;
     mod origins;
+    mod refusals;
     mod selector;
     mod stage;
 }
