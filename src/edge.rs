@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use prometheus::Registry;
+use tokio::sync::Notify;
 
 use crate::config::compile::compile;
 use crate::config::diagnostics::Diagnostic;
@@ -184,6 +185,7 @@ impl Builder {
             registry,
             readiness,
             log,
+            drain: Arc::new(Notify::new()),
         })
     }
 }
@@ -210,6 +212,7 @@ pub struct Edge {
     registry: Registry,
     readiness: Arc<Readiness>,
     log: Option<Arc<LineSink>>,
+    drain: Arc<Notify>,
 }
 
 impl Edge {
@@ -236,15 +239,21 @@ impl Edge {
             spec: self.spec.clone(),
             registry: self.registry.clone(),
             readiness: Arc::clone(&self.readiness),
+            drain: Arc::clone(&self.drain),
         }
     }
 
-    /// Serves until `shutdown` ends, then drains. Runs inside any tokio runtime.
+    /// Serves until `shutdown` ends or [`EdgeHandle::drain`] is called, then drains: listeners
+    /// close, requests under way are answered, and what is left after
+    /// [`Builder::drain_timeout`] is cut. Runs inside any tokio runtime that has timers.
     ///
     /// # Errors
     /// The first error of a worker.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        shutdown.await;
+        tokio::select! {
+            () = shutdown => {}
+            () = self.drain.notified() => {}
+        }
         let outcome = self.server.drain().await;
         if let Some(log) = self.log {
             // A program that ends now would lose the last lines.
@@ -262,6 +271,7 @@ pub struct EdgeHandle {
     spec: Spec,
     registry: Registry,
     readiness: Arc<Readiness>,
+    drain: Arc<Notify>,
 }
 
 impl EdgeHandle {
@@ -298,6 +308,11 @@ impl EdgeHandle {
     /// Whether the edge serves and does not drain.
     pub fn is_ready(&self) -> bool {
         self.readiness.is_ready()
+    }
+
+    /// Ends [`Edge::run`] with a drain.
+    pub fn drain(&self) {
+        self.drain.notify_one();
     }
 
     /// Cuts what a drain has not ended.

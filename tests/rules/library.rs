@@ -332,7 +332,8 @@ async fn the_log_is_whole_when_run_has_ended() {
     client.close_notify().await;
     client.ending().await;
     drop(client);
-    let run = edge.run(std::future::ready(()));
+    edge.handle().drain();
+    let run = edge.run(std::future::pending());
     within("the end of run", run).await.unwrap();
     let log = std::fs::read_to_string(path).unwrap();
     let lines: Vec<serde_json::Value> = log
