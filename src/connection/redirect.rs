@@ -10,8 +10,10 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::LINGER;
 use crate::config::snapshot::Snapshot;
 use crate::connection::context::{Permit, Worker};
 use crate::deadline::within;
@@ -38,7 +40,18 @@ pub async fn serve(
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(socket), service);
     // Whatever goes wrong costs the client its redirect, nobody else anything.
-    let _ = within(&worker.ticker, Some(limit), connection).await;
+    let served = within(&worker.ticker, Some(limit), connection.without_shutdown()).await;
+    if let Ok(Ok(parts)) = served {
+        let _ = within(&worker.ticker, Some(LINGER), linger(parts.io.into_inner())).await;
+    }
+}
+
+/// Closes without a reset, which would take the answer from a client that still sends.
+async fn linger(mut socket: TcpStream) {
+    let mut discarded = [0; 4096];
+    if socket.shutdown().await.is_ok() {
+        while matches!(socket.read(&mut discarded).await, Ok(1..)) {}
+    }
 }
 
 fn redirect(
