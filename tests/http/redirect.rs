@@ -101,6 +101,25 @@ async fn a_body_that_nobody_reads_does_not_cost_the_answer() {
 }
 
 #[tokio::test]
+async fn a_client_that_still_sends_is_not_reset() {
+    let stand = stand().await;
+    let address = stand.edge.listener("plain");
+    let mut stream = within("connect", TcpStream::connect(address))
+        .await
+        .unwrap();
+    let head = format!("POST /x HTTP/1.1\r\nhost: {NAME}\r\ncontent-length: 3000000\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut bytes = Vec::new();
+    within("the answer", stream.read_to_end(&mut bytes))
+        .await
+        .unwrap();
+    assert_eq!(Response::take(&mut bytes, false, true).unwrap().status, 308);
+    for piece in [b'x'; 3_000_000].chunks(100_000) {
+        within("the body", stream.write_all(piece)).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn broken_framing_is_400() {
     let stand = stand().await;
     for bad in [
