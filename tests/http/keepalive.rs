@@ -130,3 +130,27 @@ async fn a_client_that_vanishes_ends_its_request_to_the_origin() {
         .until_connection(|line| line["end"] == "truncated")
         .await;
 }
+
+#[tokio::test]
+async fn a_client_that_vanishes_in_its_body_ends_its_request_to_the_origin() {
+    let origin = Origin::start(|asked| Reply::ok(&asked.body)).await;
+    let stand = Stand::start(&forward("/", &origin)).await;
+    let begun = "POST / HTTP/1.1\r\nhost: example.com\r\ncontent-length: 100\r\n\r\nbegun";
+    for way in ["reset", "fin", "close_notify"] {
+        let mut client = stand.http1().await;
+        client.send(begun.as_bytes()).await;
+        origin.until_open(1).await;
+        match way {
+            "reset" => client.reset(),
+            "fin" => client.shutdown_write().await,
+            _ => {
+                client.close_notify().await;
+                let (said, ending) = client.read_to_end().await;
+                assert_eq!(said, b"", "{ending:?}");
+            }
+        }
+        origin.until_open(0).await;
+    }
+    assert!(origin.requests().iter().all(|asked| asked.cut_short));
+    assert_eq!(origin.heads().len(), 3);
+}

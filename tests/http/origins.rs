@@ -320,3 +320,36 @@ async fn an_origin_that_takes_no_body_holds_its_client_back() {
     let aborted = |line: &serde_json::Value| line["end"] == "aborted_by_client";
     stand.edge.until_accesses(2, aborted).await;
 }
+
+#[tokio::test]
+async fn an_origin_that_says_too_much_poisons_no_other_request() {
+    let evil = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil";
+    let origin = Origin::start(move |asked| match asked.target() {
+        "/two" => Reply::raw(format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok{evil}"
+        )),
+        "/chunks" => Reply::raw(format!(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n{evil}"
+        )),
+        "/none" => Reply::raw(format!("HTTP/1.1 204 No Content\r\n\r\n{evil}")),
+        "/both" => Reply::raw(format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n\
+             2\r\nok\r\n0\r\n\r\n{evil}"
+        )),
+        "/head" => Reply::raw(format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: 44\r\n\r\n{evil}"
+        )),
+        _ => Reply::ok("good"),
+    })
+    .await;
+    let stand = Stand::start(&forward("/", &origin)).await;
+    for path in ["/two", "/chunks", "/none", "/both", "/head"] {
+        let method = if path == "/head" { "HEAD" } else { "GET" };
+        let first = stand.ask(&get(path).replace("GET", method)).await;
+        assert!(first.status < 300 || first.status == 502, "{path}");
+        assert!(!first.body.ends_with(b"evil"), "{path}");
+        for _ in 0..2 {
+            assert_eq!(stand.ask(&get("/")).await.text(), "good", "{path}");
+        }
+    }
+}
