@@ -1,6 +1,6 @@
 //! R7: refused early data of every shape is skipped, and what is sent again is answered.
 
-use rustls::{AlertDescription, HandshakeKind, NamedGroup};
+use rustls::{AlertDescription, CipherSuite, HandshakeKind, NamedGroup};
 
 use crate::early::scene::{GET, NAME, PLAIN, Scene, early_at, get_of};
 use crate::support::client::{Client, Ending};
@@ -84,6 +84,9 @@ fn shapes() -> Vec<Vec<usize>> {
         vec![16_300, 84],
         vec![8_192, 8_192],
         vec![1; 900],
+        // As long as a Finished.
+        vec![36; 100],
+        vec![52; 100],
     ]
 }
 
@@ -269,5 +272,49 @@ async fn a_finished_split_after_refused_data_ends_in_no_panic() {
         let end = scene.line(&client).await["end"].clone();
         assert!(end == "alert" || end == "timeout", "{early} records: {end}");
     }
+    scene.settle(0).await;
+}
+
+#[tokio::test]
+async fn whatever_suite_and_protocol_it_is_known_what_was_accepted() {
+    let scene = Scene::start().await;
+    let tickets = scene.twin().await;
+    let suites = [
+        CipherSuite::TLS13_AES_128_GCM_SHA256,
+        CipherSuite::TLS13_AES_256_GCM_SHA384,
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+    ];
+    for suite in suites {
+        for alpn in [&["http/1.1"][..], &["h2", "http/1.1"], &[]] {
+            for accepted in [true, false] {
+                let setup = scene.setup.clone().fresh().suites(&[suite]).alpn(alpn);
+                let issuer = if accepted { &scene.edge } else { &tickets };
+                Client::fetch_ticket(issuer.address(), NAME, &setup).await;
+                let mut client = Client::connect(scene.edge.address(), NAME, &setup).await;
+                for _ in 0..40 {
+                    // HTTP/2 takes this for no preface; what counts is TLS.
+                    client.early(&[b'x'; 36]);
+                    client.early(&[b'x'; 52]);
+                }
+                client.handshake().await.unwrap();
+                assert_eq!(client.early_accepted(), accepted);
+                client.shutdown_write().await;
+                let line = scene.line(&client).await;
+                let early = if accepted {
+                    "accepted"
+                } else {
+                    "refused_unknown_ticket"
+                };
+                assert_eq!(line["early"], early, "{suite:?}, {alpn:?}");
+                assert_eq!(line["alert_sent"], serde_json::Value::Null);
+                assert!(
+                    line["handshake_ms"].is_number(),
+                    "{suite:?}, {alpn:?}: {line}"
+                );
+            }
+        }
+    }
+    assert_eq!(scene.metric("early_data_accepted_total", &[]).await, 9.0);
+    assert_eq!(scene.refused("unknown_ticket").await, 9.0);
     scene.settle(0).await;
 }
