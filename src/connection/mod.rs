@@ -90,6 +90,8 @@ pub struct Connection {
     timing: Timing,
     report: Report,
     permit: Permit,
+    /// ClientHellos that were heard of.
+    hellos: u8,
     /// Whether GOAWAY was sent or the connection refuses further requests.
     going_away: bool,
     /// Whether an answer broke off: then close_notify would say that it is whole.
@@ -123,6 +125,7 @@ impl Connection {
             timing,
             report: Report::new(worker.index, listener, client, local),
             permit,
+            hellos: 1,
             going_away: false,
             broken_off: false,
             worker,

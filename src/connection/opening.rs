@@ -145,6 +145,12 @@ impl Connection {
         }
         let ended = !link.tls.is_unconfirmed();
         if !ended {
+            let hellos = link.tls.facts().hellos;
+            if hellos > self.hellos {
+                // After a HelloRetryRequest.
+                self.hellos = hellos;
+                self.hear();
+            }
             return;
         }
         let confirmed = self
