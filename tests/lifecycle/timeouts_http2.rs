@@ -68,6 +68,18 @@ async fn a_connection_without_any_stream_gets_goaway() {
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_heed_goaway_is_closed() {
+    let house = House::new();
+    let edge = house.start("", &format!("{SHORT}{HELLO}")).await;
+    let mut client = Client::open(edge.address(), NAME, &house.h2()).await;
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    client.send(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+    let (plain, ending) = client.read_to_end().await;
+    assert_eq!(ending, Ending::CloseNotify);
+    assert!(frames(&plain).iter().any(|frame| frame.kind == GOAWAY));
+}
+
+#[tokio::test]
 async fn an_idle_connection_gets_goaway() {
     let house = House::new();
     let edge = house.start("", &format!("{SHORT}{HELLO}")).await;
