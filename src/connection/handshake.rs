@@ -8,6 +8,7 @@ use rustls::{AlertDescription, NamedGroup};
 use crate::config::site_tls::{GROUPS, SiteTls};
 use crate::config::snapshot::{Listener, Site};
 use crate::connection::context::Process;
+use crate::tags::Tag;
 use crate::telemetry::labels::HelloError;
 use crate::tls::hello::ClientHello;
 use crate::tls::select::select;
@@ -97,7 +98,7 @@ pub(super) fn prepare(process: &Process, chosen: &Chosen, hello: &ClientHello) -
     }
     sessions.prepare(
         &base,
-        &SitePolicy::from(&**tls),
+        &policy(chosen),
         HelloOffer {
             identities: hello.identities().map(|identity| identity.identity),
             early_data: hello.offers_early_data(),
@@ -106,6 +107,20 @@ pub(super) fn prepare(process: &Process, chosen: &Chosen, hello: &ClientHello) -
         process.under_pressure(),
         sessions.now(),
     )
+}
+
+/// What tickets must share with this connection. A TLS side that a selector gave knows nothing of
+/// the site and its routes, but its tickets are bound to them too (EARLY-DATA R6).
+fn policy(chosen: &Chosen) -> SitePolicy {
+    let given = SitePolicy::from(&*chosen.tls);
+    match &chosen.site.tls {
+        Some(own) if !Arc::ptr_eq(own, &chosen.tls) => SitePolicy {
+            trust: Tag::of(&[b"cutwater given trust 1", &given.trust.0, &own.trust.0]),
+            early: Tag::of(&[b"cutwater given early 1", &given.early.0, &own.early.0]),
+            ..given
+        },
+        _ => given,
+    }
 }
 
 /// The group to use, as an index of [`GROUPS`]: the first that has a share in the hello, else the

@@ -24,7 +24,9 @@ pub enum Selection {
     Tls {
         /// The site whose routes and timeouts serve the connection.
         site: Arc<str>,
-        /// Certificates, protocols, versions, early data: all that its TLS side consists of.
+        /// Certificates, protocols, versions, early data: all that its TLS side consists of. To be
+        /// kept and given again, one for each site: what resumes is what this object remembers, and
+        /// stateless tickets (without early data) are bound to it and not to the site.
         tls: Arc<SiteTls>,
     },
     /// End the handshake with an alert.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use cutwater::body::Body;
 use cutwater::certs::chooser::CertificateChooser;
 use cutwater::config::site_tls::SiteTls;
+use cutwater::early::EarlyDataPolicy;
 use cutwater::edge::{Edge, Site};
 use cutwater::handler::{EarlyRequest, early};
 use cutwater::telemetry::labels::{HelloError, TimeoutKind};
@@ -165,6 +166,65 @@ async fn tickets_of_one_tls_side_are_not_taken_by_another() {
     assert_eq!(client.kind(), Some(HandshakeKind::Full));
     client.resend_early().await;
     assert_eq!(client.response().await.text(), SITE);
+}
+
+#[tokio::test]
+async fn tickets_of_a_shared_tls_side_belong_to_the_site_and_its_policy() {
+    let pki = Pki::new();
+    let leaf = pki.leaf(&[SITE, OTHER]);
+    let chooser = CertificateChooser::new(vec![certified(&leaf)]).unwrap();
+    let mut shared = SiteTls::new("shared", Arc::new(chooser));
+    shared.early_data = true;
+    let shared = Arc::new(shared);
+    let (choose, chosen) = watch::channel(SITE);
+    let selector = move |_: Arc<ClientHello>, _: SocketAddr, _: SocketAddr| {
+        std::future::ready(Selection::Tls {
+            site: (*chosen.borrow()).into(),
+            tls: Arc::clone(&shared),
+        })
+    };
+    let site = |name: &str, policy| {
+        let handler = early(|request: EarlyRequest| async {
+            request.confirmed().await?;
+            Ok(Response::new(Body::empty()))
+        });
+        Site::new(name)
+            .certified_key(certified(&leaf))
+            .early_data(true)
+            .early_data_policy(policy)
+            .handler(handler)
+    };
+    let edge = Edge::builder()
+        .listen(([127, 0, 0, 1], 0).into())
+        .workers(1)
+        .site(site(SITE, EarlyDataPolicy::Wait))
+        .site(site(OTHER, EarlyDataPolicy::Wait))
+        .selector(selector)
+        .build()
+        .unwrap();
+    let address = edge.addresses()[0];
+    let setup = pki.client().alpn(&["http/1.1"]);
+    Client::fetch_ticket(address, SITE, &setup).await;
+
+    choose.send_replace(OTHER);
+    let mut client = Client::connect(address, SITE, &setup).await;
+    client.early(&get(OTHER));
+    client.handshake().await.unwrap();
+    assert_eq!(client.kind(), Some(HandshakeKind::Full), "another site");
+
+    choose.send_replace(SITE);
+    let setup = setup.fresh();
+    Client::fetch_ticket(address, SITE, &setup).await;
+    let sites = vec![
+        site(SITE, EarlyDataPolicy::Allow),
+        site(OTHER, EarlyDataPolicy::Wait),
+    ];
+    edge.handle().replace_sites(sites).unwrap();
+    let mut client = Client::connect(address, SITE, &setup).await;
+    client.early(&get(SITE));
+    client.handshake().await.unwrap();
+    assert!(!client.early_accepted(), "another policy");
+    assert_eq!(client.kind(), Some(HandshakeKind::Resumed));
 }
 
 #[tokio::test]
