@@ -136,10 +136,10 @@ async fn a_client_that_vanishes_in_its_body_ends_its_request_to_the_origin() {
     let origin = Origin::start(|asked| Reply::ok(&asked.body)).await;
     let stand = Stand::start(&forward("/", &origin)).await;
     let begun = "POST / HTTP/1.1\r\nhost: example.com\r\ncontent-length: 100\r\n\r\nbegun";
-    for way in ["reset", "fin", "close_notify"] {
+    for (count, way) in (1..).zip(["reset", "fin", "close_notify"]) {
         let mut client = stand.http1().await;
         client.send(begun.as_bytes()).await;
-        origin.until_open(1).await;
+        origin.until_heads(count).await;
         match way {
             "reset" => client.reset(),
             "fin" => client.shutdown_write().await,
@@ -152,5 +152,4 @@ async fn a_client_that_vanishes_in_its_body_ends_its_request_to_the_origin() {
         origin.until_open(0).await;
     }
     assert!(origin.requests().iter().all(|asked| asked.cut_short));
-    assert_eq!(origin.heads().len(), 3);
 }
