@@ -1,6 +1,7 @@
 //! The first half of a connection: ClientHello, site, engine, handshake, hyper.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -197,7 +198,13 @@ impl Connection {
                 return false;
             }
         }
-        self.hyper = Some(Hyper::new(self.io.clone(), &shared));
+        let mut hyper = Hyper::new(self.io.clone(), &shared);
+        if self.going_away {
+            // A drain began before its first request was here.
+            shared.closing.store(true, Ordering::Relaxed);
+            hyper.go_away();
+        }
+        self.hyper = Some(hyper);
         true
     }
 

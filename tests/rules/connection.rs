@@ -9,8 +9,10 @@ use cutwater::edge::{Edge, Site};
 use cutwater::handler::{EarlyRequest, Handler, early};
 use http::Response;
 use http_body_util::BodyExt;
+use tokio::net::TcpStream;
 
 use crate::support::client::{Client, Ending};
+use crate::support::h2::{H2, request};
 use crate::support::pki::Pki;
 use crate::support::setup::ClientSetup;
 use crate::support::within;
@@ -21,7 +23,7 @@ const LARGE: usize = 8 * 1024 * 1024;
 struct Stand {
     address: SocketAddr,
     setup: ClientSetup,
-    _edge: Edge,
+    edge: Edge,
 }
 
 impl Stand {
@@ -40,7 +42,7 @@ impl Stand {
         Self {
             address: edge.addresses()[0],
             setup: pki.client().alpn(&["http/1.1"]),
-            _edge: edge,
+            edge,
         }
     }
 
@@ -106,4 +108,30 @@ async fn an_answer_is_sent_whole_though_the_body_was_not_read() {
     client.deaf(false);
     assert_eq!(client.response().await.body.len(), LARGE);
     assert_eq!(client.ending().await, Ending::CloseNotify);
+}
+
+#[tokio::test]
+async fn http2_that_begins_in_a_drain_is_answered_and_told_to_go() {
+    let stand = Stand::start(early(|_| async { Ok(Response::new(Body::from("ok"))) }));
+    let setup = stand.setup.clone().alpn(&["h2"]);
+    let mut client = Client::connect(stand.address, NAME, &setup).await;
+    client.hold_finished();
+    client.send_pending().await;
+    client.server_flight().await.unwrap();
+    let runs = tokio::spawn(stand.edge.run(std::future::ready(())));
+    within("the port's end", async {
+        while TcpStream::connect(stand.address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let mut client = H2::start(client).await;
+    let uri = format!("https://{NAME}/");
+    client.begin_request(request("GET", &uri, "")).await;
+    // Finished, preface and request come together.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    client.finish();
+    assert_eq!(client.next().await.unwrap().text(), "ok");
+    within("the end of h2", client.ended()).await;
+    within("the end of run", runs).await.unwrap().unwrap();
 }
