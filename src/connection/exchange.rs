@@ -164,7 +164,7 @@ impl Exchange {
                 .early
                 .answered_before_finished
                 .inc();
-            if let Some(vitals) = &self.shared.vitals {
+            if let Some(vitals) = self.shared.vitals.upgrade() {
                 vitals.answer();
             }
         }

@@ -238,7 +238,7 @@ impl Connection {
             Arc::clone(&self.worker),
             state,
             self.confirmation.clone()?,
-            self.permit.vitals().cloned(),
+            self.permit.vitals().map(Arc::downgrade).unwrap_or_default(),
             chosen,
             self.report.generation(),
             link.violation_status(),

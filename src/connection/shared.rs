@@ -1,7 +1,7 @@
 //! What the requests of one connection share.
 
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -23,7 +23,8 @@ pub(super) struct Shared {
     pub(super) worker: Arc<Worker>,
     pub(super) state: Arc<ConnectionState>,
     pub(super) confirmation: Confirmation,
-    pub(super) vitals: Option<Arc<Vitals>>,
+    /// Gone once the handshake is finished: who is finished is not to be evicted.
+    pub(super) vitals: Weak<Vitals>,
     /// The site that the ClientHello chose, as it was then.
     pub(super) site: Arc<Site>,
     /// The trust that the connection was made with.
@@ -69,7 +70,7 @@ impl Shared {
         worker: Arc<Worker>,
         state: Arc<ConnectionState>,
         confirmation: Confirmation,
-        vitals: Option<Arc<Vitals>>,
+        vitals: Weak<Vitals>,
         chosen: &Chosen,
         generation: u64,
         violation: Arc<AtomicU16>,
