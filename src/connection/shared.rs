@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::config::snapshot::{Listener, Site, Snapshot};
+use crate::config::snapshot::{Listener, RouteTimeouts, Site, Snapshot};
 use crate::confirm::{Confirmation, Status};
 use crate::connection::context::{Vitals, Worker};
 use crate::connection::exchange::Line;
@@ -93,7 +93,8 @@ impl Shared {
             in_flight: AtomicUsize::new(0),
             unread_bodies: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
-            write_idle: AtomicU64::new(0),
+            // Answers without a route are bounded too.
+            write_idle: AtomicU64::new(in_millis(RouteTimeouts::default().write_idle)),
             total: Mutex::new(None),
             watch: Mutex::new(None),
             cut: OnceLock::new(),
@@ -169,10 +170,7 @@ impl Shared {
     }
 
     pub(super) fn set_write_idle(&self, limit: Option<Duration>) {
-        let millis = limit.map_or(0, |limit| {
-            u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1)
-        });
-        self.write_idle.store(millis, Ordering::Relaxed);
+        self.write_idle.store(in_millis(limit), Ordering::Relaxed);
     }
 
     pub(super) fn write_idle(&self) -> Option<Duration> {
@@ -228,4 +226,11 @@ impl Shared {
     pub(super) fn handshake_failed(&self) -> bool {
         self.confirmation.status() == Status::Failed
     }
+}
+
+/// As `write_idle` is kept; 0 is off.
+fn in_millis(limit: Option<Duration>) -> u64 {
+    limit.map_or(0, |limit| {
+        u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1)
+    })
 }
