@@ -285,17 +285,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                     return Err(self.fail(error, &mut input[at..filled]));
                 }
             }
-            if self.peer_closed {
-                self.settler = None;
-                break;
-            }
-            at += discard;
             if !engine.is_handshaking() {
                 self.skipping = None;
                 if let Some(settler) = self.settler.take() {
                     settler.confirm();
                 }
             }
+            if self.peer_closed {
+                // Finished may have come in one piece with close_notify: that was looked at first.
+                self.settler = None;
+                break;
+            }
+            at += discard;
             if !more {
                 self.pending = at < filled;
                 break;
@@ -408,3 +409,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         &self.socket
     }
 }
+
+#[cfg(test)]
+mod tests;

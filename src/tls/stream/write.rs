@@ -199,6 +199,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                     return Err(io::ErrorKind::NotConnected.into());
                 }
             }
+            if !engine.is_handshaking()
+                && let Some(settler) = self.settler.take()
+            {
+                settler.confirm();
+            }
+            if self.peer_closed {
+                self.settler = None;
+            }
             if discard > 0 {
                 self.stash.drain(..discard.min(self.stash.len()));
             }
