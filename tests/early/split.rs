@@ -2,13 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use rustls::{ClientConnection, ConnectionTrafficSecrets, Stream};
+use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk};
+use rustls::{ClientConnection, ConnectionTrafficSecrets, KeyLog, Stream};
 
 use crate::early::scene::{NAME, Scene, get};
+use crate::support::client::Client;
 use crate::support::origin::{Origin, Reply, When};
 use crate::support::setup::ClientSetup;
 
@@ -52,6 +54,40 @@ impl ByHand {
         }
     }
 
+    /// Sends a ClientHello and early data, reads the server's flight, and is ready to send under
+    /// the keys of the handshake; blocks.
+    fn handshake(address: SocketAddr, setup: &ClientSetup) -> Self {
+        let suite = rustls::CipherSuite::TLS13_AES_128_GCM_SHA256;
+        let secrets = Arc::new(Secrets::default());
+        let mut config = (*setup.clone().suites(&[suite]).config()).clone();
+        config.key_log = Arc::clone(&secrets) as Arc<_>;
+        let mut tls = ClientConnection::new(Arc::new(config), NAME.try_into().unwrap()).unwrap();
+        let mut tcp = TcpStream::connect(address).unwrap();
+        tcp.set_nodelay(true).unwrap();
+        tcp.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        tls.early_data().unwrap().write_all(b"refused").unwrap();
+        while tls.wants_write() {
+            tls.write_tls(&mut tcp).unwrap();
+        }
+        while tls.is_handshaking() {
+            tls.read_tls(&mut tcp).unwrap();
+            tls.process_new_packets().unwrap();
+        }
+        assert!(!tls.is_early_data_accepted());
+        let secret = secrets.0.lock().unwrap().clone();
+        let secret = Prk::new_less_safe(HKDF_SHA256, &secret);
+        let mut iv = [0; 12];
+        expand(&secret, "iv", &mut iv);
+        let mut key = [0; 16];
+        expand(&secret, "key", &mut key);
+        Self {
+            tcp,
+            key: LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &key).unwrap()),
+            iv,
+            sequence: 0,
+        }
+    }
+
     /// Sends one record of this inner type. RFC 9846 §5.2.
     fn send(&mut self, kind: u8, plaintext: &[u8]) {
         let mut nonce = self.iv;
@@ -85,6 +121,36 @@ impl ByHand {
     fn local_address(&self) -> String {
         self.tcp.local_addr().unwrap().to_string()
     }
+}
+
+/// Keeps the client's handshake traffic secret.
+#[derive(Debug, Default)]
+struct Secrets(Mutex<Vec<u8>>);
+
+impl KeyLog for Secrets {
+    fn log(&self, label: &str, _: &[u8], secret: &[u8]) {
+        if label == "CLIENT_HANDSHAKE_TRAFFIC_SECRET" {
+            *self.0.lock().unwrap() = secret.to_vec();
+        }
+    }
+}
+
+struct Length(usize);
+
+impl KeyType for Length {
+    fn len(&self) -> usize {
+        self.0
+    }
+}
+
+/// HKDF-Expand-Label with no context. RFC 9846 §7.1.
+fn expand(secret: &Prk, label: &str, out: &mut [u8]) {
+    let label = format!("tls13 {label}");
+    let length = u16::try_from(out.len()).unwrap().to_be_bytes();
+    let size = [u8::try_from(label.len()).unwrap()];
+    let info: [&[u8]; 4] = [&length, &size, label.as_bytes(), &[0]];
+    let okm = secret.expand(&info, Length(out.len())).unwrap();
+    okm.fill(out).unwrap();
 }
 
 /// What follows the first part of a KeyUpdate, after an answer was written in between.
@@ -156,5 +222,38 @@ async fn a_key_update_in_two_records_is_one() {
         .edge
         .until_connection(|line| line["client"] == address.as_str());
     assert!(line.await["alert_sent"].is_null());
+    scene.settle(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn part_of_a_message_after_refused_early_data_ends_in_an_alert() {
+    // EARLY-DATA R7: what rustls holds on to is told from early data, or it would panic.
+    let scene = Scene::start().await;
+    let tickets = scene.twin().await;
+    for size in [4, 20, 36, 52, 100, 111] {
+        let setup = scene.setup.clone().fresh();
+        Client::fetch_ticket(tickets.address(), NAME, &setup).await;
+        let address = scene.edge.address();
+        let mut client = tokio::task::block_in_place(|| ByHand::handshake(address, &setup));
+        // A Finished of 1,000 bytes begins.
+        let mut part = vec![0; size];
+        part[..4].copy_from_slice(&[20, 0, 3, 232]);
+        client.send(HANDSHAKE, &part);
+        client.send(HANDSHAKE, &[0; 20]);
+        let address = client.local_address();
+        tokio::task::block_in_place(|| client.read(100));
+        client.tcp.shutdown(std::net::Shutdown::Write).unwrap();
+        let line = scene
+            .edge
+            .until_connection(|line| line["client"] == address.as_str());
+        let line = line.await;
+        assert_eq!(line["early"], "refused_unknown_ticket");
+        assert_eq!(
+            (&line["end"], &line["alert_sent"]),
+            (&"alert".into(), &"bad_record_mac".into()),
+            "{size}: {line}"
+        );
+        scene.no_panic();
+    }
     scene.settle(0).await;
 }
