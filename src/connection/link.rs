@@ -96,11 +96,22 @@ impl Link {
     /// Whether the client is held back: what it sends stays in the socket until a handler or an
     /// origin takes more of a body.
     pub(super) fn holds_back(&self) -> bool {
-        let full = self.plain.len() > MAX_WAITING;
         !self.reading
             && self
                 .scanner()
-                .is_some_and(|scanner| full || scanner.in_body())
+                .is_some_and(|scanner| self.is_full() || scanner.in_body())
+    }
+
+    /// Whether no more is to be taken. An unfinished head does not count: the scanner bounds it,
+    /// by limits that may be larger.
+    fn is_full(&self) -> bool {
+        let bounded = self.scanner.is_some() && self.violation.is_none();
+        let counts = if bounded {
+            self.approved
+        } else {
+            self.plain.len()
+        };
+        counts > MAX_WAITING
     }
 
     /// Asks the socket whether the client has reset it, behind bytes that nobody reads yet.
@@ -145,7 +156,7 @@ impl Link {
     /// Reads and processes TLS while hyper does not: before there is plaintext, and while the
     /// client's Finished is awaited. Plaintext is kept.
     pub(super) fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.ended.is_some() || self.plain.len() > MAX_WAITING {
+        if self.ended.is_some() || self.is_full() {
             return Poll::Pending;
         }
         let plain = &mut self.plain;

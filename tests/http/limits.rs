@@ -186,3 +186,24 @@ async fn too_many_or_too_long_fields_are_431_over_http2() {
     assert_eq!(ask("/", 5000, 1).await, 431);
     assert_eq!(ask("/", 1, 1).await, 200);
 }
+
+#[tokio::test]
+async fn a_large_head_is_taken_where_it_is_allowed() {
+    let fixed = "respond = { status = 200, body = \"ok\" }";
+    let limits = "limits = { header_bytes = \"256KiB\" }";
+    let stand = Stand::start(&route("/", &format!("{fixed}\n{limits}"))).await;
+    let field = format!("\r\nx-long: {}\r\n\r\n", "x".repeat(200 * 1024));
+    let asked = get("/").replace("\r\n\r\n", &field);
+    let mut client = stand.http1().await;
+    for _ in 0..2 {
+        client.send(asked.as_bytes()).await;
+        assert_eq!(client.response().await.text(), "ok");
+    }
+    // And byte by byte.
+    let mut client = stand.http1().await;
+    for byte in get("/").as_bytes() {
+        client.queue(&[*byte]);
+    }
+    client.send_pending().await;
+    assert_eq!(client.response().await.text(), "ok");
+}
