@@ -17,6 +17,10 @@ use crate::tls::stream::{Read, StreamError, TlsStream};
 /// the client's Finished is awaited.
 const MAX_WAITING: usize = 64 * 1024;
 
+/// Plaintext taken in one step. Were it one record, a client that sends a byte in each would have
+/// us copy what else it sent for every one of them.
+const ENOUGH: usize = 16 * 1024;
+
 /// How the client's side ended.
 #[derive(Debug)]
 pub(super) enum Ended {
@@ -160,9 +164,10 @@ impl Link {
             return Poll::Pending;
         }
         let plain = &mut self.plain;
+        let enough = plain.len() + ENOUGH;
         let read = self.tls.poll_read(cx, &mut |bytes| {
             plain.extend_from_slice(bytes);
-            false
+            plain.len() < enough
         });
         let read = std::task::ready!(read);
         self.note(read);
