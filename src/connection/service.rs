@@ -459,6 +459,13 @@ fn finish(
         }
         body = Body::empty();
     }
+    if matches!(
+        parts.status,
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+    ) {
+        // RFC 9110 §6.4.1: whatever a handler made of it. hyper's HTTP/2 would send it as well.
+        body = Body::empty();
+    }
     if let Some(stage) = &exchange.stage {
         stage.client();
     }

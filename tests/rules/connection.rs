@@ -140,3 +140,25 @@ async fn http2_that_begins_in_a_drain_is_answered_and_told_to_go() {
     within("the end of h2", client.ended()).await;
     within("the end of run", runs).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn answers_that_have_no_content_send_none() {
+    let stand = Stand::start(early(|request: EarlyRequest| {
+        let status = request.uri().path().trim_start_matches('/').to_owned();
+        let answer = Response::builder().status(status.as_str());
+        let answer = answer.body(Body::from("content")).unwrap();
+        async { Ok(answer) }
+    }));
+    let setup = stand.setup.clone().alpn(&["h2"]);
+    let second = Client::open(stand.address, NAME, &setup).await;
+    let (mut first, mut second) = (stand.client().await, H2::start(second).await);
+    for (status, content) in [(204, ""), (304, ""), (200, "content")] {
+        let asked = format!("GET /{status} HTTP/1.1\r\nhost: {NAME}\r\n\r\n");
+        first.send(asked.as_bytes()).await;
+        let answer = first.response().await;
+        assert_eq!((answer.status, answer.text()), (status, content));
+        let uri = format!("https://{NAME}/{status}");
+        let answer = second.fetch(request("GET", &uri, "")).await.unwrap();
+        assert_eq!((answer.status.as_u16(), answer.text()), (status, content));
+    }
+}
