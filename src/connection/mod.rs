@@ -280,6 +280,7 @@ impl Connection {
                     let rest = hyper.take_down();
                     self.io.lock().push_back(&rest);
                 }
+                self.report.rest(self.worker.process.connections.is_some());
                 self.timing.rested();
                 Step::Again
             }
@@ -403,7 +404,7 @@ impl Drop for Connection {
             }
             self.report.handshake_ended(
                 &link.tls,
-                self.prepared.as_ref(),
+                self.prepared.take(),
                 self.confirmation.as_ref(),
                 &self.worker.process.metrics,
             );
@@ -411,11 +412,7 @@ impl Drop for Connection {
         if let Some(shared) = &self.shared {
             shared.write_lines();
         }
-        self.report.write(
-            &link,
-            &self.worker.process,
-            self.prepared.as_ref(),
-            self.shared.as_deref(),
-        );
+        self.report
+            .write(&link, &self.worker.process, self.shared.as_deref());
     }
 }

@@ -161,7 +161,7 @@ impl Connection {
         if confirmed && self.report.is_handshaking() {
             self.report.handshake_ended(
                 &link.tls,
-                self.prepared.as_ref(),
+                self.prepared.take(),
                 self.confirmation.as_ref(),
                 &self.worker.process.metrics,
             );

@@ -32,10 +32,14 @@ pub(super) struct Report {
     local: SocketAddr,
     time: SystemTime,
     started: Instant,
+    /// Kept for its fingerprint, until the connection rests.
     hello: Option<Arc<ClientHello>>,
+    fingerprint: Option<Box<str>>,
+    server_name: Option<Arc<str>>,
     generation: u64,
     certificate: Option<&'static str>,
-    stateless_tickets: usize,
+    /// Those that a site without early data will issue; then those that were issued.
+    tickets: usize,
     handshake: Option<Duration>,
     early: EarlyOutcome,
     handshaking: bool,
@@ -58,9 +62,11 @@ impl Report {
             time: SystemTime::now(),
             started: Instant::now(),
             hello: None,
+            fingerprint: None,
+            server_name: None,
             generation: 0,
             certificate: None,
-            stateless_tickets: 0,
+            tickets: 0,
             handshake: None,
             early: EarlyOutcome::None,
             handshaking: true,
@@ -73,13 +79,24 @@ impl Report {
         if hello.offers_early_data() {
             self.early = EarlyOutcome::Offered;
         }
+        self.server_name = hello.shared_server_name();
         self.hello = Some(hello);
+    }
+
+    /// The connection rests: keeps a line's worth of the ClientHello, not the message. `wanted`
+    /// says whether there may be a line.
+    pub(super) fn rest(&mut self, wanted: bool) {
+        if let Some(hello) = self.hello.take()
+            && wanted
+        {
+            self.fingerprint = Some(ja4(&hello, Transport::Tcp).into());
+        }
     }
 
     pub(super) fn chose(&mut self, chosen: &Chosen, generation: u64) {
         self.generation = generation;
         if !chosen.tls.early_data {
-            self.stateless_tickets = chosen.tls.tickets;
+            self.tickets = chosen.tls.tickets;
         }
         self.certificate = self
             .hello
@@ -104,9 +121,7 @@ impl Report {
     }
 
     pub(super) fn server_name(&self) -> Option<Arc<str>> {
-        self.hello
-            .as_deref()
-            .and_then(ClientHello::shared_server_name)
+        self.server_name.clone()
     }
 
     /// Whether the end of the handshake was not reported yet.
@@ -134,7 +149,7 @@ impl Report {
     pub(super) fn handshake_ended(
         &mut self,
         tls: &TlsStream,
-        prepared: Option<&Prepared>,
+        prepared: Option<Prepared>,
         confirmation: Option<&Confirmation>,
         metrics: &Metrics,
     ) {
@@ -144,6 +159,9 @@ impl Report {
         let kind = tls.engine().and_then(|engine| engine.handshake_kind());
         if facts.hellos > 1 {
             metrics.handshakes.hello_retry_requests.inc();
+        }
+        if let Some(sessions) = prepared.as_ref().and_then(|p| p.sessions.as_ref()) {
+            self.tickets = sessions.tickets();
         }
         if let Some(prepared) = prepared
             && prepared.offered
@@ -178,6 +196,7 @@ impl Report {
                 }
                 (None, None) => (FailedBy::Client, Alert::None),
             };
+            self.tickets = 0;
             metrics.handshakes.failed.inc(by, alert);
             tracing::debug!(by = by.as_str(), alert = alert.as_str(), "handshake failed");
             return;
@@ -197,13 +216,7 @@ impl Report {
     }
 
     /// Counts the connection's end and writes its line, if it is wanted.
-    pub(super) fn write(
-        &self,
-        link: &Link,
-        process: &Process,
-        prepared: Option<&Prepared>,
-        shared: Option<&Shared>,
-    ) {
+    pub(super) fn write(&self, link: &Link, process: &Process, shared: Option<&Shared>) {
         let facts = link.tls.facts();
         let metrics = &process.metrics;
         let end = match (self.end, facts.alert_received, facts.alert_sent) {
@@ -218,10 +231,9 @@ impl Report {
             .connections
             .bytes
             .add(Direction::Out, facts.bytes_out);
-        let tickets = match prepared.and_then(|prepared| prepared.sessions.as_ref()) {
-            Some(sessions) => sessions.tickets(),
-            None if self.handshake.is_some() => self.stateless_tickets,
-            None => 0,
+        let tickets = match self.handshaking {
+            true => 0,
+            false => self.tickets,
         };
         metrics.sessions.tickets_sent.inc_by(tickets as u64);
         let Some(sink) = &process.connections else {
@@ -233,7 +245,7 @@ impl Report {
             worker: self.worker,
             client: self.client,
             listener: &self.listener,
-            sni: self.hello.as_deref().and_then(ClientHello::server_name),
+            sni: self.server_name.as_deref(),
             client_hellos: facts.hellos,
             group: engine
                 .and_then(|engine| engine.negotiated_key_exchange_group())
@@ -267,11 +279,9 @@ impl Report {
             return;
         }
         // Hashed only for a line that is written.
-        let ja4 = self
-            .hello
-            .as_deref()
-            .map(|hello| ja4(hello, Transport::Tcp));
-        record.ja4 = ja4.as_deref();
+        let now = self.hello.as_deref();
+        let now = now.map(|hello| ja4(hello, Transport::Tcp));
+        record.ja4 = now.as_deref().or(self.fingerprint.as_deref());
         sink.write_json(&record);
     }
 }
