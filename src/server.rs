@@ -73,6 +73,9 @@ impl Bound {
         let workers = snapshot.server.workers.max(1);
         let mut addresses = Vec::new();
         let mut sockets: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+        for listener in &snapshot.listeners {
+            listen::claim(listener.address)?;
+        }
         for (index, listener) in snapshot.listeners.iter_mut().enumerate() {
             let (address, bound) = listen::bind(listener.address, listener.backlog, workers)?;
             // A redirect names the port; 0 becomes the one that was given.

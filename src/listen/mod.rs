@@ -21,6 +21,23 @@ const DEFER: i32 = 5;
 /// The pause after accepting failed for want of descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
+/// Makes sure that nobody else listens on `address`.
+///
+/// `SO_REUSEPORT` would let a second server of the same user in, and split the connections between
+/// the two in silence. To be asked about all addresses before any is bound: our own may overlap,
+/// such as `0.0.0.0:443` and `[::]:443`, and then the closer one gets the connection.
+///
+/// # Errors
+/// The system's, with the address named.
+pub fn claim(address: SocketAddr) -> io::Result<()> {
+    match address.port() {
+        0 => Ok(()),
+        _ => bind_one(address, 1, false)
+            .map(drop)
+            .map_err(naming(address)),
+    }
+}
+
 /// Binds `count` sockets to one address with `SO_REUSEPORT`, one for each worker. With port 0 all
 /// get the port that the first one was given.
 ///
@@ -31,22 +48,18 @@ pub fn bind(
     backlog: u32,
     count: usize,
 ) -> io::Result<(SocketAddr, Vec<std::net::TcpListener>)> {
-    let named = |error: io::Error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-    };
-    if address.port() != 0 {
-        // SO_REUSEPORT would let a second server of the same user in, and split the connections
-        // between the two in silence.
-        drop(bind_one(address, backlog, false).map_err(named)?);
-    }
     let mut bound = address;
     let mut listeners = Vec::with_capacity(count);
     for _ in 0..count {
-        let listener = bind_one(bound, backlog, true).map_err(named)?;
-        bound = listener.local_addr().map_err(named)?;
+        let listener = bind_one(bound, backlog, true).map_err(naming(address))?;
+        bound = listener.local_addr().map_err(naming(address))?;
         listeners.push(listener);
     }
     Ok((bound, listeners))
+}
+
+fn naming(address: SocketAddr) -> impl Fn(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
 }
 
 fn bind_one(
@@ -63,7 +76,7 @@ fn bind_one(
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse_port)?;
     if let SocketAddr::V6(address) = address {
-        // `[::]` serves IPv4 as well; two listeners, one for each, are told apart by 0.0.0.0.
+        // `[::]` serves IPv4 as well, unless another listener has 0.0.0.0.
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
     // Inherited by what is accepted.
@@ -124,14 +137,18 @@ mod tests {
     #[test]
     fn a_second_server_on_one_address_is_refused() {
         let (address, _first) = bind("127.0.0.1:0".parse().unwrap(), 16, 2).unwrap();
-        assert!(bind(address, 16, 2).is_err());
+        assert!(claim(address).is_err());
     }
 
     #[test]
     fn an_address_in_use_is_named() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let error = bind(address, 16, 1).unwrap_err();
-        assert!(error.to_string().contains(&address.to_string()), "{error}");
+        for error in [
+            claim(address).unwrap_err(),
+            bind(address, 16, 1).unwrap_err(),
+        ] {
+            assert!(error.to_string().contains(&address.to_string()), "{error}");
+        }
     }
 }

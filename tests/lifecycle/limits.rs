@@ -224,3 +224,31 @@ async fn both_families_are_served() {
         assert_eq!(client.response().await.status, 200, "{address}");
     }
 }
+
+#[tokio::test]
+async fn of_overlapping_addresses_the_closest_gets_the_connection() {
+    let Ok(free) = std::net::TcpListener::bind("[::]:0") else {
+        eprintln!("skipped: no IPv6 here");
+        return;
+    };
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let house = House::new();
+    let mut listen = String::new();
+    for (name, host) in [("four", "0.0.0.0"), ("any", "[::]"), ("own", "127.0.0.1")] {
+        listen += &format!("[[listen]]\nname = \"{name}\"\naddress = \"{host}:{port}\"\n");
+    }
+    let edge = house.start(&listen, HELLO).await;
+    for (name, address) in [
+        ("own", std::net::IpAddr::from([127, 0, 0, 1])),
+        ("four", [127, 0, 0, 2].into()),
+        ("any", std::net::Ipv6Addr::LOCALHOST.into()),
+    ] {
+        let mut client = Client::open((address, port).into(), NAME, &house.client()).await;
+        client.send(&get(&format!("/{name}"))).await;
+        assert_eq!(client.response().await.status, 200, "{address}");
+        let path = format!("/{name}");
+        let line = edge.until_access(|line| line["path"] == path).await;
+        assert_eq!(line["listener"], name, "{address}");
+    }
+}
