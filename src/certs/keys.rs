@@ -60,6 +60,18 @@ impl KeyError {
     pub fn blames_chain(&self) -> bool {
         matches!(self, Self::NoCertificate | Self::Certificate(_))
     }
+
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NoCertificate => "write the certificate here, then its intermediates",
+            Self::Certificate(_) => "write X.509 certificates in PEM, the site's own first",
+            Self::NoKey | Self::Pem(_) => "write one private key in PEM",
+            Self::Encrypted => "decrypt it: openssl pkey -in FILE -out NEW",
+            Self::Key(_) => "make an ECDSA (P-256, P-384, P-521), RSA or Ed25519 key",
+            Self::Mismatch => "take the key that the certificate was asked for with",
+        }
+    }
 }
 
 impl Pair {

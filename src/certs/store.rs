@@ -17,21 +17,34 @@ pub struct Loaded {
     pub tag: Tag,
 }
 
-/// Why a pair of files cannot be used.
+/// Why a file of a pair cannot be used.
 #[derive(Clone, Debug)]
 pub struct FileError {
-    /// The file to blame.
-    pub path: PathBuf,
-    /// Whether that is the chain's file.
+    /// Whether the chain's file is to blame.
     pub chain: bool,
-    /// What is wrong with it.
+    /// What is wrong, with the path.
     pub message: String,
+    /// What to do about it.
+    pub hint: &'static str,
+}
+
+impl FileError {
+    fn unreadable(path: &Path, chain: bool, error: &io::Error) -> Self {
+        Self {
+            chain,
+            message: format!("cannot read {}: {error}", path.display()),
+            hint: match error.kind() {
+                io::ErrorKind::NotFound => "a path is relative to the file that it stands in",
+                _ => "it has to be a file that the user of this program may read",
+            },
+        }
+    }
 }
 
 /// Reads pairs of certificate files.
 #[derive(Debug, Default)]
 pub struct Store {
-    pairs: HashMap<(PathBuf, PathBuf), Result<Loaded, FileError>>,
+    pairs: HashMap<(PathBuf, PathBuf), Result<Loaded, Vec<FileError>>>,
 }
 
 impl Store {
@@ -40,8 +53,8 @@ impl Store {
     /// Both are read together, before either is parsed.
     ///
     /// # Errors
-    /// [`FileError`] names the file to blame.
-    pub fn pair(&mut self, chain: &Path, key: &Path) -> Result<Loaded, FileError> {
+    /// A [`FileError`] for each file to blame.
+    pub fn pair(&mut self, chain: &Path, key: &Path) -> Result<Loaded, Vec<FileError>> {
         let index = (chain.to_owned(), key.to_owned());
         self.pairs
             .entry(index)
@@ -57,10 +70,11 @@ impl Store {
     pub fn directory(
         &mut self,
         directory: &Path,
-    ) -> io::Result<BTreeMap<PathBuf, Result<Loaded, FileError>>> {
+    ) -> Result<BTreeMap<PathBuf, Result<Loaded, Vec<FileError>>>, FileError> {
+        let unreadable = |error| FileError::unreadable(directory, true, &error);
         let mut found = BTreeMap::new();
-        for entry in fs::read_dir(directory)? {
-            let chain = entry?.path();
+        for entry in fs::read_dir(directory).map_err(unreadable)? {
+            let chain = entry.map_err(unreadable)?.path();
             if chain.extension() != Some(OsStr::new("pem")) {
                 continue;
             }
@@ -75,30 +89,31 @@ impl Store {
     }
 }
 
-fn read_pair(chain_path: &Path, key_path: &Path) -> Result<Loaded, FileError> {
+fn read_pair(chain_path: &Path, key_path: &Path) -> Result<Loaded, Vec<FileError>> {
     let read = |path: &Path, chain: bool| {
-        fs::read(path).map_err(|error| FileError {
-            path: path.to_owned(),
-            chain,
-            message: format!("cannot be read: {error}"),
-        })
+        fs::read(path).map_err(|error| FileError::unreadable(path, chain, &error))
     };
-    let chain = read(chain_path, true)?;
-    let key = match key_path == chain_path {
-        true => chain.clone(),
-        false => read(key_path, false)?,
+    let chain = read(chain_path, true);
+    let key = (key_path != chain_path).then(|| read(key_path, false));
+    let (chain, key) = match (chain, key.transpose()) {
+        (Ok(chain), Ok(key)) => (chain, key),
+        (chain, key) => return Err(chain.err().into_iter().chain(key.err()).collect()),
     };
-    let blame = |error: KeyError| FileError {
-        path: match error.blames_chain() {
-            true => chain_path.to_owned(),
-            false => key_path.to_owned(),
-        },
-        chain: error.blames_chain(),
-        message: error.to_string(),
+    let key = key.as_ref().unwrap_or(&chain);
+    let blame = |error: KeyError| {
+        let path = match error.blames_chain() {
+            true => chain_path,
+            false => key_path,
+        };
+        vec![FileError {
+            chain: error.blames_chain(),
+            message: format!("{}: {error}", path.display()),
+            hint: error.hint(),
+        }]
     };
-    let pair = Pair::from_pem(&chain, &key).map_err(blame)?;
+    let pair = Pair::from_pem(&chain, key).map_err(blame)?;
     Ok(Loaded {
         pair,
-        tag: Tag::of(&[b"cutwater files 1", &chain, &key]),
+        tag: Tag::of(&[b"cutwater files 1", &chain, key]),
     })
 }

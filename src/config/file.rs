@@ -57,7 +57,11 @@ pub fn read(path: &Path) -> Read {
 fn open(path: &Path, place: Option<&Place>) -> Result<Arc<SourceFile>, Diagnostic> {
     let bytes = fs::read(path).map_err(|error| {
         let message = format!("cannot read {}: {error}", path.display());
-        Diagnostic::error(place.cloned(), message)
+        let told = Diagnostic::error(place.cloned(), message);
+        match place {
+            Some(_) => told.hint("a path is relative to the file that it stands in"),
+            None => told.hint("name the file with --config"),
+        }
     })?;
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Arc::new(SourceFile {
@@ -70,7 +74,7 @@ fn open(path: &Path, place: Option<&Place>) -> Result<Arc<SourceFile>, Diagnosti
             let path = path.to_owned();
             let file = Arc::new(SourceFile { path, text });
             let place = Place::new(&file, valid..valid + '\u{fffd}'.len_utf8());
-            Err(Diagnostic::error(Some(place), "the file is not UTF-8"))
+            Err(Diagnostic::error(Some(place), "the file is not UTF-8").hint("save it as UTF-8"))
         }
     }
 }
@@ -120,16 +124,19 @@ fn walk(
     read: impl FnOnce(&Reader, &DeTable<'_>),
 ) {
     let (root, mistakes) = DeTable::parse_recoverable(&file.text);
-    let mistakes: Vec<Diagnostic> = mistakes
-        .into_iter()
-        .map(|mistake| {
-            let place = mistake.span().map(|span| Place::new(file, span));
-            Diagnostic::error(place, mistake.message().trim_end())
-        })
-        .collect();
+    let mistakes = mistakes.into_iter().map(|mistake| {
+        let place = mistake.span().map(|span| Place::new(file, span));
+        Diagnostic::error(place, mistake.message().trim_end())
+            .hint("this, or what stands before it, is no TOML: see https://toml.io/en/v1.0.0")
+    });
+    let mut mistakes: Vec<Diagnostic> = mistakes.collect();
+    let place = |error: &Diagnostic| error.place.as_ref().map(Place::line_column);
+    let line = |error: &Diagnostic| place(error).map(|(line, _)| line);
+    // What follows the first mistake of a line is mostly its consequence.
+    mistakes.sort_by_key(place);
+    mistakes.dedup_by_key(|error| line(error));
     let reader = Reader::new(file, mistakes.is_empty());
     read(&reader, root.get_ref());
-    let line = |error: &Diagnostic| error.place.as_ref().map(|place| place.line_column().0);
     let spoilt: Vec<_> = mistakes.iter().map(line).collect();
     let found = reader.into_errors().into_iter();
     errors.extend(found.filter(|error| !spoilt.contains(&line(error))));

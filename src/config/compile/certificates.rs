@@ -39,11 +39,14 @@ impl Source {
         let Some(At { value: path, place }) = &spec.certificate_directory else {
             return source;
         };
-        let mut broken = |message| work.broken.push(Diagnostic::error(place.clone(), message));
+        let mut broken = |message, hint| {
+            let error = Diagnostic::error(place.clone(), message);
+            work.broken.push(error.hint(hint));
+        };
         let found = match source.store.directory(path) {
             Ok(found) => found,
             Err(error) => {
-                broken(format!("{} cannot be read: {error}", path.display()));
+                broken(error.message, error.hint);
                 return source;
             }
         };
@@ -56,7 +59,11 @@ impl Source {
                     }
                     source.directory.push((path, loaded));
                 }
-                Err(error) => broken(format!("{}: {}", error.path.display(), error.message)),
+                Err(errors) => {
+                    for error in errors {
+                        broken(error.message, error.hint);
+                    }
+                }
             }
         }
         source
@@ -114,10 +121,12 @@ impl Source {
                         tags.push(loaded.tag);
                     }
                 }
-                Err(error) => {
-                    let place = if error.chain { chain } else { key }.place.clone();
-                    let message = format!("{}: {}", error.path.display(), error.message);
-                    work.broken.push(Diagnostic::error(place, message));
+                Err(errors) => {
+                    for error in errors {
+                        let place = if error.chain { chain } else { key }.place.clone();
+                        let told = Diagnostic::error(place, error.message);
+                        work.broken.push(told.hint(error.hint));
+                    }
                 }
             }
         }
@@ -153,8 +162,10 @@ impl Source {
                     directory.value.display(),
                     site.label()
                 );
-                work.broken
-                    .push(Diagnostic::error(site.place.clone(), message));
+                let error = Diagnostic::error(site.place.clone(), message);
+                let names: Vec<String> = site.names.iter().map(|n| n.value.to_string()).collect();
+                let hint = format!("put NAME.pem and NAME.key there, for {}", names.join(", "));
+                work.broken.push(error.hint(hint));
                 None
             }
         }
@@ -222,7 +233,8 @@ fn covers(site: &SiteSpec, pair: &Pair, place: Option<&Place>, work: &mut Work<'
 }
 
 fn check_dates(pair: &Pair, what: &str, place: Option<&Place>, work: &mut Work<'_>) {
-    let message = match pair.leaf.validity(work.now) {
+    let validity = pair.leaf.validity(work.now);
+    let message = match validity {
         Validity::Good => return,
         Validity::NotYet => format!("{what}: the certificate is not valid yet"),
         Validity::Expired => format!("{what}: the certificate has expired"),
@@ -236,6 +248,10 @@ fn check_dates(pair: &Pair, what: &str, place: Option<&Place>, work: &mut Work<'
             }
         }
     };
+    let hint = match validity {
+        Validity::NotYet => "see what this machine takes for the time",
+        _ => "renew it",
+    };
     work.warnings
-        .push(Diagnostic::warning(place.cloned(), message));
+        .push(Diagnostic::warning(place.cloned(), message).hint(hint));
 }

@@ -52,7 +52,7 @@ pub(super) fn compile<'s>(
                 format!("two listeners have the address {}", listen.address.value),
             );
             let error = error.other("first used at", first.place.as_ref());
-            work.errors.push(error);
+            work.errors.push(error.hint("take one of the two away"));
         }
     }
     if let Some(At {
@@ -64,8 +64,9 @@ pub(super) fn compile<'s>(
     {
         let message = format!("{address} is the address of a listener too");
         let error = Diagnostic::error(place.clone(), message);
+        let error = error.other("used at", listen.place.as_ref());
         work.errors
-            .push(error.other("used at", listen.place.as_ref()));
+            .push(error.hint("give [admin] a port of its own"));
     }
     let listeners = spec.listeners.iter().map(|listen| Listener {
         name: listen.name.value.as_str().into(),
@@ -127,7 +128,8 @@ pub(super) fn assign(
                     let message = format!("listener `{}` has two default sites", listener.name);
                     let error = Diagnostic::error(site_spec.default.place.clone(), message);
                     let error = error.other("the first is at", first.default.place.as_ref());
-                    work.errors.push(error);
+                    let hint = "leave it at one site, or give the two different `listen`";
+                    work.errors.push(error.hint(hint));
                 }
                 Some(_) => {}
             }
@@ -154,8 +156,8 @@ fn chosen(
             Some(&index) if !chosen.contains(&index) => chosen.push(index),
             Some(_) => {
                 let message = format!("listener `{}` is named twice", name.value);
-                work.errors
-                    .push(Diagnostic::error(name.place.clone(), message));
+                let error = Diagnostic::error(name.place.clone(), message);
+                work.errors.push(error.hint("take one of the two away"));
             }
             None => {
                 let known = listener_names.keys().copied();
@@ -179,5 +181,7 @@ fn chosen(
 
 fn twice(name: &At<SiteName>, first: &At<SiteName>, listener: &str) -> Diagnostic {
     let message = format!("`{}` is named twice on listener `{listener}`", name.value);
-    Diagnostic::error(name.place.clone(), message).other("first named at", first.place.as_ref())
+    let error = Diagnostic::error(name.place.clone(), message);
+    let error = error.other("first named at", first.place.as_ref());
+    error.hint("a name belongs to one site: take it away from one of the two")
 }

@@ -50,7 +50,7 @@ pub(super) fn compile(spec: &Spec, site: &SiteSpec, work: &mut Work<'_>) -> Rout
             };
             let error = Diagnostic::error(typed.place.clone(), message);
             let error = error.other("the first is at", at.place.as_ref());
-            work.errors.push(error);
+            work.errors.push(error.hint("take one of the two away"));
         }
         routes.push((Arc::new(route), typed));
     }

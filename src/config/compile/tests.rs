@@ -160,7 +160,8 @@ fn a_broken_certificate_refuses_its_site_at_start_and_changes_nothing_on_reload(
         "error: a.key: the private key belongs to another certificate\n \
          --> cutwater.toml:7:40\n  |\n\
          7 | certificate = { chain = \"a.pem\", key = \"a.key\" }\n  \
-         |                                        ^^^^^^^"
+         |                                        ^^^^^^^\n  \
+         = hint: take the key that the certificate was asked for with"
     );
     let reloaded = loaded.compiled.result.unwrap();
     assert!(Arc::ptr_eq(&before.sites[0], &reloaded.sites[0]));
@@ -249,16 +250,20 @@ origin = "app"
     assert_eq!(
         told(&files, &loaded.result.unwrap_err()),
         [
-            "cutwater.toml:5:11 two listeners have the address 127.0.0.1:443 / ",
+            "cutwater.toml:5:11 two listeners have the address 127.0.0.1:443 / take one of the two away",
             "cutwater.toml:9:8 two listeners are named `x` / give each [[listen]] its own `name`",
-            "cutwater.toml:12:11 127.0.0.1:80 is the address of a listener too / ",
+            "cutwater.toml:12:11 127.0.0.1:80 is the address of a listener too / \
+             give [admin] a port of its own",
             "cutwater.toml:21:10 no origin is named `apq` / did you mean `app`?",
             "cutwater.toml:22:14 `early_data = \"allow\"` on a site without early data / \
              set `early_data = true` in the [[site]], or take this away",
-            "cutwater.toml:27:1 HEAD,GET //x* matches the same as GET,HEAD /x* / ",
+            "cutwater.toml:27:1 HEAD,GET //x* matches the same as GET,HEAD /x* / \
+             take one of the two away",
             "cutwater.toml:31:1 site b.a.com has no route / add a [[site.route]] with path = \"/\"",
-            "cutwater.toml:32:10 `b.a.com` is named twice on listener `x1` / ",
-            "cutwater.toml:34:11 listener `x1` has two default sites / ",
+            "cutwater.toml:32:10 `b.a.com` is named twice on listener `x1` / \
+             a name belongs to one site: take it away from one of the two",
+            "cutwater.toml:34:11 listener `x1` has two default sites / \
+             leave it at one site, or give the two different `listen`",
             "cutwater.toml:35:17 no listener is named `z` / did you mean `x`?",
             "cutwater.toml:36:1 site c.a.com has no certificate / add `certificate = { chain = \"…\", \
              key = \"…\" }`, or a `certificate_directory` at the top of the main file",
@@ -283,6 +288,55 @@ fn a_certificate_that_does_not_cover_a_name_breaks_its_site_alone() {
 }
 
 #[test]
+fn every_fault_of_certificate_files_is_told_at_its_file_with_a_hint() {
+    let files = simple();
+    let (chain, key) = ("cutwater.toml:7:25", "cutwater.toml:7:40");
+    let broken = |change: &dyn Fn()| {
+        files.certificate("a", &["example.com", "*.example.com"], 90 * DAYS);
+        change();
+        told(&files, &files.load(SIMPLE, None).compiled.broken)
+    };
+    let remove = |name: &str| fs::remove_file(files.path(name)).unwrap();
+    let absent = "No such file or directory (os error 2) / \
+                  a path is relative to the file that it stands in";
+    let both = broken(&|| {
+        remove("a.pem");
+        remove("a.key");
+    });
+    assert_eq!(
+        both,
+        [
+            format!("{chain} cannot read a.pem: {absent}"),
+            format!("{key} cannot read a.key: {absent}"),
+        ]
+    );
+    let directory = broken(&|| {
+        remove("a.key");
+        fs::create_dir(files.path("a.key")).unwrap();
+    });
+    assert!(
+        directory[0].ends_with("it has to be a file that the user of this program may read"),
+        "{directory:?}"
+    );
+    fs::remove_dir(files.path("a.key")).unwrap();
+    let encrypted =
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    for (name, text, place, message) in [
+        ("a.pem", "", chain, "no certificate in it"),
+        ("a.pem", "-----BEGIN CERTIFICATE-----\n", chain, "bad PEM"),
+        ("a.key", "", key, "no private key in it"),
+        ("a.key", "-----BEGIN PRIVATE KEY-----\n", key, "bad PEM"),
+        ("a.key", encrypted, key, "is encrypted"),
+    ] {
+        let broken = broken(&|| files.write(name, text));
+        assert_eq!(broken.len(), 1, "{broken:?}");
+        let (told, hint) = broken[0].split_once(" / ").unwrap();
+        assert!(told.starts_with(place) && told.contains(message), "{told}");
+        assert!(told.contains(name) && !hint.is_empty(), "{broken:?}");
+    }
+}
+
+#[test]
 fn what_is_hardly_meant_is_warned_about() {
     let files = Files::new();
     files.certificate("a", &["example.com", "*.example.com"], 3 * DAYS);
@@ -290,7 +344,7 @@ fn what_is_hardly_meant_is_warned_about() {
     let quiet = files.load(&text, None).compiled;
     let warnings = told(&files, &quiet.warnings);
     assert!(
-        warnings[0].ends_with("a.pem: the certificate expires in 2 days / "),
+        warnings[0].ends_with("a.pem: the certificate expires in 2 days / renew it"),
         "{warnings:?}"
     );
     assert!(

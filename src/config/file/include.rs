@@ -37,7 +37,8 @@ pub(super) fn expand(pattern: &At<PathBuf>, errors: &mut Vec<Diagnostic>) -> Vec
         Ok(entries) => entries,
         Err(error) => {
             let message = format!("cannot read {}: {error}", directory.display());
-            errors.push(Diagnostic::error(pattern.place.clone(), message));
+            let error = Diagnostic::error(pattern.place.clone(), message);
+            errors.push(error.hint("a path is relative to the file that it stands in"));
             return Vec::new();
         }
     };

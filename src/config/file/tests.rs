@@ -388,6 +388,19 @@ fn mistakes_of_toml_do_not_hide_those_of_other_lines() {
 }
 
 #[test]
+fn a_line_that_is_no_toml_is_told_once() {
+    let errors = errors("[[listen]]\naddress = [[[[\nname = 1\n[a\n");
+    let lines: Vec<&str> = errors
+        .iter()
+        .map(|error| error.split(':').next().unwrap())
+        .collect();
+    let mut once = lines.clone();
+    once.dedup();
+    assert_eq!(lines, once, "{errors:#?}");
+    assert!(errors[1].contains("toml.io"), "{errors:#?}");
+}
+
+#[test]
 fn values_are_what_was_typed_and_defaults_stand_for_the_rest() {
     let read = read_text(
         "server.drain = { delay = \"1m\", timeout = \"1500ms\" }
