@@ -1,0 +1,145 @@
+//! What goes wrong, by name.
+
+use std::fmt;
+use std::io;
+
+use rustls::{AlertDescription, CertificateError};
+
+use crate::telemetry::labels::{Alert, Label};
+
+/// Why an operation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// Nobody listens there.
+    Refused,
+    /// The server reset the connection.
+    Reset,
+    /// Another error of a socket, by its name.
+    Io(io::ErrorKind),
+    /// Something took too long.
+    Timeout(TimedOut),
+    /// The server sent a fatal alert.
+    Alert(Alert),
+    /// The server's certificate was not accepted, for this reason.
+    Certificate(&'static str),
+    /// The server broke TLS, or speaks something else.
+    Tls,
+    /// The connection ended before the handshake did.
+    ClosedInHandshake,
+    /// The connection ended before the answer began.
+    NoAnswer,
+    /// The connection ended before the answer did.
+    HalfAnswer,
+    /// The server agreed on another protocol than the one asked for, or on none.
+    Alpn,
+    /// The answer is not HTTP.
+    Http,
+    /// HTTP/2: the server reset the stream or said GOAWAY, with this error code.
+    Http2(u32),
+    /// The answer's status is 400 or above.
+    Status(u16),
+    /// The server gave no ticket that could be used.
+    NoTicket,
+}
+
+/// What took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TimedOut {
+    /// TCP connect.
+    Connect,
+    /// The handshake.
+    Handshake,
+    /// The answer.
+    Request,
+}
+
+impl ErrorKind {
+    /// The kind of a socket's error.
+    pub fn from_io(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Reset,
+            kind => Self::Io(kind),
+        }
+    }
+
+    /// The kind of an error of the client's TLS.
+    pub fn from_tls(error: &rustls::Error) -> Self {
+        match error {
+            rustls::Error::AlertReceived(alert) => Self::alert(*alert),
+            rustls::Error::InvalidCertificate(error) => Self::Certificate(certificate(error)),
+            rustls::Error::NoCertificatesPresented => Self::Certificate("none"),
+            _ => Self::Tls,
+        }
+    }
+
+    fn alert(alert: AlertDescription) -> Self {
+        Self::Alert(Alert::from(alert))
+    }
+}
+
+fn certificate(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::BadEncoding => "bad encoding",
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "not valid yet"
+        }
+        CertificateError::Revoked => "revoked",
+        CertificateError::UnknownIssuer => "unknown issuer",
+        CertificateError::BadSignature => "bad signature",
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "not valid for the name"
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "not for servers"
+        }
+        _ => "other",
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str("refused"),
+            Self::Reset => f.write_str("reset"),
+            Self::Io(kind) => write!(f, "socket: {kind}"),
+            Self::Timeout(TimedOut::Connect) => f.write_str("timeout: connect"),
+            Self::Timeout(TimedOut::Handshake) => f.write_str("timeout: handshake"),
+            Self::Timeout(TimedOut::Request) => f.write_str("timeout: request"),
+            Self::Alert(alert) => write!(f, "alert: {}", alert.as_str()),
+            Self::Certificate(reason) => write!(f, "certificate: {reason}"),
+            Self::Tls => f.write_str("tls"),
+            Self::ClosedInHandshake => f.write_str("closed in handshake"),
+            Self::NoAnswer => f.write_str("no answer"),
+            Self::HalfAnswer => f.write_str("half an answer"),
+            Self::Alpn => f.write_str("alpn"),
+            Self::Http => f.write_str("not http"),
+            Self::Http2(code) => write!(f, "h2: {}", h2::Reason::from(*code).description()),
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::NoTicket => f.write_str("no ticket"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_have_names() {
+        let kind = |error: rustls::Error| ErrorKind::from_tls(&error).to_string();
+        let alert = AlertDescription::HandshakeFailure;
+        assert_eq!(
+            kind(rustls::Error::AlertReceived(alert)),
+            "alert: handshake_failure"
+        );
+        let error = CertificateError::UnknownIssuer;
+        assert_eq!(kind(error.into()), "certificate: unknown issuer");
+        assert_eq!(kind(rustls::Error::HandshakeNotComplete), "tls");
+        let io = |kind: io::ErrorKind| ErrorKind::from_io(&kind.into()).to_string();
+        assert_eq!(io(io::ErrorKind::ConnectionRefused), "refused");
+        assert_eq!(io(io::ErrorKind::ConnectionReset), "reset");
+        assert_eq!(ErrorKind::Status(503).to_string(), "status 503");
+    }
+}
