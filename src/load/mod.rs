@@ -3,6 +3,7 @@
 pub mod client;
 pub mod plan;
 pub mod relay;
+pub mod replay;
 pub mod stats;
 
 pub use plan::Plan;

@@ -1,0 +1,85 @@
+//! Whether a server takes a recorded 0-RTT flight twice.
+//!
+//! [`run`] connects once fully for a ticket, lets rustls write a first flight with a request as
+//! early data, and sends those bytes over and over: once one after the other, and once more, with
+//! another ticket's flight, on all connections at once. All addresses of the plan have their turn.
+//!
+//! What became of each copy is read from the server's EncryptedExtensions, with the keys that our
+//! client would have had (RFC 9846 §4.2.10): when an answer comes proves nothing, because a server
+//! may accept early data and hold its answer until the handshake is finished. No copy finishes its
+//! handshake: a server has to know a flight that it has seen, not a handshake that it has ended.
+//!
+//! What it does not do: it tries no other ways into a server, such as old tickets after a restart,
+//! and it does not look at what the application did with the request.
+//!
+//! ```no_run
+//! use cutwater::load::plan::{Plan, Target, Trust};
+//! use cutwater::load::replay::{ReplayPlan, run};
+//!
+//! # async fn example() -> Result<u8, Box<dyn std::error::Error>> {
+//! let target = Target::parse("https://example.com/catalogue")?;
+//! let mut plan = Plan::new(target, "192.0.2.1:443".parse()?)?;
+//! plan.connect.push("192.0.2.2:443".parse()?);
+//! plan.tls.trust = Trust::Anyone;
+//! let report = run(ReplayPlan { plan, replays: 20 }).await;
+//! print!("{report}");
+//! # Ok(report.exit_code) }
+//! ```
+
+mod answer;
+mod catch;
+mod client;
+mod flight;
+mod keys;
+mod report;
+mod request;
+mod send;
+#[cfg(test)]
+mod trace;
+
+use std::sync::Arc;
+
+pub use report::{AddressCount, Finding, FlightSummary, Order, Outcome, ReplayReport, Round};
+
+use self::flight::Recorder;
+use super::plan::Plan;
+
+/// A replay test.
+#[derive(Clone, Debug)]
+pub struct ReplayPlan {
+    /// Whom to connect to, as whom, and what to ask for: `target`, `connect`, `sni` (the first
+    /// name), `protocol`, `alpn`, `request`, `tls` and `timeouts`. The rest is not looked at.
+    /// The first address gives the tickets and gets the originals.
+    pub plan: Plan,
+    /// How often each flight is sent again: once more in all, with the original.
+    pub replays: usize,
+}
+
+/// Runs a replay test, with two flights: one whose copies are sent one after the other, and one
+/// whose copies are sent at once. What goes wrong stands in the report.
+///
+/// It takes time as connections do, each within the plan's timeouts; dropping it ends it.
+pub async fn run(plan: ReplayPlan) -> ReplayReport {
+    let ReplayPlan { plan, replays } = plan;
+    let plan = Arc::new(plan);
+    let mut rounds = Vec::new();
+    for order in [Order::InTurn, Order::AtOnce] {
+        let round = round(&plan, order, replays).await;
+        rounds.push(round.unwrap_or_else(|trouble| Round::failed(order, trouble)));
+    }
+    ReplayReport::new(rounds)
+}
+
+async fn round(plan: &Arc<Plan>, order: Order, replays: usize) -> Result<Round, String> {
+    plan.check().map_err(|error| error.to_string())?;
+    let first = *plan.connect.first().ok_or("no address")?;
+    let recorder = Recorder::new(plan)?;
+    let flight = Arc::new(recorder.record(plan, first).await?);
+    let addresses = plan.connect.iter().copied().cycle().take(1 + replays);
+    let outcomes = match order {
+        Order::InTurn => send::in_turn(plan, &flight, addresses).await,
+        Order::AtOnce => send::at_once(plan, &flight, addresses).await,
+    };
+    let summary = flight.summary.clone();
+    Ok(Round::counted(order, summary, &plan.connect, outcomes))
+}

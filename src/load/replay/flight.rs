@@ -1,0 +1,232 @@
+//! Getting a ticket and recording the first flight that uses it.
+
+use std::fmt;
+use std::io::{Cursor, Read, Write};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::client::{
+    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
+};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, NamedGroup};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::answer;
+use super::catch::{self, Share};
+use super::report::FlightSummary;
+use super::{request, send};
+use crate::load::plan::Plan;
+use crate::load::relay::Records;
+use crate::load::stats::ErrorKind;
+
+/// A recorded flight, and what it takes to read the answers to it.
+pub(super) struct Flight {
+    /// ClientHello and early data, byte for byte.
+    pub(super) bytes: Vec<u8>,
+    /// The ClientHello's handshake message.
+    pub(super) client_hello: Vec<u8>,
+    pub(super) psk: Vec<u8>,
+    pub(super) shares: Vec<Arc<Share>>,
+    pub(super) summary: FlightSummary,
+}
+
+impl fmt::Debug for Flight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the PSK.
+        f.debug_tuple("Flight").field(&self.summary).finish()
+    }
+}
+
+/// A client that collects a ticket and writes a flight with it.
+pub(super) struct Recorder {
+    config: Arc<ClientConfig>,
+    shelf: Arc<Shelf>,
+    name: ServerName<'static>,
+    request: Vec<u8>,
+}
+
+impl Recorder {
+    pub(super) fn new(plan: &Plan) -> Result<Self, String> {
+        let provider = catch::provider(&plan.tls.suites, &plan.tls.groups);
+        let mut config = super::client::config(provider, &plan.tls)?;
+        let shelf = Arc::new(Shelf::default());
+        config.alpn_protocols = plan.alpn();
+        config.enable_early_data = true;
+        config.resumption = Resumption::store(Arc::clone(&shelf) as _);
+        Ok(Self {
+            config: Arc::new(config),
+            shelf,
+            name: plan.sni.name(0).clone(),
+            request: request::bytes(plan).map_err(|error| error.to_string())?,
+        })
+    }
+
+    /// Connects to this address for a ticket of its own, and writes a flight that nobody has got.
+    pub(super) async fn record(&self, plan: &Plan, from: SocketAddr) -> Result<Flight, String> {
+        self.shelf.lock().ticket = None;
+        let handshake = plan.timeouts.handshake + plan.timeouts.closing;
+        match timeout(handshake, self.collect(plan, from)).await {
+            Ok(collected) => collected?,
+            Err(_) => return Err(format!("{from}: no ticket came")),
+        }
+        let (suite, allowed) = match &self.shelf.lock().ticket {
+            Some(ticket) => (ticket.suite().common.suite, ticket.max_early_data_size()),
+            None => return Err(format!("{from}: no ticket came")),
+        };
+        if allowed == 0 {
+            return Err(format!("{from}: its ticket allows no early data"));
+        }
+        if self.request.len() > allowed as usize {
+            let length = self.request.len();
+            return Err(format!(
+                "the request has {length} bytes, the ticket allows {allowed}"
+            ));
+        }
+        let (made, caught) =
+            catch::during(|| ClientConnection::new(Arc::clone(&self.config), self.name.clone()));
+        let mut tls = made.map_err(|error| error.to_string())?;
+        let lacks = || "rustls offers no early data with this ticket".to_owned();
+        let mut early = tls.early_data().ok_or_else(lacks)?;
+        early.write_all(&self.request).map_err(|_| lacks())?;
+        let mut bytes = Vec::new();
+        drain(&mut tls, &mut bytes);
+        let psk = caught.psk.ok_or_else(lacks)?;
+        let group = caught.shares.first().ok_or_else(lacks)?.group;
+        Ok(Flight {
+            client_hello: client_hello(&bytes).ok_or_else(lacks)?,
+            psk,
+            shares: caught.shares,
+            summary: FlightSummary {
+                bytes: bytes.len(),
+                early_data: self.request.len(),
+                allowed,
+                suite: format!("{suite:?}"),
+                group: format!("{group:?}"),
+            },
+            bytes,
+        })
+    }
+
+    /// A whole handshake, then nothing until a ticket is there.
+    async fn collect(&self, plan: &Plan, from: SocketAddr) -> Result<(), String> {
+        let failed = |kind: ErrorKind| format!("{from}: {kind}");
+        let io = |error| failed(ErrorKind::from_io(&error));
+        let mut tcp = send::connect(plan, from)
+            .await
+            .map_err(|outcome| format!("{from}: {outcome}"))?;
+        let mut tls = ClientConnection::new(Arc::clone(&self.config), self.name.clone())
+            .map_err(|error| error.to_string())?;
+        let mut buffer = vec![0; 16 << 10];
+        loop {
+            let mut out = Vec::new();
+            drain(&mut tls, &mut out);
+            tcp.write_all(&out).await.map_err(io)?;
+            if !tls.is_handshaking() {
+                if tls
+                    .alpn_protocol()
+                    .is_some_and(|name| name != plan.protocol.alpn())
+                {
+                    return Err(failed(ErrorKind::Alpn));
+                }
+                if self.shelf.lock().ticket.is_some() {
+                    break;
+                }
+            }
+            let count = tcp.read(&mut buffer).await.map_err(io)?;
+            if count == 0 {
+                let early = tls.is_handshaking();
+                let kind = if early {
+                    ErrorKind::ClosedInHandshake
+                } else {
+                    ErrorKind::NoTicket
+                };
+                return Err(failed(kind));
+            }
+            let mut bytes = Cursor::new(buffer.get(..count).unwrap_or_default());
+            while (bytes.position() as usize) < count {
+                tls.read_tls(&mut bytes).map_err(io)?;
+                let done = tls.process_new_packets();
+                done.map_err(|error| failed(ErrorKind::from_tls(&error)))?;
+                // Nothing was asked for; what comes all the same is not looked at.
+                let _ = tls.reader().read_to_end(&mut Vec::new());
+            }
+        }
+        tls.send_close_notify();
+        let mut out = Vec::new();
+        drain(&mut tls, &mut out);
+        // The ticket is there: it matters no more how the connection ends.
+        let _ = tcp.write_all(&out).await;
+        send::leave(tcp, plan).await;
+        Ok(())
+    }
+}
+
+fn drain(tls: &mut ClientConnection, out: &mut Vec<u8>) {
+    while tls.wants_write() {
+        // Writing into memory does not fail.
+        if tls.write_tls(out).is_err() {
+            return;
+        }
+    }
+}
+
+/// The handshake message at the beginning of a flight.
+fn client_hello(flight: &[u8]) -> Option<Vec<u8>> {
+    let records = Records::of(flight);
+    let hello: Vec<u8> = records
+        .take_while(|record| record.kind == 22)
+        .flat_map(|record| record.body.iter().copied())
+        .collect();
+    answer::first_message(&hello).map(<[u8]>::to_vec)
+}
+
+/// Where rustls leaves the newest ticket, and the group that the server chose: a share of another
+/// group would bring about a HelloRetryRequest, and no early data.
+#[derive(Debug, Default)]
+struct Shelf(Mutex<Shelved>);
+
+#[derive(Default)]
+struct Shelved {
+    ticket: Option<Tls13ClientSessionValue>,
+    group: Option<NamedGroup>,
+}
+
+impl fmt::Debug for Shelved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shelved").finish_non_exhaustive()
+    }
+}
+
+impl Shelf {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Shelved> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientSessionStore for Shelf {
+    fn set_kx_hint(&self, _: ServerName<'static>, group: NamedGroup) {
+        self.lock().group = Some(group);
+    }
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        self.lock().group
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {}
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {}
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, ticket: Tls13ClientSessionValue) {
+        self.lock().ticket = Some(ticket);
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.lock().ticket.take()
+    }
+}
