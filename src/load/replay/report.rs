@@ -135,7 +135,7 @@ impl fmt::Display for Outcome {
             Self::FullHandshake => f.write_str("full handshake"),
             Self::HelloRetryRequest => f.write_str("HelloRetryRequest"),
             Self::OlderVersion => f.write_str("TLS 1.2 or older"),
-            Self::Alert(name) => write!(f, "alert {name}"),
+            Self::Alert(name) => write!(f, "alert: {name}"),
             Self::Closed => f.write_str("closed"),
             Self::Reset => f.write_str("reset"),
             Self::Timeout => f.write_str("timeout"),

@@ -65,7 +65,7 @@ fn a_report_reads_well_and_says_the_same_to_programs() {
 one after the other: 4 × 600 bytes (40 of early data), TLS13_AES_128_GCM_SHA256, X25519
   the original: accepted
   127.0.0.1:1: 2 of 2 accepted
-  127.0.0.1:2: 0 of 2 accepted, 1 full handshake, 1 alert unexpected_message
+  127.0.0.1:2: 0 of 2 accepted, 1 full handshake, 1 alert: unexpected_message
 at once: no ticket came
 REPLAYED: a flight was accepted as early data more than once
 ";
@@ -79,6 +79,6 @@ REPLAYED: a flight was accepted as early data more than once
     assert_eq!(round["accepted"], 2);
     let second = &round["addresses"][1];
     assert_eq!(second["address"], "127.0.0.1:2");
-    assert_eq!(second["outcomes"]["alert unexpected_message"], 1);
+    assert_eq!(second["outcomes"]["alert: unexpected_message"], 1);
     assert_eq!(json["rounds"][1]["trouble"], "no ticket came");
 }
