@@ -1,6 +1,7 @@
 //! `--replay`: finds servers that take a flight twice, and clears those that do not.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use cutwater::load::plan::{Plan, Protocol, Target, Trust};
 use cutwater::load::replay::{Finding, Order, Outcome, ReplayPlan, ReplayReport, run};
@@ -8,6 +9,8 @@ use http::Method;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{CipherSuite, NamedGroup};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use super::others::{nginx, s_server};
 use crate::support::edge::Edge;
@@ -276,19 +279,90 @@ async fn what_goes_wrong_has_a_name() {
     let report = replay(plan(&pki, "https://nobody.example/", &[address]), 1).await;
     said(&report, ": alert: unrecognized_name");
 
+    let mut exotic = plan(&pki, "https://replay.example/safe", &[address]);
+    exotic.tls.groups = vec![NamedGroup::secp521r1];
+    said(&replay(exotic, 1).await, "no replay test with secp521r1");
+
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let nobody = gone.local_addr().unwrap();
     drop(gone);
     let report = replay(plan(&pki, "https://replay.example/safe", &[nobody]), 1).await;
     said(&report, ": refused");
+}
 
-    // Only the copies go there.
-    let report = replay(
-        plan(&pki, "https://replay.example/safe", &[address, nobody]),
-        1,
-    )
-    .await;
+/// A server that reads a little, answers with these bytes and closes; with none, it never answers.
+async fn canned(answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut silent = Vec::new();
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            if answer.is_empty() {
+                silent.push(tcp);
+                continue;
+            }
+            let mut flight = vec![0; 16 << 10];
+            let _ = tcp.read(&mut flight).await;
+            let _ = tcp.write_all(answer).await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn whatever_a_copy_meets_is_counted_under_its_name() {
+    let pki = Pki::new();
+    let edge = edge(&pki).await;
+    let address = edge.listener("a");
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = gone.local_addr().unwrap();
+    drop(gone);
+    let unreachable = Outcome::Unreachable("refused".to_owned());
+    let cases = [
+        (nobody, unreachable, Finding::Inconclusive),
+        (canned(b"").await, Outcome::Timeout, Finding::Inconclusive),
+        (
+            canned(b"HTTP/1.1 400 Bad Request\r\n\r\n").await,
+            Outcome::Unreadable("not TLS"),
+            Finding::Inconclusive,
+        ),
+        (
+            canned(b"\x15\x03\x03\x00\x02\x02\x28").await,
+            Outcome::Alert("handshake_failure"),
+            Finding::Clear,
+        ),
+        (
+            canned(b"\x16\x03\x03\x00").await,
+            Outcome::Closed,
+            Finding::Clear,
+        ),
+    ];
+    for (other, outcome, finding) in cases {
+        let mut plan = plan(&pki, "https://replay.example/safe", &[address, other]);
+        if outcome == Outcome::Timeout {
+            plan.timeouts.handshake = Duration::from_secs(2);
+        }
+        plan.timeouts.closing = Duration::from_millis(100);
+        let report = replay(plan, 1).await;
+        assert_eq!(report.finding, finding, "{outcome:?}");
+        for round in &report.rounds {
+            assert_eq!((round.accepted, round.addresses[0].accepted), (1, 1));
+            assert_eq!(round.addresses[1].outcomes[&outcome], 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_wants_another_share_does_not_accept() {
+    let pki = Pki::new();
+    let arguments = ["-early_data", "-no_anti_replay", "-groups", "P-384"];
+    let Some(server) = s_server(&pki.files(&[NAME]), &arguments).await else {
+        return;
+    };
+    let edge = edge(&pki).await;
+    let both = [edge.listener("a"), server.address];
+    let report = replay(plan(&pki, "https://replay.example/safe", &both), 1).await;
     assert_eq!(report.finding, Finding::Clear);
-    let refused = Outcome::Unreachable("refused".to_owned());
-    assert_eq!(report.rounds[0].addresses[1].outcomes[&refused], 1);
+    let outcomes = &report.rounds[0].addresses[1].outcomes;
+    assert_eq!(outcomes[&Outcome::HelloRetryRequest], 1);
 }

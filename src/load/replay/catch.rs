@@ -56,28 +56,42 @@ fn note(what: impl FnOnce(&mut Caught)) {
 
 /// TLS 1.3 of aws-lc-rs, with secrets and private keys that can be caught.
 ///
-/// Suites and groups in this order; if empty: all of them, AES-128-GCM and X25519 first. Others
-/// than those that are known are left out.
-pub(super) fn provider(suites: &[CipherSuite], groups: &[NamedGroup]) -> CryptoProvider {
+/// Suites and groups in this order; if empty: all of them, AES-128-GCM and X25519 first.
+///
+/// # Errors
+/// The first one that is not known here.
+pub(super) fn provider(
+    suites: &[CipherSuite],
+    groups: &[NamedGroup],
+) -> Result<CryptoProvider, String> {
     const SUITES: [CipherSuite; 3] = [
         CipherSuite::TLS13_AES_128_GCM_SHA256,
         CipherSuite::TLS13_AES_256_GCM_SHA384,
         CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
     ];
+    let usual_groups = GROUPS.each_ref().map(|group| group.name);
     let suites = if suites.is_empty() { &SUITES } else { suites };
-    let mut provider = crypto::aws_lc_rs::default_provider();
-    provider.cipher_suites = suites
-        .iter()
-        .filter_map(|wanted| suite(*wanted).map(SupportedCipherSuite::Tls13))
-        .collect();
-    provider.kx_groups = if groups.is_empty() {
-        GROUPS.iter().map(|group| group as _).collect()
+    let groups = if groups.is_empty() {
+        &usual_groups
     } else {
-        let find = |wanted| GROUPS.iter().find(|group| group.name == wanted);
-        let found = groups.iter().filter_map(|wanted| find(*wanted));
-        found.map(|group| group as _).collect()
+        groups
     };
-    provider
+    let mut provider = crypto::aws_lc_rs::default_provider();
+    provider.cipher_suites.clear();
+    for wanted in suites {
+        let unknown = || format!("no replay test with {wanted:?}");
+        let suite = suite(*wanted).ok_or_else(unknown)?;
+        provider
+            .cipher_suites
+            .push(SupportedCipherSuite::Tls13(suite));
+    }
+    provider.kx_groups.clear();
+    for wanted in groups {
+        let unknown = || format!("no replay test with {wanted:?}");
+        let found = GROUPS.iter().find(|group| group.name == *wanted);
+        provider.kx_groups.push(found.ok_or_else(unknown)?);
+    }
+    Ok(provider)
 }
 
 /// The suite with this name, its `Hkdf` watched.

@@ -49,7 +49,7 @@ pub(super) struct Recorder {
 
 impl Recorder {
     pub(super) fn new(plan: &Plan) -> Result<Self, String> {
-        let provider = catch::provider(&plan.tls.suites, &plan.tls.groups);
+        let provider = catch::provider(&plan.tls.suites, &plan.tls.groups)?;
         let mut config = super::client::config(provider, &plan.tls)?;
         let shelf = Arc::new(Shelf::default());
         config.alpn_protocols = plan.alpn();

@@ -23,7 +23,8 @@ pub struct ReplayReport {
 pub enum Finding {
     /// Every flight was accepted once, and no copy of it again.
     Clear,
-    /// An original was not accepted, so that its copies prove nothing.
+    /// An original was not accepted, so that its copies prove nothing; or none of its copies was
+    /// answered.
     Inconclusive,
     /// A flight was accepted at least twice.
     AcceptedTwice,
@@ -127,6 +128,16 @@ pub enum Outcome {
     Unreadable(&'static str),
 }
 
+impl Outcome {
+    /// Whether it shows what the server makes of the flight.
+    fn is_answer(&self) -> bool {
+        !matches!(
+            self,
+            Self::Timeout | Self::Unreachable(_) | Self::Unreadable(_)
+        )
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -209,6 +220,14 @@ impl Round {
             }
         }
         let accepted = counts.iter().map(|count| count.accepted).sum();
+        let count = |count: &AddressCount| {
+            let answered = count
+                .outcomes
+                .iter()
+                .filter(|(outcome, _)| outcome.is_answer());
+            answered.map(|(_, number)| number).sum::<u64>()
+        };
+        let answered: u64 = counts.iter().map(count).sum();
         let original_accepted = match &original {
             Some(outcome) => *outcome == Outcome::Accepted,
             None => accepted > 0,
@@ -217,7 +236,7 @@ impl Round {
             order,
             finding: match accepted {
                 2.. => Finding::AcceptedTwice,
-                _ if original_accepted => Finding::Clear,
+                _ if original_accepted && answered > 1 => Finding::Clear,
                 _ => Finding::Inconclusive,
             },
             flight: Some(flight),
@@ -238,7 +257,7 @@ impl fmt::Display for ReplayReport {
         f.write_str(match self.finding {
             Finding::Clear => "clear: each flight was accepted as early data once\n",
             Finding::Inconclusive => {
-                "inconclusive: a flight was not accepted as early data where it was new\n"
+                "inconclusive: an original was not accepted as early data, or no copy was answered\n"
             }
             Finding::AcceptedTwice => {
                 "REPLAYED: a flight was accepted as early data more than once\n"

@@ -29,6 +29,17 @@ fn once_is_clear_twice_is_not_and_a_refused_original_proves_nothing() {
         assert_eq!(finding(order, &twice), Finding::AcceptedTwice);
         assert_eq!(finding(order, &never), Finding::Inconclusive);
     }
+    // What the server does not answer proves nothing either.
+    let unheard = [
+        (0, Accepted),
+        (1, Outcome::Timeout),
+        (0, Outcome::Unreachable(String::new())),
+    ];
+    assert_eq!(finding(Order::InTurn, &unheard), Finding::Inconclusive);
+    assert_eq!(
+        finding(Order::AtOnce, &[(0, Accepted)]),
+        Finding::Inconclusive
+    );
     // At once, none is the original.
     assert_eq!(finding(Order::InTurn, &late), Finding::Inconclusive);
     assert_eq!(finding(Order::AtOnce, &late), Finding::Clear);
@@ -36,7 +47,12 @@ fn once_is_clear_twice_is_not_and_a_refused_original_proves_nothing() {
 
 #[test]
 fn the_worst_round_is_the_result() {
-    let clear = || round(Order::InTurn, &[(0, Outcome::Accepted)]);
+    let clear = || {
+        round(
+            Order::InTurn,
+            &[(0, Outcome::Accepted), (0, Outcome::Reset)],
+        )
+    };
     let failed = || Round::failed(Order::AtOnce, "no ticket".to_owned());
     let twice = || {
         round(
