@@ -13,10 +13,11 @@ use tokio::sync::Notify;
 
 use crate::config::compile::compile;
 use crate::config::diagnostics::Diagnostic;
-use crate::config::snapshot::{ConnectionLog, LogTarget, Snapshot};
+use crate::config::snapshot::{LogTarget, Snapshot};
 use crate::config::spec::{ListenSpec, Spec};
 use crate::server::{Bound, Handle, Server, Surroundings};
 use crate::telemetry::admin::Readiness;
+use crate::telemetry::connections::ConnectionLog;
 use crate::telemetry::labels::Log;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::{DEFAULT_CAPACITY, LineSink};

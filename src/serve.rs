@@ -11,10 +11,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::diagnostics::Diagnostic;
 use crate::config::reload::fixed_at_start;
-use crate::config::snapshot::{AdminAddress, ConnectionLog, LogTarget, Snapshot};
+use crate::config::snapshot::{AdminAddress, LogTarget, Snapshot};
 use crate::config::{self, Loaded};
 use crate::server::{Bound, Handle, Server, Surroundings};
 use crate::telemetry::admin::{Admin, Readiness};
+use crate::telemetry::connections::ConnectionLog;
 use crate::telemetry::labels::Log;
 use crate::telemetry::logging::{self, Format};
 use crate::telemetry::metrics::Metrics;

@@ -12,14 +12,13 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use crate::config::reload::Current;
-use crate::config::snapshot::{ConnectionLog as WantedConnections, Snapshot};
+use crate::config::snapshot::Snapshot;
 use crate::connection::context::{Process, Worker};
 use crate::connection::{Connection, redirect};
 use crate::deadline::{TICK, Ticker, within};
 use crate::listen;
 use crate::origin::Origins;
 use crate::telemetry::admin::Readiness;
-use crate::telemetry::connections::ConnectionLog;
 use crate::telemetry::labels::{Label, ReloadResult, TimeoutKind};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::LineSink;
@@ -109,18 +108,13 @@ impl Bound {
             addresses,
             sockets,
         } = self;
-        let connection_log = match snapshot.log.connections {
-            WantedConnections::Off => ConnectionLog::Off,
-            WantedConnections::Errors => ConnectionLog::Errors,
-            WantedConnections::All => ConnectionLog::All,
-        };
         let process = Arc::new(Process {
             sessions: Sessions::new(snapshot.sessions.capacity),
-            current: Current::new(snapshot),
             metrics: surroundings.metrics,
             access: surroundings.access,
             connections: surroundings.connections,
-            connection_log,
+            connection_log: snapshot.log.connections,
+            current: Current::new(snapshot),
             selector: surroundings.selector,
             draining: AtomicBool::new(false),
             open: AtomicUsize::new(0),

@@ -4,11 +4,12 @@ use std::fmt::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use super::snapshot::{AdminAddress, ConnectionLog, LogTarget, PathMatch};
+use super::snapshot::{AdminAddress, LogTarget, PathMatch};
 use super::spec::{
     CertificateFiles, Certificates, ListenSpec, OriginTable, RespondSpec, RouteSpec, SiteSpec,
     Spec, TargetSpec,
 };
+use crate::telemetry::connections::ConnectionLog;
 
 /// A specification as one file. What a program made and no file can say is a comment.
 pub fn print(spec: &Spec) -> String {

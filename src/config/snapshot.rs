@@ -13,6 +13,7 @@ use crate::config::site_tls::SiteTls;
 use crate::early::EarlyDataPolicy;
 use crate::handler::Handler;
 use crate::route::Routes;
+use crate::telemetry::connections::ConnectionLog;
 
 /// Everything that one configuration says. Requests load it once; a reload swaps it whole.
 #[derive(Debug)]
@@ -76,17 +77,6 @@ pub enum LogTarget {
     Stdout,
     /// Appended to a file.
     File(PathBuf),
-}
-
-/// Which connections get a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectionLog {
-    /// None.
-    Off,
-    /// Those that failed. The default.
-    Errors,
-    /// All.
-    All,
 }
 
 /// `[admin]`.

@@ -16,11 +16,12 @@ use rustls::sign::CertifiedKey;
 use super::diagnostics::{At, Place};
 use super::names::SiteName;
 use super::snapshot::{
-    AdminAddress, ConnectionLog, Limits, Log, LogTarget, OriginServer, PathMatch, Redirect,
-    RouteLimits, RouteTimeouts, Server, Sessions, SiteTimeouts,
+    AdminAddress, Limits, Log, LogTarget, OriginServer, PathMatch, Redirect, RouteLimits,
+    RouteTimeouts, Server, Sessions, SiteTimeouts,
 };
 use crate::early::EarlyDataPolicy;
 use crate::handler::Handler;
+use crate::telemetry::connections::ConnectionLog;
 
 /// A whole configuration.
 #[derive(Clone, Debug, Default)]

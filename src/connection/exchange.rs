@@ -265,7 +265,6 @@ impl Line {
         let origin = self.origin.map(|origin| origin.to_string());
         sink.write_json(&AccessRecord {
             time: self.asked.time,
-            request_id: None,
             client: state.client,
             listener: &state.listener,
             worker: state.worker,

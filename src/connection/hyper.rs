@@ -1,5 +1,6 @@
 //! The hyper connection of a client, made with its first plaintext and dropped while it is idle.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -107,5 +108,3 @@ impl Hyper {
         }
     }
 }
-
-use std::future::Future;

@@ -15,8 +15,6 @@ pub struct AccessRecord<'a> {
     /// When the request's head was whole.
     #[serde(serialize_with = "time")]
     pub time: SystemTime,
-    /// A name for this request, if it has one.
-    pub request_id: Option<&'a str>,
     /// The client's address and port.
     pub client: SocketAddr,
     /// The listener's name or address.
@@ -125,15 +123,6 @@ impl Serialize for AnswerEnd {
                 serializer.collect_str(&format_args!("timeout_{}", kind.as_str()))
             }
         }
-    }
-}
-
-impl AccessRecord<'_> {
-    /// Appends the record to `line` as one line of JSON with its newline.
-    ///
-    /// `line` is a buffer to be used again and again: clear it first.
-    pub fn write_to(&self, line: &mut Vec<u8>) {
-        super::sink::json_line(self, line);
     }
 }
 

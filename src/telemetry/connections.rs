@@ -21,16 +21,6 @@ pub enum ConnectionLog {
 }
 
 impl ConnectionLog {
-    /// The value that the configuration file calls `word`.
-    pub fn from_word(word: &str) -> Option<Self> {
-        match word {
-            "errors" => Some(Self::Errors),
-            "all" => Some(Self::All),
-            "off" => Some(Self::Off),
-            _ => None,
-        }
-    }
-
     /// Whether this record is to be written.
     pub fn wants(self, record: &ConnectionRecord<'_>) -> bool {
         match self {
@@ -130,13 +120,6 @@ impl ConnectionRecord<'_> {
     /// Whether the connection did not end cleanly.
     pub fn is_error(&self) -> bool {
         self.end != ConnectionEnd::Clean
-    }
-
-    /// Appends the record to `line` as one line of JSON with its newline.
-    ///
-    /// `line` is a buffer to be used again and again: clear it first.
-    pub fn write_to(&self, line: &mut Vec<u8>) {
-        super::sink::json_line(self, line);
     }
 }
 

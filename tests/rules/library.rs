@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cutwater::body::Body;
-use cutwater::config::snapshot::ConnectionLog;
 use cutwater::early::EarlyDataPolicy;
 use cutwater::edge::{Destination, Edge, EdgeError, EdgeHandle, Site};
 use cutwater::handler::{EarlyRequest, Handler, early};
+use cutwater::telemetry::connections::ConnectionLog;
 use http::Response;
 use prometheus::Registry;
 use tokio::net::TcpStream;

@@ -7,8 +7,9 @@ use super::tree::{Table, Value};
 use super::values::MANY;
 use super::{keys, origin};
 use crate::config::diagnostics::At;
-use crate::config::snapshot::{AdminAddress, ConnectionLog, LogTarget};
+use crate::config::snapshot::{AdminAddress, LogTarget};
 use crate::config::spec::{ListenSpec, Spec};
+use crate::telemetry::connections::ConnectionLog;
 
 /// Reads everything but the sites into `spec`; gives the patterns of `include`.
 pub(super) fn read(top: &Table<'_>, spec: &mut Spec) -> Vec<At<PathBuf>> {

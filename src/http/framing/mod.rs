@@ -119,11 +119,6 @@ impl Scanner {
         }
     }
 
-    /// Replaces the bounds, from the next line on.
-    pub fn set_limits(&mut self, limits: Limits) {
-        self.limits = limits;
-    }
-
     /// Looks at plaintext that begins with what was not approved last time, and says how many bytes
     /// of it hyper may have. The rest must be presented again.
     ///

@@ -34,7 +34,7 @@ fn record() -> ConnectionRecord<'static> {
 
 fn parsed(record: &ConnectionRecord<'_>) -> Value {
     let mut line = Vec::new();
-    record.write_to(&mut line);
+    crate::telemetry::sink::json_line(record, &mut line);
     assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
     serde_json::from_slice(&line).unwrap()
 }
@@ -80,13 +80,4 @@ fn errors_leaves_out_what_ended_cleanly() {
     assert_eq!(wants(ConnectionLog::Errors), (true, false));
     assert_eq!(wants(ConnectionLog::All), (true, true));
     assert_eq!(wants(ConnectionLog::Off), (false, false));
-}
-
-#[test]
-fn the_words_of_the_configuration_file_are_known() {
-    let word = ConnectionLog::from_word;
-    assert_eq!(word("errors"), Some(ConnectionLog::Errors));
-    assert_eq!(word("all"), Some(ConnectionLog::All));
-    assert_eq!(word("off"), Some(ConnectionLog::Off));
-    assert_eq!(word("some"), None);
 }

@@ -290,21 +290,6 @@ impl ClientHello {
         self.wire_length
     }
 
-    /// Appends the message to `out` in as few records as can be.
-    ///
-    /// Record boundaries are not part of the transcript, so rustls may be given
-    /// these instead of the [`wire_length`](Self::wire_length) bytes that came. It joins fragments
-    /// in linear time, so there is no need to.
-    pub fn write_records(&self, out: &mut Vec<u8>) {
-        for fragment in self.message.chunks(1 << 14) {
-            // A chunk of at most 2^14 bytes always fits.
-            let length = u16::try_from(fragment.len()).unwrap_or(u16::MAX);
-            out.extend_from_slice(&[22, 3, 1]);
-            out.extend_from_slice(&length.to_be_bytes());
-            out.extend_from_slice(fragment);
-        }
-    }
-
     fn slice(&self, span: Span) -> &[u8] {
         let start = span.start as usize;
         self.message

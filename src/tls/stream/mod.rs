@@ -399,11 +399,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         self.settler.is_some()
     }
 
-    /// Whether received bytes wait to be processed, or plaintext waits to be taken.
-    pub fn holds_input(&self) -> bool {
-        !self.stash.is_empty() || !self.overflow.is_empty()
-    }
-
     /// The socket, for its addresses and options.
     pub fn socket(&self) -> &S {
         &self.socket

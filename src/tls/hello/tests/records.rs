@@ -172,20 +172,6 @@ fn the_hello_ends_its_record() {
     );
 }
 
-#[test]
-fn a_hello_can_be_written_in_as_few_records_as_can_be() {
-    let message = of_body(20_000).message();
-    let wire = in_records(&message, 100);
-    let hello = HelloReader::default()
-        .advance(&wire)
-        .expect("good")
-        .expect("whole");
-    let mut out = Vec::new();
-    hello.write_records(&mut out);
-    assert_eq!(out.len(), message.len() + 10);
-    assert_eq!(read(&out), Ok(Some(message)));
-}
-
 proptest! {
     #[test]
     fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
