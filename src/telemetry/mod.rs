@@ -20,3 +20,15 @@ pub use admin::{Admin, Readiness};
 pub use connections::ConnectionRecord;
 pub use metrics::Metrics;
 pub use sink::LineSink;
+
+/// The fields that a section of the document on logs has rows for.
+#[cfg(test)]
+fn documented(section: &str) -> Vec<String> {
+    let document = include_str!("../../docs/LOGS.md");
+    let rows = document.split(section).nth(1).unwrap_or_default();
+    let rows = rows.split("\n## ").next().unwrap_or_default();
+    rows.lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .map(str::to_owned)
+        .collect()
+}

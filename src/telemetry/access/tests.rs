@@ -120,3 +120,13 @@ fn durations_of_hours_are_shown_too() {
     record.total = Duration::from_secs(100 * 3_600);
     assert_eq!(parsed(&record)["total_ms"], 360_000_000_u64);
 }
+
+#[test]
+fn the_document_names_every_field_and_no_other() {
+    let line = parsed(&record());
+    let mut fields: Vec<_> = line.as_object().unwrap().keys().collect();
+    let mut named = crate::telemetry::documented("## Access log");
+    fields.sort();
+    named.sort();
+    assert_eq!(fields, named.iter().collect::<Vec<_>>());
+}

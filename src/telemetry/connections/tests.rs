@@ -81,3 +81,13 @@ fn errors_leaves_out_what_ended_cleanly() {
     assert_eq!(wants(ConnectionLog::All), (true, true));
     assert_eq!(wants(ConnectionLog::Off), (false, false));
 }
+
+#[test]
+fn the_document_names_every_field_and_no_other() {
+    let line = parsed(&record());
+    let mut fields: Vec<_> = line.as_object().unwrap().keys().collect();
+    let mut named = crate::telemetry::documented("## Connection log");
+    fields.sort();
+    named.sort();
+    assert_eq!(fields, named.iter().collect::<Vec<_>>());
+}
