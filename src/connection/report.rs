@@ -37,6 +37,7 @@ pub(super) struct Report {
     fingerprint: Option<Box<str>>,
     server_name: Option<Arc<str>>,
     generation: u64,
+    /// The kind that a full handshake shows.
     certificate: Option<&'static str>,
     /// Those that a site without early data will issue; then those that were issued.
     tickets: usize,
@@ -240,6 +241,8 @@ impl Report {
             return;
         };
         let engine = link.tls.engine();
+        let kind = engine.and_then(|engine| engine.handshake_kind());
+        let resumed = kind == Some(HandshakeKind::Resumed);
         let mut record = ConnectionRecord {
             time: self.time,
             worker: self.worker,
@@ -259,9 +262,8 @@ impl Report {
             alpn: engine
                 .and_then(|engine| engine.alpn_protocol())
                 .and_then(|alpn| std::str::from_utf8(alpn).ok()),
-            certificate: self.certificate,
-            resumed: engine
-                .is_some_and(|engine| engine.handshake_kind() == Some(HandshakeKind::Resumed)),
+            certificate: self.certificate.filter(|_| kind.is_some() && !resumed),
+            resumed,
             early: self.early,
             tickets_sent: u8::try_from(tickets).unwrap_or(u8::MAX),
             ja4: None,

@@ -86,6 +86,25 @@ async fn two_connections(house: &House, edge: &Edge) {
 }
 
 #[tokio::test]
+async fn a_resumed_connection_shows_no_certificate() {
+    let house = House::new();
+    let edge = house.start("[log]\nconnections = \"all\"", HELLO).await;
+    let setup = house.client();
+    for (resumed, certificate) in [(false, Value::from("ecdsa_p256")), (true, Value::Null)] {
+        let mut client = Client::open(edge.address(), NAME, &setup).await;
+        ask(&mut client, "/").await;
+        client.close_notify().await;
+        client.ending().await;
+        let line = edge
+            .until_connection(|line| line["resumed"] == resumed)
+            .await;
+        assert_eq!(line["certificate"], certificate, "{line}");
+        assert_eq!(line["alpn"], "http/1.1");
+        assert_eq!(line["version"], "1.3");
+    }
+}
+
+#[tokio::test]
 async fn connections_are_logged_as_asked() {
     let house = House::new();
     for (wanted, ends) in [
