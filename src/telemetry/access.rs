@@ -73,13 +73,11 @@ pub struct AccessRecord<'a> {
     pub end: AnswerEnd,
 }
 
-/// Whether a request's handshake was confirmed. In JSON: `true`, `false` or `"failed"`.
+/// Whether a request's handshake was confirmed. In JSON: `true` or `"failed"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confirmed {
     /// The client's Finished was verified.
     True,
-    /// There was no handshake: plain HTTP.
-    False,
     /// The handshake failed after the request was handed out.
     Failed,
 }
@@ -88,7 +86,6 @@ impl Serialize for Confirmed {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::True => serializer.serialize_bool(true),
-            Self::False => serializer.serialize_bool(false),
             Self::Failed => serializer.serialize_str("failed"),
         }
     }

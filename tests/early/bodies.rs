@@ -87,17 +87,6 @@ async fn a_body_over_http2_split_over_early_and_later_data_comes_whole() {
     scene.settle(0).await;
 }
 
-/// Resident memory of the program, in bytes.
-fn memory(scene: &Scene) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", scene.edge.pid())).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
-    let kilobytes: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    kilobytes * 1024
-}
-
 async fn one_request(scene: &Scene, path: &str) {
     let mut client = Client::open(scene.edge.address(), NAME, &scene.setup).await;
     client.send(&get(path)).await;
@@ -115,17 +104,17 @@ async fn a_client_that_stops_reading_costs_bounded_memory() {
     .await;
     let scene = Scene::before(&origin).await;
     one_request(&scene, "/echo").await;
-    let before = memory(&scene);
+    let before = scene.edge.memory();
     let mut client = scene.early(&get("/echo?large")).await;
     client.send_pending().await;
     client.finish().await;
     origin.until_heads(2).await;
     // The origin would like to send it all at once.
-    let grown = settled(|| memory(&scene)).await.saturating_sub(before);
+    let grown = settled(|| scene.edge.memory()).await.saturating_sub(before);
     assert!(grown < MEMORY, "{grown} bytes more");
     let answer = client.response().await;
     assert_eq!(answer.body.len(), LARGE);
-    let grown = memory(&scene).saturating_sub(before);
+    let grown = scene.edge.memory().saturating_sub(before);
     assert!(grown < MEMORY, "{grown} bytes more");
     client.close_notify().await;
     assert_eq!(client.ending().await, Ending::CloseNotify);
@@ -141,7 +130,7 @@ async fn an_origin_that_stops_reading_costs_bounded_memory() {
     .await;
     let scene = Scene::before(&origin).await;
     one_request(&scene, "/echo").await;
-    let before = memory(&scene);
+    let before = scene.edge.memory();
     let mut client = scene.early(&post("/echo?upload", LARGE)).await;
     client.send_pending().await;
     client.finish().await;
@@ -150,7 +139,7 @@ async fn an_origin_that_stops_reading_costs_bounded_memory() {
         !client.send_pending_for(Duration::from_millis(500)).await,
         "it takes all"
     );
-    let grown = memory(&scene).saturating_sub(before);
+    let grown = scene.edge.memory().saturating_sub(before);
     assert!(grown < MEMORY, "{grown} bytes more");
     origin.release();
     client.send_pending().await;

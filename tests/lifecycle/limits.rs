@@ -202,6 +202,33 @@ async fn every_worker_gets_connections() {
 }
 
 #[tokio::test]
+async fn idle_connections_hold_no_large_buffers() {
+    const COUNT: usize = 200;
+    // A read or write buffer has 68 KB or more.
+    const EACH: usize = 40 * 1024;
+    let house = House::new();
+    let large = "[[site.route]]\npath = \"/\"\nrespond = { body_file = \"large\" }\n";
+    let config = format!("[server]\nworkers = 1\n{}", house.config("", large));
+    let start = Start::with(&config).file("large", &"x".repeat(200_000));
+    let edge = start.run().await;
+    let mut clients = Vec::new();
+    let mut before = 0;
+    for number in 0..COUNT + 20 {
+        if number == 20 {
+            before = edge.memory();
+        }
+        let mut client = house.open(&edge).await;
+        client.send(&get("/")).await;
+        assert_eq!(client.response().await.body.len(), 200_000);
+        clients.push(client);
+    }
+    // More than two ticks: each has come to rest.
+    pause(Duration::from_millis(500)).await;
+    let grown = edge.memory().saturating_sub(before);
+    assert!(grown < COUNT * EACH, "{} bytes each", grown / COUNT);
+}
+
+#[tokio::test]
 async fn both_families_are_served() {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
         eprintln!("skipped: no IPv6 here");

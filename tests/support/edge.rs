@@ -190,6 +190,19 @@ impl Edge {
         self.child.id().expect("a running program")
     }
 
+    /// Resident memory of the program, in bytes.
+    pub fn memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes: usize = line
+            .unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap();
+        kilobytes * 1024
+    }
+
     /// Replaces a file in the directory.
     pub fn write(&self, name: &str, contents: &str) -> PathBuf {
         write(self.directory.path(), name, contents)
