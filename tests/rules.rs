@@ -5,6 +5,7 @@ mod support;
 
 mod rules {
     mod answers;
+    mod builder;
     mod connection;
     mod demo;
     mod handlers;
