@@ -1,10 +1,12 @@
 //! Load generation.
 
 pub mod client;
+pub mod engine;
 pub mod plan;
 pub mod relay;
 pub mod replay;
 pub mod stats;
 
+pub use engine::{RunError, Stop, run};
 pub use plan::Plan;
 pub use stats::Stats;
