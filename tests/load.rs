@@ -3,6 +3,9 @@
 mod support;
 
 mod load {
+    mod engine;
+    mod failures;
     mod others;
     mod replay;
+    mod stand;
 }

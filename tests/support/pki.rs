@@ -126,6 +126,11 @@ impl Pki {
         Arc::new(roots)
     }
 
+    /// The root, for whoever makes a store of its own.
+    pub fn roots_der(&self) -> Vec<CertificateDer<'static>> {
+        vec![self.root.der().clone()]
+    }
+
     /// A client that trusts the root, with tickets of its own.
     pub fn client(&self) -> ClientSetup {
         ClientSetup::new(self.roots())
