@@ -25,6 +25,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+pub(super) use self::http1::{authority, request};
+pub(super) use self::slot::dial;
+pub(super) use self::tls::with_provider;
+
 use self::pace::Arrivals;
 use self::record::Live;
 use self::slot::Endpoint;

@@ -28,7 +28,6 @@
 
 mod answer;
 mod catch;
-mod client;
 mod flight;
 mod keys;
 mod report;
@@ -48,7 +47,7 @@ use super::plan::Plan;
 #[derive(Clone, Debug)]
 pub struct ReplayPlan {
     /// Whom to connect to, as whom, and what to ask for: `target`, `connect`, `sni` (the first
-    /// name), `protocol`, `alpn`, `request`, `tls` and `timeouts`. The rest is not looked at.
+    /// name), `protocol`, `alpn`, `request`, `tls`, `proxy` and `timeouts`. The rest is not looked at.
     /// The first address gives the tickets and gets the originals.
     pub plan: Plan,
     /// How often each flight is sent again: once more in all, with the original.

@@ -11,7 +11,7 @@ use crate::load::stats::ErrorKind;
 const MOST: usize = 64 * 1024;
 
 /// The request's bytes on a connection that asked for this name.
-pub(super) fn request(plan: &Plan, name: &ServerName<'_>) -> Vec<u8> {
+pub(in crate::load) fn request(plan: &Plan, name: &ServerName<'_>) -> Vec<u8> {
     let headers = &plan.request.headers;
     let mut bytes = Vec::with_capacity(256);
     let mut push = |parts: &[&[u8]]| parts.iter().for_each(|part| bytes.extend_from_slice(part));
@@ -44,7 +44,7 @@ pub(super) fn request(plan: &Plan, name: &ServerName<'_>) -> Vec<u8> {
 }
 
 /// Name and port, as they stand in `Host` and `:authority`.
-pub(super) fn authority(plan: &Plan, name: &ServerName<'_>) -> String {
+pub(in crate::load) fn authority(plan: &Plan, name: &ServerName<'_>) -> String {
     let name = name.to_str();
     let name = match name.contains(':') {
         true => format!("[{name}]"),

@@ -66,6 +66,21 @@ impl Shared {
     }
 }
 
+/// A TCP connection for a plan: behind a PROXY protocol header, if that is asked for.
+pub(in crate::load) async fn dial(plan: &Plan, address: SocketAddr) -> io::Result<TcpStream> {
+    let mut tcp = TcpStream::connect(address).await?;
+    tcp.set_nodelay(true)?;
+    if let Some(wanted) = plan.proxy {
+        let source = match wanted.source {
+            Some(source) => source,
+            None => tcp.local_addr()?,
+        };
+        let header = proxy::header(wanted.version, source, address);
+        tcp.write_all(&header).await?;
+    }
+    Ok(tcp)
+}
+
 /// One slot.
 pub(super) struct Slot {
     pub(super) worker: Rc<Worker>,
@@ -172,19 +187,9 @@ impl Slot {
         self.limit(plan.timeouts.connect);
         let address = place.endpoint.address;
         let connect = async {
-            let mut tcp = TcpStream::connect(address).await?;
-            tcp.set_nodelay(true)?;
-            if let Some(wanted) = plan.proxy {
-                let source = match wanted.source {
-                    Some(source) => source,
-                    None => tcp.local_addr()?,
-                };
-                let header = proxy::header(wanted.version, source, address);
-                tcp.write_all(&header).await?;
-            }
-            Ok::<_, io::Error>(tcp)
+            let tcp = dial(plan, address).await;
+            tcp.map_err(|error| ErrorKind::from_io(&error))
         };
-        let connect = async { connect.await.map_err(|error| ErrorKind::from_io(&error)) };
         let tcp = self.bounded(connect, TimedOut::Connect).await?;
         let recorder = self.recorder();
         if measured {

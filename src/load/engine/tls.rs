@@ -29,10 +29,25 @@ const GROUPS: [NamedGroup; 3] = [
 
 /// The configuration of every connection of the plan.
 pub(super) fn config(plan: &Plan, tickets: &Arc<Tickets>) -> Result<Arc<ClientConfig>, RunError> {
-    let provider = Arc::new(provider(&plan.tls)?);
+    let mut config = with_provider(provider(&plan.tls)?, &plan.tls)?;
+    config.alpn_protocols = plan.alpn();
+    config.enable_early_data = plan.mode == Mode::Early;
+    config.resumption = match plan.mode {
+        Mode::Full => Resumption::disabled(),
+        Mode::Resumed | Mode::Early => Resumption::store(Arc::clone(tickets) as Arc<_>),
+    };
+    Ok(Arc::new(config))
+}
+
+/// TLS 1.3 with this provider, and the plan's trust and identity.
+pub(in crate::load) fn with_provider(
+    provider: CryptoProvider,
+    plan: &TlsPlan,
+) -> Result<ClientConfig, RunError> {
+    let provider = Arc::new(provider);
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&version::TLS13])?;
-    let builder = match &plan.tls.trust {
+    let builder = match &plan.trust {
         Trust::Roots(roots) => {
             let mut store = RootCertStore::empty();
             for root in roots {
@@ -49,20 +64,13 @@ pub(super) fn config(plan: &Plan, tickets: &Arc<Tickets>) -> Result<Arc<ClientCo
                 .with_custom_certificate_verifier(believer)
         }
     };
-    let mut config = match &plan.tls.identity {
+    Ok(match &plan.identity {
         Some(identity) => {
             let key = identity.key.clone_key();
             builder.with_client_auth_cert(identity.chain.clone(), key)?
         }
         None => builder.with_no_client_auth(),
-    };
-    config.alpn_protocols = plan.alpn();
-    config.enable_early_data = plan.mode == Mode::Early;
-    config.resumption = match plan.mode {
-        Mode::Full => Resumption::disabled(),
-        Mode::Resumed | Mode::Early => Resumption::store(Arc::clone(tickets) as Arc<_>),
-    };
-    Ok(Arc::new(config))
+    })
 }
 
 fn provider(plan: &TlsPlan) -> Result<CryptoProvider, RunError> {

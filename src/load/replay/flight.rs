@@ -17,6 +17,7 @@ use super::answer;
 use super::catch::{self, Share};
 use super::report::FlightSummary;
 use super::{request, send};
+use crate::load::engine;
 use crate::load::plan::Plan;
 use crate::load::relay::Records;
 use crate::load::stats::ErrorKind;
@@ -50,7 +51,8 @@ pub(super) struct Recorder {
 impl Recorder {
     pub(super) fn new(plan: &Plan) -> Result<Self, String> {
         let provider = catch::provider(&plan.tls.suites, &plan.tls.groups)?;
-        let mut config = super::client::config(provider, &plan.tls)?;
+        let config = engine::with_provider(provider, &plan.tls);
+        let mut config = config.map_err(|error| error.to_string())?;
         let shelf = Arc::new(Shelf::default());
         config.alpn_protocols = plan.alpn();
         config.enable_early_data = true;

@@ -1,9 +1,8 @@
 //! The request of a flight, as bytes behind TLS.
 
 use http::header::{CONTENT_LENGTH, HOST};
-use http::{HeaderMap, Method};
-use rustls::pki_types::ServerName;
 
+use crate::load::engine;
 use crate::load::plan::{Plan, PlanError, Protocol};
 
 /// HTTP/2 frame types and flags. RFC 9113 §6
@@ -18,65 +17,26 @@ const FRAME: usize = 16_384;
 
 /// Everything that a client sends before it has heard anything.
 pub(super) fn bytes(plan: &Plan) -> Result<Vec<u8>, PlanError> {
-    let authority = authority(plan);
     match plan.protocol {
-        Protocol::Http1 => Ok(http1(plan, &authority)),
-        Protocol::Http2 => http2(plan, &authority),
+        Protocol::Http1 => Ok(engine::request(plan, plan.sni.name(0))),
+        Protocol::Http2 => http2(plan),
     }
-}
-
-/// The `host` of the headers, or the first server name with the target's port.
-fn authority(plan: &Plan) -> Vec<u8> {
-    if let Some(host) = plan.request.headers.get(HOST) {
-        return host.as_bytes().to_vec();
-    }
-    let mut authority = match plan.sni.name(0) {
-        ServerName::DnsName(name) => name.as_ref().to_owned(),
-        _ => match plan.target.host() {
-            host if host.contains(':') => format!("[{host}]"),
-            host => host.to_owned(),
-        },
-    };
-    if plan.target.port() != 443 {
-        authority.push_str(&format!(":{}", plan.target.port()));
-    }
-    authority.into_bytes()
-}
-
-/// The body's length, where it is needed and not among the headers.
-fn content_length(method: &Method, headers: &HeaderMap, body: &[u8]) -> Option<String> {
-    let asked = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
-    let needed = (asked || !body.is_empty()) && !headers.contains_key(CONTENT_LENGTH);
-    needed.then(|| body.len().to_string())
-}
-
-fn http1(plan: &Plan, authority: &[u8]) -> Vec<u8> {
-    let request = &plan.request;
-    let mut bytes = format!("{} {} HTTP/1.1\r\n", request.method, plan.target.path()).into_bytes();
-    let mut field = |name: &[u8], value: &[u8]| {
-        bytes.extend_from_slice(&[name, b": ", value, b"\r\n"].concat());
-    };
-    field(b"host", authority);
-    if let Some(length) = content_length(&request.method, &request.headers, &request.body) {
-        field(b"content-length", length.as_bytes());
-    }
-    for (name, value) in request.headers.iter().filter(|(name, _)| *name != HOST) {
-        field(name.as_str().as_bytes(), value.as_bytes());
-    }
-    bytes.extend_from_slice(b"\r\n");
-    bytes.extend_from_slice(&request.body);
-    bytes
 }
 
 /// The connection preface and a request on stream 1, all fields as literals. RFC 9113 §3.4
-fn http2(plan: &Plan, authority: &[u8]) -> Result<Vec<u8>, PlanError> {
+fn http2(plan: &Plan) -> Result<Vec<u8>, PlanError> {
     let request = &plan.request;
+    let authority = match request.headers.get(HOST) {
+        Some(host) => host.as_bytes().to_vec(),
+        None => engine::authority(plan, plan.sni.name(0)).into_bytes(),
+    };
     let mut block = Vec::new();
     literal(&mut block, b":method", request.method.as_str().as_bytes());
     literal(&mut block, b":scheme", b"https");
-    literal(&mut block, b":authority", authority);
+    literal(&mut block, b":authority", &authority);
     literal(&mut block, b":path", plan.target.path().as_str().as_bytes());
-    if let Some(length) = content_length(&request.method, &request.headers, &request.body) {
+    if !request.body.is_empty() && !request.headers.contains_key(CONTENT_LENGTH) {
+        let length = request.body.len().to_string();
         literal(&mut block, b"content-length", length.as_bytes());
     }
     for (name, value) in request.headers.iter().filter(|(name, _)| *name != HOST) {
@@ -140,31 +100,44 @@ mod tests {
     use super::*;
     use crate::load::plan::Target;
 
-    fn plan(url: &str) -> Plan {
+    #[test]
+    fn a_request_of_http2_is_a_preface_and_frames() {
         let address = "127.0.0.1:443".parse().unwrap();
-        Plan::new(Target::parse(url).unwrap(), address).unwrap()
-    }
+        let target = Target::parse("https://a.test/x").unwrap();
+        let mut plan = Plan::new(target, address).unwrap();
+        plan.protocol = Protocol::Http2;
+        let field = |name: &str, value: &str| {
+            let lengths = (name.len() as u8, value.len() as u8);
+            let (name, value) = (name.as_bytes(), value.as_bytes());
+            [&[0, lengths.0], name, &[lengths.1], value].concat()
+        };
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        let mut head = [
+            field(":method", "GET"),
+            field(":scheme", "https"),
+            field(":authority", "a.test"),
+            field(":path", "/x"),
+        ]
+        .concat();
+        let get = [
+            &preface[..],
+            &[0, 0, head.len() as u8, 1, 5, 0, 0, 0, 1],
+            &head,
+        ]
+        .concat();
+        assert_eq!(bytes(&plan).unwrap(), get);
 
-    #[test]
-    fn a_request_of_http1_has_what_it_needs() {
-        let mut plan = plan("https://a.test:8443/x?y");
-        let get = "GET /x?y HTTP/1.1\r\nhost: a.test:8443\r\n\r\n";
-        assert_eq!(bytes(&plan).unwrap(), get.as_bytes());
-        plan.request.method = Method::POST;
-        plan.request.body = "abc".into();
-        let headers = [("host", "b.test"), ("x-one", "1")];
-        for (name, value) in headers {
-            let value = value.parse().unwrap();
-            plan.request.headers.insert(name, value);
-        }
-        let post = "POST /x?y HTTP/1.1\r\nhost: b.test\r\ncontent-length: 3\r\nx-one: 1\r\n\r\nabc";
-        assert_eq!(bytes(&plan).unwrap(), post.as_bytes());
-    }
-
-    #[test]
-    fn the_authority_of_an_address_is_the_address() {
-        let text = bytes(&plan("https://[::1]/")).unwrap();
-        assert_eq!(text, b"GET / HTTP/1.1\r\nhost: [::1]\r\n\r\n");
+        plan.request.body = vec![b'x'; FRAME + 1].into();
+        head.extend(field("content-length", "16385"));
+        let post = [
+            &preface[..],
+            &[0, 0, head.len() as u8, 1, 4, 0, 0, 0, 1],
+            &head,
+            &[0, 0x40, 0, 0, 0, 0, 0, 0, 1],
+            &[b'x'; FRAME],
+            &[0, 0, 1, 0, 1, 0, 0, 0, 1, b'x'],
+        ];
+        assert_eq!(bytes(&plan).unwrap(), post.concat());
     }
 
     #[test]

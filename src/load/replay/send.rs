@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::answer;
 use super::flight::Flight;
 use super::report::Outcome;
+use crate::load::engine;
 use crate::load::plan::Plan;
 use crate::load::stats::{ErrorKind, TimedOut};
 
@@ -61,13 +62,10 @@ pub(super) async fn at_once(
 pub(super) async fn connect(plan: &Plan, to: SocketAddr) -> Result<TcpStream, Outcome> {
     let unreachable = |kind: ErrorKind| Outcome::Unreachable(kind.to_string());
     let io = |error| unreachable(ErrorKind::from_io(&error));
-    let tcp = match timeout(plan.timeouts.connect, TcpStream::connect(to)).await {
-        Ok(connected) => connected.map_err(io)?,
-        Err(_) => return Err(unreachable(ErrorKind::Timeout(TimedOut::Connect))),
-    };
-    // One segment for one flight, as a client sends it.
-    tcp.set_nodelay(true).map_err(io)?;
-    Ok(tcp)
+    match timeout(plan.timeouts.connect, engine::dial(plan, to)).await {
+        Ok(connected) => connected.map_err(io),
+        Err(_) => Err(unreachable(ErrorKind::Timeout(TimedOut::Connect))),
+    }
 }
 
 /// Sends the flight and reads until it is known what became of it.
