@@ -8,6 +8,7 @@ mod early {
     mod bodies;
     mod confirmation;
     mod ends;
+    mod figures;
     mod forged;
     mod fragments;
     mod garbage;

@@ -8,6 +8,7 @@ use cutwater::early::EarlyDataPolicy;
 use cutwater::edge::{Destination, Edge, EdgeError, EdgeHandle, Site};
 use cutwater::handler::{EarlyRequest, Handler, early};
 use cutwater::telemetry::connections::ConnectionLog;
+use cutwater::telemetry::labels::TimeoutKind;
 use http::Response;
 use prometheus::Registry;
 use tokio::net::TcpStream;
@@ -107,18 +108,21 @@ async fn a_request_under_way_is_answered_in_a_drain() {
     within("the end of run", runs).await.unwrap().unwrap();
 }
 
+fn never() -> impl Handler {
+    early(|request: EarlyRequest| async move {
+        request.confirmed().await?;
+        std::future::pending().await
+    })
+}
+
 #[tokio::test]
 async fn what_a_drain_has_not_ended_is_cut() {
     let pki = Pki::new();
-    let never = early(|request: EarlyRequest| async move {
-        request.confirmed().await?;
-        std::future::pending().await
-    });
     let edge = Edge::builder()
         .listen(ANY)
         .workers(1)
         .drain_timeout(Duration::from_secs(3600))
-        .site(site(&pki, "a.test").handler(never))
+        .site(site(&pki, "a.test").handler(never()))
         .build()
         .unwrap();
     let (address, handle) = (edge.addresses()[0], edge.handle());
@@ -130,6 +134,28 @@ async fn what_a_drain_has_not_ended_is_cut() {
     handle.cut();
     within("the end of run", runs).await.unwrap().unwrap();
     client.ending().await;
+}
+
+#[tokio::test]
+async fn what_is_cut_when_the_time_to_drain_is_over_is_counted() {
+    let pki = Pki::new();
+    let edge = Edge::builder()
+        .listen(ANY)
+        .workers(1)
+        .drain_timeout(Duration::from_millis(100))
+        .site(site(&pki, "a.test").handler(never()))
+        .build()
+        .unwrap();
+    let (address, handle) = (edge.addresses()[0], edge.handle());
+    let setup = pki.client().alpn(&["http/1.1"]);
+    let mut client = Client::open(address, "a.test", &setup).await;
+    client.send(b"GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await;
+    within("the end of run", edge.run(std::future::ready(())))
+        .await
+        .unwrap();
+    client.ending().await;
+    let timeouts = &handle.metrics().timeouts;
+    assert_eq!(timeouts.get(TimeoutKind::Drain), 1);
 }
 
 #[tokio::test]
