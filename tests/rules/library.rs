@@ -108,27 +108,30 @@ async fn a_request_under_way_is_answered_in_a_drain() {
     within("the end of run", runs).await.unwrap().unwrap();
 }
 
-fn never() -> impl Handler {
-    early(|request: EarlyRequest| async move {
+/// An edge with a request that is never answered, and who asked.
+async fn stuck(drain_timeout: Duration) -> (Edge, Client) {
+    let pki = Pki::new();
+    let never = early(|request: EarlyRequest| async move {
         request.confirmed().await?;
         std::future::pending().await
-    })
+    });
+    let edge = Edge::builder()
+        .listen(ANY)
+        .workers(1)
+        .drain_timeout(drain_timeout)
+        .site(site(&pki, "a.test").handler(never))
+        .build()
+        .unwrap();
+    let setup = pki.client().alpn(&["http/1.1"]);
+    let mut client = Client::open(edge.addresses()[0], "a.test", &setup).await;
+    client.send(b"GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await;
+    (edge, client)
 }
 
 #[tokio::test]
 async fn what_a_drain_has_not_ended_is_cut() {
-    let pki = Pki::new();
-    let edge = Edge::builder()
-        .listen(ANY)
-        .workers(1)
-        .drain_timeout(Duration::from_secs(3600))
-        .site(site(&pki, "a.test").handler(never()))
-        .build()
-        .unwrap();
+    let (edge, mut client) = stuck(Duration::from_secs(3600)).await;
     let (address, handle) = (edge.addresses()[0], edge.handle());
-    let setup = pki.client().alpn(&["http/1.1"]);
-    let mut client = Client::open(address, "a.test", &setup).await;
-    client.send(b"GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await;
     let runs = tokio::spawn(edge.run(std::future::ready(())));
     refused(address).await;
     handle.cut();
@@ -138,24 +141,12 @@ async fn what_a_drain_has_not_ended_is_cut() {
 
 #[tokio::test]
 async fn what_is_cut_when_the_time_to_drain_is_over_is_counted() {
-    let pki = Pki::new();
-    let edge = Edge::builder()
-        .listen(ANY)
-        .workers(1)
-        .drain_timeout(Duration::from_millis(100))
-        .site(site(&pki, "a.test").handler(never()))
-        .build()
-        .unwrap();
-    let (address, handle) = (edge.addresses()[0], edge.handle());
-    let setup = pki.client().alpn(&["http/1.1"]);
-    let mut client = Client::open(address, "a.test", &setup).await;
-    client.send(b"GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await;
-    within("the end of run", edge.run(std::future::ready(())))
-        .await
-        .unwrap();
+    let (edge, mut client) = stuck(Duration::from_millis(100)).await;
+    let handle = edge.handle();
+    let run = edge.run(std::future::ready(()));
+    within("the end of run", run).await.unwrap();
     client.ending().await;
-    let timeouts = &handle.metrics().timeouts;
-    assert_eq!(timeouts.get(TimeoutKind::Drain), 1);
+    assert_eq!(handle.metrics().timeouts.get(TimeoutKind::Drain), 1);
 }
 
 #[tokio::test]
