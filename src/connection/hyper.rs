@@ -25,6 +25,10 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Streams at once.
 const STREAMS: u32 = 128;
 
+/// hyper's own bound on fields: told another one, even a smaller one, it allocates and clears two
+/// tables for every request.
+const HEADERS: usize = 100;
+
 /// What hyper buffers of one stream's answer.
 const SEND_BUFFER: usize = 64 * 1024;
 
@@ -58,8 +62,10 @@ impl Hyper {
                     // The connection task owns the phases.
                     .header_read_timeout(None)
                     // The scanner is stricter, so hyper's own bounds are never met.
-                    .max_headers(limits.headers + 1)
                     .max_buf_size(limits.head.max(8 * 1024) + 16 * 1024);
+                if limits.headers > HEADERS {
+                    builder.max_headers(limits.headers);
+                }
                 Self::Http1(Box::new(builder.serve_connection(io, service)))
             }
             Protocol::Http2 => {
