@@ -1,10 +1,12 @@
 //! Load generation.
 
 pub mod client;
+pub mod cpu;
 pub mod engine;
 pub mod plan;
 pub mod relay;
 pub mod replay;
+pub mod report;
 pub mod stats;
 
 pub use engine::{RunError, Stop, run};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use rustls::{AlertDescription, CertificateError};
+use rustls::{AlertDescription, CertificateError, OtherError};
 
 use crate::telemetry::labels::{Alert, Label};
 
@@ -94,8 +94,15 @@ fn certificate(error: &CertificateError) -> &'static str {
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "not for servers"
         }
+        CertificateError::Other(error) if is_an_authority(error) => "an authority's own",
         _ => "other",
     }
+}
+
+/// What `openssl req -x509` makes is one: clients may trust it, but not as a server's.
+fn is_an_authority(error: &OtherError) -> bool {
+    let error = error.0.downcast_ref::<webpki::Error>();
+    matches!(error, Some(webpki::Error::CaUsedAsEndEntity))
 }
 
 impl fmt::Display for ErrorKind {
