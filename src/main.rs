@@ -41,6 +41,8 @@ enum Command {
         #[arg(long)]
         once: bool,
     },
+    /// Load a server with handshakes and requests, and say what they took. docs/LOAD.md
+    Load(Box<cutwater::load::arguments::Arguments>),
 }
 
 fn main() -> ExitCode {
@@ -54,5 +56,6 @@ fn main() -> ExitCode {
             ExitCode::from(report.code)
         }
         Command::Demo { once } => cutwater::demo::demo(once),
+        Command::Load(arguments) => cutwater::load::command::load(&arguments),
     }
 }

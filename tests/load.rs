@@ -3,6 +3,7 @@
 mod support;
 
 mod load {
+    mod cli;
     mod engine;
     mod failures;
     mod others;

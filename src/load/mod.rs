@@ -1,6 +1,8 @@
 //! Load generation.
 
+pub mod arguments;
 pub mod client;
+pub mod command;
 pub mod cpu;
 pub mod engine;
 pub mod plan;
