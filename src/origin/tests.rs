@@ -59,6 +59,18 @@ impl Stub {
         }
     }
 
+    /// Runs `script` for each connection; it tells the test what it sees.
+    async fn telling<T, F, A>(script: F) -> (Self, mpsc::Receiver<T>)
+    where
+        T: Send + 'static,
+        F: Fn(Peer, mpsc::Sender<T>) -> A + Send + 'static,
+        A: Future<Output = ()> + Send + 'static,
+    {
+        let (tell, told) = mpsc::channel(64);
+        let stub = Self::new(move |_, peer| script(peer, tell.clone())).await;
+        (stub, told)
+    }
+
     /// Answers every request of every connection alike.
     async fn answering(answer: &'static str) -> Self {
         Self::new(move |_, mut peer| async move {

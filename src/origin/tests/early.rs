@@ -120,14 +120,10 @@ async fn r20_an_unasked_425_is_passed_on_and_counted() {
 #[tokio::test]
 async fn r11_a_failed_handshake_aborts_the_origin_request() {
     let worker = Worker::new();
-    let (closed, mut was_closed) = mpsc::channel(64);
-    let mut stub = Stub::new(move |_, mut peer| {
-        let closed = closed.clone();
-        async move {
-            peer.head().await;
-            peer.closed().await;
-            closed.try_send(()).unwrap();
-        }
+    let (mut stub, mut was_closed) = Stub::telling(|mut peer, closed| async move {
+        peer.head().await;
+        peer.closed().await;
+        closed.try_send(()).unwrap();
     })
     .await;
     for marked in [false, true] {
@@ -154,16 +150,12 @@ async fn r11_a_failed_handshake_aborts_the_origin_request() {
 #[tokio::test]
 async fn r11_a_failed_handshake_cuts_an_answer_that_streams() {
     let worker = Worker::new();
-    let (closed, mut was_closed) = mpsc::channel(64);
-    let stub = Stub::new(move |_, mut peer| {
-        let closed = closed.clone();
-        async move {
-            peer.head().await;
-            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello")
-                .await;
-            peer.closed().await;
-            closed.try_send(()).unwrap();
-        }
+    let (stub, mut was_closed) = Stub::telling(|mut peer, closed| async move {
+        peer.head().await;
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello")
+            .await;
+        peer.closed().await;
+        closed.try_send(()).unwrap();
     })
     .await;
     let (forward, settler) = early(get(&spec(&[stub.address])));

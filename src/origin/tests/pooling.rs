@@ -115,16 +115,12 @@ async fn the_server_with_the_fewest_requests_is_asked_and_ties_go_round() {
 #[tokio::test]
 async fn a_connection_closed_while_idle_is_noticed_before_it_is_used() {
     let worker = Worker::new();
-    let (closed, mut was_closed) = mpsc::channel(64);
-    let stub = Stub::new(move |_, mut peer| {
-        let closed = closed.clone();
-        async move {
-            peer.head().await;
-            peer.bytes(1).await;
-            peer.send(HELLO).await;
-            drop(peer);
-            closed.try_send(()).ok();
-        }
+    let (stub, mut was_closed) = Stub::telling(|mut peer, closed| async move {
+        peer.head().await;
+        peer.bytes(1).await;
+        peer.send(HELLO).await;
+        drop(peer);
+        closed.try_send(()).ok();
     })
     .await;
     let spec = spec(&[stub.address]);
@@ -201,15 +197,11 @@ async fn a_half_answer_on_a_reused_connection_is_not_tried_again() {
 #[tokio::test]
 async fn idle_connections_and_unused_pools_go() {
     let worker = Worker::new();
-    let (closed, mut was_closed) = mpsc::channel(64);
-    let stub = Stub::new(move |_, mut peer| {
-        let closed = closed.clone();
-        async move {
-            peer.head().await;
-            peer.send(HELLO).await;
-            peer.closed().await;
-            closed.try_send(()).ok();
-        }
+    let (stub, mut was_closed) = Stub::telling(|mut peer, closed| async move {
+        peer.head().await;
+        peer.send(HELLO).await;
+        peer.closed().await;
+        closed.try_send(()).ok();
     })
     .await;
     worker.fetch(get(&spec(&[stub.address]))).await;

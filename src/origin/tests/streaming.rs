@@ -123,24 +123,20 @@ async fn an_origin_that_does_not_read_stops_the_client() {
 #[tokio::test]
 async fn a_client_that_does_not_read_stops_the_origin() {
     let worker = Worker::new();
-    let (stuck, mut was_stuck) = mpsc::channel(64);
-    let stub = Stub::new(move |_, mut peer| {
-        let stuck = stuck.clone();
-        async move {
-            peer.head().await;
-            peer.send("HTTP/1.1 200 OK\r\n\r\n").await;
-            let mut sent = 0_usize;
-            let blocked = Duration::from_millis(200);
-            let piece = vec![0; CHUNK];
-            while tokio::time::timeout(blocked, peer.send(&piece))
-                .await
-                .is_ok()
-            {
-                sent += CHUNK;
-                assert!(sent < 32 << 20, "nothing holds the origin back");
-            }
-            stuck.try_send(()).unwrap();
+    let (stub, mut was_stuck) = Stub::telling(|mut peer, stuck| async move {
+        peer.head().await;
+        peer.send("HTTP/1.1 200 OK\r\n\r\n").await;
+        let mut sent = 0_usize;
+        let blocked = Duration::from_millis(200);
+        let piece = vec![0; CHUNK];
+        while tokio::time::timeout(blocked, peer.send(&piece))
+            .await
+            .is_ok()
+        {
+            sent += CHUNK;
+            assert!(sent < 32 << 20, "nothing holds the origin back");
         }
+        stuck.try_send(()).unwrap();
     })
     .await;
     let forwarded = worker.send(get(&spec(&[stub.address]))).await.unwrap();
@@ -174,20 +170,16 @@ async fn the_clock_of_response_headers_does_not_run_while_the_client_sends() {
 #[tokio::test]
 async fn trailers_pass_both_ways_without_marks() {
     let worker = Worker::new();
-    let (got, mut trailers) = mpsc::channel(64);
-    let stub = Stub::new(move |_, mut peer| {
-        let got = got.clone();
-        async move {
-            peer.head().await;
-            peer.until(b"\r\n0\r\n").await;
-            got.try_send(peer.until(b"\r\n\r\n").await).unwrap();
-            peer.send("HTTP/1.1 200 OK\r\nTrailer: x-sum\r\nTransfer-Encoding: chunked\r\n\r\n")
-                .await;
-            peer.send("2\r\nhi\r\n0\r\nX-Sum: 1\r\nEarly-Data: 1\r\n\r\n")
-                .await;
-            peer.head().await;
-            peer.send(HELLO).await;
-        }
+    let (stub, mut trailers) = Stub::telling(|mut peer, got| async move {
+        peer.head().await;
+        peer.until(b"\r\n0\r\n").await;
+        got.try_send(peer.until(b"\r\n\r\n").await).unwrap();
+        peer.send("HTTP/1.1 200 OK\r\nTrailer: x-sum\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .await;
+        peer.send("2\r\nhi\r\n0\r\nX-Sum: 1\r\nEarly-Data: 1\r\n\r\n")
+            .await;
+        peer.head().await;
+        peer.send(HELLO).await;
     })
     .await;
     let spec = spec(&[stub.address]);
@@ -273,16 +265,12 @@ async fn a_get_keeps_its_body() {
 #[tokio::test]
 async fn dropping_the_answer_closes_the_connection() {
     let worker = Worker::new();
-    let (closed, mut was_closed) = mpsc::channel(64);
-    let stub = Stub::new(move |_, mut peer| {
-        let closed = closed.clone();
-        async move {
-            peer.head().await;
-            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello")
-                .await;
-            peer.closed().await;
-            closed.try_send(()).unwrap();
-        }
+    let (stub, mut was_closed) = Stub::telling(|mut peer, closed| async move {
+        peer.head().await;
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello")
+            .await;
+        peer.closed().await;
+        closed.try_send(()).unwrap();
     })
     .await;
     drop(worker.send(get(&spec(&[stub.address]))).await.unwrap());
