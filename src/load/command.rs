@@ -113,12 +113,19 @@ fn show(arguments: &Arguments, text: &str, json: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// A file that cannot be written is found before the run, not after it.
+/// A file that cannot be written is found before the run, not after it. Leaves none behind: a run
+/// that cannot begin writes no report.
 fn writable(arguments: &Arguments) -> Result<(), String> {
     for file in [&arguments.json, &arguments.html].into_iter().flatten() {
-        if file != Path::new(STDOUT) {
-            let opened = File::options().create(true).append(true).open(file);
-            opened.map_err(|error| format!("{}: {error}", file.display()))?;
+        if file == Path::new(STDOUT) {
+            continue;
+        }
+        let complain = |error: io::Error| format!("{}: {error}", file.display());
+        let new = !file.exists();
+        let opened = File::options().create(true).append(true).open(file);
+        opened.map_err(complain)?;
+        if new {
+            std::fs::remove_file(file).map_err(complain)?;
         }
     }
     Ok(())

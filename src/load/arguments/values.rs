@@ -81,8 +81,9 @@ pub(super) fn body(text: &str) -> Result<Bytes, String> {
     }
 }
 
-/// A suite of TLS 1.3.
+/// A suite of TLS 1.3, also by the name that rustls gives it.
 pub(super) fn suite(text: &str) -> Result<CipherSuite, String> {
+    let text = &text.replace("TLS13_", "TLS_");
     let mut suites = SUITES.iter();
     let found = suites.find(|(name, short, _)| {
         name.eq_ignore_ascii_case(text) || short.eq_ignore_ascii_case(text)
@@ -137,6 +138,7 @@ mod tests {
     #[test]
     fn suites_and_groups_go_by_their_usual_names() {
         assert_eq!(suite("tls_aes_128_gcm_sha256"), suite("aes128"));
+        assert_eq!(suite("TLS13_AES_128_GCM_SHA256"), suite("aes128"));
         assert!(
             suite("TLS_RSA_WITH_RC4_128_MD5")
                 .unwrap_err()
