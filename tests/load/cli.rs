@@ -247,6 +247,21 @@ async fn more_errors_than_allowed_end_with_1() {
 }
 
 #[tokio::test]
+async fn a_refused_port_is_no_connection_of_any_kind() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let url = format!("https://{address}/");
+    let options = ["--handshake", "early", "-n", "6", "-c", "2", "--json", "-"];
+    let words: Vec<&str> = ["load", &url, "-k"].into_iter().chain(options).collect();
+    let report = load(&words).await.with(1).json();
+    assert_eq!(figure(&report, "errors.refused"), 6.0);
+    for count in ["connections", "collecting", "full", "resumed"] {
+        assert_eq!(figure(&report, &format!("counts.{count}")), 0.0, "{count}");
+    }
+}
+
+#[tokio::test]
 async fn two_reports_are_compared() {
     let scene = Scene::start(false).await;
     let (a, b) = (scene.file("a.json"), scene.file("b.json"));

@@ -223,8 +223,8 @@ impl Slot {
 
     /// A connection with a full handshake, for its tickets.
     pub(super) async fn collect(&self, place: Place<'_>) -> Result<(), Failure> {
-        self.recorder().counts(|it| it.collecting += 1);
         let mut stream = self.connect(place, false).await?;
+        self.recorder().counts(|it| it.collecting += 1);
         self.shake_hands(&mut stream).await?;
         self.leave(&mut stream).await
     }
