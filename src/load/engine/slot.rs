@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
+use rustls::client::Tls13ClientSessionValue;
 use rustls::pki_types::ServerName;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -166,14 +167,12 @@ impl Slot {
         let shared = &self.worker.shared;
         let number = shared.numbers.fetch_add(1, Ordering::Relaxed);
         let place = shared.place(number);
-        if shared.plan.mode != Mode::Full && place.endpoint.tickets.count(place.name) == 0 {
-            self.collect(place).await?;
-            if place.endpoint.tickets.count(place.name) == 0 {
-                return Err(ErrorKind::NoTicket.into());
-            }
-        }
+        let ticket = match shared.plan.mode {
+            Mode::Full => None,
+            Mode::Resumed | Mode::Early => Some(self.ticket(place).await?),
+        };
         let begin = Instant::now();
-        let mut stream = self.connect(place, true).await?;
+        let mut stream = self.connect(place, ticket, true).await?;
         if shared.plan.mode == Mode::Early {
             stream.begin_early()?;
         }
@@ -181,7 +180,22 @@ impl Slot {
         Ok((stream, number, begin))
     }
 
-    async fn connect(&self, place: Place<'_>, measured: bool) -> Result<Stream, Failure> {
+    async fn ticket(&self, place: Place<'_>) -> Result<Tls13ClientSessionValue, Failure> {
+        let tickets = &place.endpoint.tickets;
+        if let Some(ticket) = tickets.take(place.name) {
+            return Ok(ticket);
+        }
+        self.collect(place).await?;
+        let ticket = tickets.take(place.name);
+        Ok(ticket.ok_or(ErrorKind::NoTicket)?)
+    }
+
+    async fn connect(
+        &self,
+        place: Place<'_>,
+        ticket: Option<Tls13ClientSessionValue>,
+        measured: bool,
+    ) -> Result<Stream, Failure> {
         let plan = self.plan();
         let begin = Instant::now();
         self.limit(plan.timeouts.connect);
@@ -197,6 +211,7 @@ impl Slot {
             recorder.latencies(|it| it.connect.record(begin.elapsed()));
         }
         let (config, name) = (&place.endpoint.config, place.name.clone());
+        Tickets::use_next(ticket);
         let stream = Stream::new(tcp, config, name, plan.protocol, recorder, measured)?;
         Ok(stream)
     }
@@ -223,7 +238,7 @@ impl Slot {
 
     /// A connection with a full handshake, for its tickets.
     pub(super) async fn collect(&self, place: Place<'_>) -> Result<(), Failure> {
-        let mut stream = self.connect(place, false).await?;
+        let mut stream = self.connect(place, None, false).await?;
         self.recorder().counts(|it| it.collecting += 1);
         self.shake_hands(&mut stream).await?;
         self.leave(&mut stream).await

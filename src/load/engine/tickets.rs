@@ -1,5 +1,6 @@
 //! Tickets that are used once each.
 
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,7 +8,15 @@ use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
 
+thread_local! {
+    /// The ticket of the connection that is made next on this thread.
+    static NEXT: Cell<Option<Tls13ClientSessionValue>> = const { Cell::new(None) };
+}
+
 /// The tickets of a run, by server name. What was taken is gone: no ticket is used twice.
+///
+/// A connection gets the ticket that was taken for it, and no other: it is taken before TCP
+/// connects, when many others may be at the same.
 #[derive(Debug)]
 pub(super) struct Tickets {
     names: Mutex<HashMap<ServerName<'static>, VecDeque<Tls13ClientSessionValue>>>,
@@ -24,9 +33,14 @@ impl Tickets {
         })
     }
 
-    /// How many there are for this name.
-    pub(super) fn count(&self, name: &ServerName<'static>) -> usize {
-        self.lock().get(name).map_or(0, VecDeque::len)
+    /// Takes the newest for this name: its server surely still knows it.
+    pub(super) fn take(&self, name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.lock().get_mut(name)?.pop_back()
+    }
+
+    /// The next connection that this thread makes uses this ticket, or none.
+    pub(super) fn use_next(ticket: Option<Tls13ClientSessionValue>) {
+        NEXT.set(ticket);
     }
 
     fn lock(
@@ -61,8 +75,7 @@ impl ClientSessionStore for Tickets {
         tickets.push_back(value);
     }
 
-    /// The newest: its server surely still knows it.
-    fn take_tls13_ticket(&self, name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        self.lock().get_mut(name)?.pop_back()
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        NEXT.take()
     }
 }
