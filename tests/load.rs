@@ -7,6 +7,7 @@ mod load {
     mod engine;
     mod failures;
     mod others;
+    mod programs;
     mod replay;
     mod stand;
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -24,44 +24,105 @@ pub struct Other {
     _input: Option<ChildStdin>,
 }
 
+impl Other {
+    /// A file of its directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self._directory.path().join(name)
+    }
+}
+
 /// nginx, its `server` block with these lines. `None` where there is none.
 pub async fn nginx(files: &Files, server: &str) -> Option<Other> {
+    nginx_on("ssl", files, server).await
+}
+
+/// nginx with HTTP/2 and HTTP/1.1.
+pub async fn nginx_h2(files: &Files, server: &str) -> Option<Other> {
+    nginx_on("ssl http2", files, server).await
+}
+
+async fn nginx_on(listen: &str, files: &Files, server: &str) -> Option<Other> {
     let program = tool("nginx")?;
-    // It takes no port of the system's choice: one that was free may be taken by now.
+    let start = |directory: &Path, address| {
+        let config = nginx_config(directory, &format!("{address} {listen}"), files, server);
+        let file = directory.join("nginx.conf");
+        fs::write(&file, config).unwrap();
+        let mut command = Command::new(&program);
+        command.arg("-p").arg(directory);
+        command.args(["-e", "stderr", "-c"]).arg(&file);
+        command
+    };
+    Some(on_a_free_port("nginx", start).await)
+}
+
+/// HAProxy that awaits the PROXY protocol, then TLS, and answers by itself: with 403 to those who
+/// do not come from `source`. It tells its statistics on `stats` in its directory. `None` where
+/// there is none.
+pub async fn haproxy(files: &Files, source: &str) -> Option<Other> {
+    let program = tool("haproxy")?;
+    let start = |directory: &Path, address| {
+        let pem = directory.join("both.pem");
+        let both = [
+            fs::read(&files.chain).unwrap(),
+            fs::read(&files.key).unwrap(),
+        ];
+        fs::write(&pem, both.concat()).unwrap();
+        let (pem, directory_name) = (pem.display(), directory.display());
+        let config = format!(
+            r#"
+            global
+                stats socket {directory_name}/stats
+            defaults
+                mode http
+                timeout connect 5s
+                timeout client 5s
+                timeout server 5s
+            frontend front
+                bind {address} accept-proxy ssl crt {pem} ssl-min-ver TLSv1.3 alpn h2,http/1.1
+                http-request return status 403 unless {{ src {source} }}
+                http-request return status 200 content-type text/plain string "hello"
+            "#
+        );
+        let config = config.trim_end().to_owned() + "\n"; // Without it, it takes no last line.
+        let file = directory.join("haproxy.cfg");
+        fs::write(&file, config).unwrap();
+        let mut command = Command::new(&program);
+        command.args(["-q", "-db", "-f"]).arg(&file);
+        command
+    };
+    Some(on_a_free_port("haproxy", start).await)
+}
+
+/// Starts a program that takes no port of the system's choice: one that was free may be taken
+/// when it comes to that.
+async fn on_a_free_port(name: &str, start: impl Fn(&Path, SocketAddr) -> Command) -> Other {
     for _ in 0..5 {
         let directory = TempDir::new().unwrap();
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
-        let config = nginx_config(directory.path(), address, files, server);
-        let file = directory.path().join("nginx.conf");
-        fs::write(&file, config).unwrap();
-        let mut child = Command::new(&program)
-            .arg("-p")
-            .arg(directory.path())
-            .args(["-e", "stderr", "-c"])
-            .arg(&file)
+        let mut child = start(directory.path(), address)
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
         let started = tokio::select! {
             _ = child.wait() => false,
-            () = within("nginx", until_connected(address)) => true,
+            () = within("its port", until_connected(address)) => true,
         };
         if started {
-            return Some(Other {
+            return Other {
                 address,
                 _child: child,
                 _directory: directory,
                 _input: None,
-            });
+            };
         }
     }
-    panic!("nginx does not start")
+    panic!("{name} does not start")
 }
 
-fn nginx_config(directory: &Path, address: SocketAddr, files: &Files, server: &str) -> String {
+fn nginx_config(directory: &Path, listen: &str, files: &Files, server: &str) -> String {
     let (chain, key) = (files.chain.display(), files.key.display());
     let directory = directory.display();
     format!(
@@ -79,7 +140,7 @@ fn nginx_config(directory: &Path, address: SocketAddr, files: &Files, server: &s
             uwsgi_temp_path {directory}/uwsgi;
             scgi_temp_path {directory}/scgi;
             server {{
-                listen {address} ssl;
+                listen {listen};
                 ssl_certificate {chain};
                 ssl_certificate_key {key};
                 ssl_protocols TLSv1.3;
