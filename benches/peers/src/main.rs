@@ -39,6 +39,9 @@ struct Arguments {
     /// The program `cutwater`.
     #[arg(long, value_name = "FILE")]
     cutwater: PathBuf,
+    /// The `cutwater` that makes the load, if it is to be another one.
+    #[arg(long, value_name = "FILE")]
+    generator: Option<PathBuf>,
     /// The program `floor`.
     #[arg(long, value_name = "FILE")]
     floor: PathBuf,
@@ -112,7 +115,7 @@ fn run(arguments: &Arguments) -> io::Result<ExitCode> {
         load_core: arguments.load_core,
     };
     let generator = Generator {
-        program: place.cutwater.clone(),
+        program: absolute(arguments.generator.as_ref().unwrap_or(&arguments.cutwater))?,
         core: arguments.load_core,
         directory: place.directory.clone(),
         duration: duration.clone(),

@@ -165,7 +165,8 @@ impl<'a> Rounds<'a> {
         pause(SETTLING);
         let memory = station.running.memory() as f64 / MEGABYTE;
         self.note(Row::NamesMemory, column, Ok((memory, None)));
-        if let Some(load) = Row::Full.load() {
+        let wanted = self.extent.rows.contains(&Row::NamesFull);
+        if let Some(load) = Row::Full.load().filter(|_| wanted) {
             let pattern = format!("n{{0..{}}}.{NAME}", self.extent.names.saturating_sub(1));
             for _ in 0..self.extent.rounds {
                 let (address, id) = (station.address, station.running.id());

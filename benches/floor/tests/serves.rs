@@ -1,0 +1,128 @@
+//! The floor answers what it is measured with.
+
+use std::error::Error;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, version};
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+const LAST: &[u8] = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+
+/// A floor that ends with the test.
+struct Floor {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn start(arguments: &[&str]) -> Result<Floor, Box<dyn Error>> {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_floor"))
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let said = child.stdout.take().ok_or("no output")?;
+    let mut line = String::new();
+    BufReader::new(said).read_line(&mut line)?;
+    let address = line.trim().parse()?;
+    Ok(Floor { child, address })
+}
+
+fn connect(floor: &Floor) -> Result<TcpStream, Box<dyn Error>> {
+    let socket = TcpStream::connect(floor.address)?;
+    socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+    Ok(socket)
+}
+
+/// Reads as many answers as there are.
+fn answers(mut from: impl Read, count: usize) -> Outcome {
+    let mut all = Vec::new();
+    while all.windows(6).filter(|window| window == b"hello\n").count() < count {
+        let mut piece = [0; 1024];
+        let got = from.read(&mut piece)?;
+        if got == 0 {
+            return Err("it ended".into());
+        }
+        all.extend_from_slice(&piece[..got]);
+    }
+    Ok(())
+}
+
+fn tls() -> Result<(Floor, Arc<ClientConfig>, tempfile::TempDir), Box<dyn Error>> {
+    let directory = tempfile::tempdir()?;
+    let made = rcgen::generate_simple_self_signed(["a.test".to_owned()])?;
+    let file = directory.path().join("a.pem");
+    std::fs::write(&file, made.cert.pem() + &made.signing_key.serialize_pem())?;
+    let file = file.to_str().ok_or("a path")?;
+    let floor = start(&["--chain", file, "--key", file])?;
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone())?;
+    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&version::TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.enable_early_data = true;
+    Ok((floor, Arc::new(config), directory))
+}
+
+#[test]
+fn an_origin_answers_requests_in_a_row_and_closes_behind_the_last() -> Outcome {
+    let floor = start(&["--plain"])?;
+    let mut socket = connect(&floor)?;
+    socket.write_all(&[REQUEST, REQUEST, LAST].concat())?;
+    answers(&socket, 3)?;
+    assert_eq!(socket.read(&mut [0; 1])?, 0);
+    Ok(())
+}
+
+#[test]
+fn an_origin_sends_ten_megabytes() -> Outcome {
+    let floor = start(&["--plain"])?;
+    let mut socket = connect(&floor)?;
+    socket.write_all(b"GET /proxied/large HTTP/1.1\r\nConnection: close\r\n\r\n")?;
+    let mut all = Vec::new();
+    socket.read_to_end(&mut all)?;
+    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\n\r\n";
+    assert!(all.starts_with(head));
+    assert_eq!(all.len(), head.len() + 10_000_000);
+    Ok(())
+}
+
+#[test]
+fn the_second_connection_is_resumed_and_its_early_request_answered_at_once() -> Outcome {
+    let (floor, config, _directory) = tls()?;
+    let name = ServerName::try_from("a.test")?;
+    let mut client = ClientConnection::new(Arc::clone(&config), name.clone())?;
+    let mut socket = connect(&floor)?;
+    let mut stream = rustls::Stream::new(&mut client, &mut socket);
+    stream.write_all(REQUEST)?;
+    answers(&mut stream, 1)?;
+    assert_eq!(client.handshake_kind(), Some(HandshakeKind::Full));
+
+    let mut client = ClientConnection::new(config, name)?;
+    let mut socket = connect(&floor)?;
+    client
+        .early_data()
+        .ok_or("no ticket came")?
+        .write_all(REQUEST)?;
+    let mut stream = rustls::Stream::new(&mut client, &mut socket);
+    answers(&mut stream, 1)?;
+    stream.write_all(REQUEST)?;
+    answers(&mut stream, 1)?;
+    assert_eq!(client.handshake_kind(), Some(HandshakeKind::Resumed));
+    assert!(client.is_early_data_accepted());
+    Ok(())
+}
