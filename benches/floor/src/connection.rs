@@ -212,7 +212,10 @@ impl Connection {
             let sent = write(&mut self.socket, output)?;
             self.unsent
                 .extend_from_slice(output.get(sent..).unwrap_or_default());
-            if self.unsent.is_empty() && self.owed.is_nothing() && (self.ended || self.owed.last) {
+            // Behind an early request the handshake goes on: the next ticket comes with its end.
+            let confirmed = self.tls.as_ref().is_none_or(|tls| !tls.is_handshaking());
+            let over = self.ended || (self.owed.last && confirmed);
+            if over && self.unsent.is_empty() && self.owed.is_nothing() {
                 return Ok(Next::Close);
             }
             // A short read has emptied the socket: the next edge will come.

@@ -87,7 +87,7 @@ impl Generator {
             ])
             .args([
                 "--suites",
-                "TLS13_AES_128_GCM_SHA256",
+                "TLS_AES_128_GCM_SHA256",
                 "--duration",
                 &self.duration,
             ])
@@ -99,14 +99,16 @@ impl Generator {
             .output()?;
         match fs::read_to_string(&report) {
             Ok(text) => outcome(row, &text).map_err(io::Error::other),
-            Err(_) => Err(io::Error::other(last_line(&output.stderr))),
+            Err(_) => Err(io::Error::other(reason(&output.stderr))),
         }
     }
 }
 
-fn last_line(text: &[u8]) -> String {
+/// The line that tells the error, else the last.
+fn reason(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
-    let line = text.lines().rev().find(|line| !line.trim().is_empty());
+    let told = text.lines().find(|line| line.starts_with("error"));
+    let line = told.or_else(|| text.lines().rev().find(|line| !line.trim().is_empty()));
     line.unwrap_or("it says nothing").trim().to_owned()
 }
 
