@@ -72,12 +72,12 @@ struct Arguments {
     /// Further names.
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     names: usize,
-    /// The servers' core.
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    server_core: usize,
-    /// The core of the generator and of the origin.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    load_core: usize,
+    /// The servers' core [default: the first that may be used].
+    #[arg(long, value_name = "N")]
+    server_core: Option<usize>,
+    /// The core of the generator and of the origin [default: the second].
+    #[arg(long, value_name = "N")]
+    load_core: Option<usize>,
     /// Our own servers and four rows, for a minute; exits 1 if a figure is missing.
     #[arg(long)]
     quick: bool,
@@ -105,18 +105,21 @@ fn run(arguments: &Arguments) -> io::Result<ExitCode> {
         let default = if arguments.quick { "2s" } else { "5s" };
         default.to_owned()
     });
+    let cores = process::cores();
+    let first = cores.first().copied().unwrap_or(0);
+    let second = cores.get(1).copied().unwrap_or(first);
     let place = Place {
         cutwater: absolute(&arguments.cutwater)?,
         floor: absolute(&arguments.floor)?,
         templates: arguments.config.with_file_name("templates"),
         chroot: arguments.chroot.as_deref().map(absolute).transpose()?,
         directory: absolute(&arguments.directory)?,
-        server_core: arguments.server_core,
-        load_core: arguments.load_core,
+        server_core: arguments.server_core.unwrap_or(first),
+        load_core: arguments.load_core.unwrap_or(second),
     };
     let generator = Generator {
         program: absolute(arguments.generator.as_ref().unwrap_or(&arguments.cutwater))?,
-        core: arguments.load_core,
+        core: place.load_core,
         directory: place.directory.clone(),
         duration: duration.clone(),
     };

@@ -106,6 +106,24 @@ pub fn pause(time: Duration) {
     thread::sleep(time);
 }
 
+/// The cores that this process may use, in order.
+pub fn cores() -> Vec<usize> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let list = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    list.map(read_cores).unwrap_or_default()
+}
+
+/// Cores in a list like `0-3,8`.
+fn read_cores(list: &str) -> Vec<usize> {
+    let ranges = list.trim().split(',').filter_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(first.parse::<usize>().ok()?..=last.parse().ok()?)
+    });
+    ranges.flatten().collect()
+}
+
 /// Every process and its parent.
 fn parents() -> Vec<(u32, u32)> {
     let Ok(entries) = fs::read_dir("/proc") else {
@@ -166,6 +184,13 @@ mod tests {
         let mut family = family(2, &parents);
         family.sort_unstable();
         assert_eq!(family, [2, 3, 5]);
+    }
+
+    #[test]
+    fn cores_are_read_from_ranges() {
+        assert_eq!(read_cores("\t0-2,8,10-11\n"), [0, 1, 2, 8, 10, 11]);
+        assert_eq!(read_cores(""), [0; 0]);
+        assert!(!cores().is_empty());
     }
 
     #[test]
