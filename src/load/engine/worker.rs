@@ -73,6 +73,12 @@ async fn work(
         ticker: Ticker::new(),
         stopped: Cell::new(false),
     });
+    for endpoint in &shared.endpoints {
+        // The first random bytes of a thread take some 20 ms: seeds are gathered. They belong to
+        // no handshake. Whether it fails is seen there.
+        let random = endpoint.config.crypto_provider().secure_random;
+        let _ = random.fill(&mut [0; 32]);
+    }
     let ticking = spawn_local(tick(Rc::clone(&worker)));
     // Connections are dealt out evenly.
     let connections = (index..plan.connections).step_by(plan.threads).len();
