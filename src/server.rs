@@ -284,6 +284,9 @@ fn work(
     sockets: Vec<(usize, std::net::TcpListener)>,
     mut phase: watch::Receiver<Phase>,
 ) -> io::Result<()> {
+    // The first random bytes of a thread take some 20 ms, because seeds are gathered: they belong
+    // to no client's handshake. Whether it fails is seen there.
+    let _ = aws_lc_rs::rand::fill(&mut [0; 32]);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
