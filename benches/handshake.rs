@@ -15,7 +15,7 @@ use cutwater::config::site_tls::SiteTls;
 use cutwater::confirm::Confirmation;
 use cutwater::tls::hello::HelloReader;
 use cutwater::tls::session::{HelloOffer, Sessions, SitePolicy};
-use cutwater::tls::stream::TlsStream;
+use cutwater::tls::stream::{Socket, TlsStream};
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
@@ -143,6 +143,8 @@ impl AsyncRead for Pipe {
         Poll::Ready(Ok(()))
     }
 }
+
+impl Socket for Pipe {}
 
 impl AsyncWrite for Pipe {
     fn poll_write(

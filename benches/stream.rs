@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use cutwater::confirm::Confirmation;
 use cutwater::tls::hello::HelloReader;
-use cutwater::tls::stream::TlsStream;
+use cutwater::tls::stream::{Socket, TlsStream};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -46,6 +46,8 @@ impl AsyncRead for Pipe {
         Poll::Ready(Ok(()))
     }
 }
+
+impl Socket for Pipe {}
 
 impl AsyncWrite for Pipe {
     fn poll_write(

@@ -38,7 +38,7 @@ impl Connection {
         if !self.broken_off {
             link.tls.close();
         }
-        match link.tls.poll_flush(cx) {
+        match link.tls.poll_flush_last(cx) {
             Poll::Pending => {
                 drop(link);
                 let limit = self.shared.as_deref().and_then(Shared::write_idle);
@@ -59,7 +59,8 @@ impl Connection {
             link.ended,
             None | Some(Ended::Failed(StreamError::Tls(_) | StreamError::Hello(_)))
         );
-        if matches!(link.tls.poll_shutdown(cx), Poll::Ready(Err(_))) || !lingers {
+        if !lingers || matches!(link.tls.poll_shutdown(cx), Poll::Ready(Err(_))) {
+            // Dropped, the socket ends our side too.
             return Step::Done;
         }
         drop(link);

@@ -14,6 +14,7 @@
 mod buffers;
 mod outcome;
 mod skip;
+mod socket;
 mod write;
 
 use std::io;
@@ -24,13 +25,14 @@ use std::task::{Context, Poll};
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls::{AlertDescription, HandshakeKind, ServerConfig};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
 use self::buffers::{Outgoing, READ, with_scratch};
 pub use self::outcome::{Facts, Read, StreamError};
 use self::outcome::{accepts_early_data, alert_for};
 use self::skip::{Skip, Skipping, probe, too_much};
+pub use self::socket::Socket;
 use crate::confirm::Settler;
 use crate::tls::hello::{ClientHello, HelloReader, alert_record};
 
@@ -61,7 +63,7 @@ pub struct TlsStream<S = TcpStream> {
     facts: Facts,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
+impl<S: Socket> TlsStream<S> {
     /// A stream that awaits its ClientHello.
     pub fn new(socket: S) -> Self {
         Self {

@@ -7,12 +7,14 @@ use rustls::crypto::aws_lc_rs::{default_provider, sign::any_supported_type};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
-use tokio::io::{DuplexStream, duplex};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, DuplexStream, duplex};
 
 use super::*;
 use crate::certs::chooser::CertificateChooser;
 use crate::config::site_tls::SiteTls;
 use crate::confirm::{Confirmation, Status};
+
+impl Socket for DuplexStream {}
 
 const NAME: &str = "example.com";
 

@@ -5,10 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus, WriteTraffic};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 
 use super::TlsStream;
 use super::buffers::{Outgoing, READ, with_gather, with_scratch};
+use super::socket::Socket;
 
 /// Pieces below this size are gathered into one record; a larger one goes straight.
 const GATHER: usize = 4 * 1024;
@@ -16,7 +17,10 @@ const GATHER: usize = 4 * 1024;
 /// Below this much room the buffer is flushed before more is taken.
 const MIN_ROOM: usize = 8 * 1024;
 
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
+/// How bytes are given to a socket.
+type Send<S> = fn(Pin<&mut S>, &mut Context<'_>, &[u8]) -> Poll<io::Result<usize>>;
+
+impl<S: Socket> TlsStream<S> {
     /// Encrypts as much of `pieces` as there is room for; returns the number of bytes taken.
     /// Pending while the peer takes nothing and the buffer is full.
     ///
@@ -75,8 +79,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     /// # Errors
     /// The socket's.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_send(cx, S::poll_write)
+    }
+
+    /// As [`poll_flush`](Self::poll_flush), where our side of the TCP connection ends next: what
+    /// is queued may leave only with that end.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn poll_flush_last(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_send(cx, S::poll_write_last)
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, send: Send<S>) -> Poll<io::Result<()>> {
         while !self.out.is_empty() {
-            let sent = match ready!(Pin::new(&mut self.socket).poll_write(cx, self.out.unsent())) {
+            let sent = match ready!(send(Pin::new(&mut self.socket), cx, self.out.unsent())) {
                 Ok(0) => Err(io::ErrorKind::WriteZero.into()),
                 other => other,
             };
