@@ -342,19 +342,30 @@ async fn accept(worker: Arc<Worker>, place: usize, listener: TcpListener) {
             None => return,
         }
     };
+    // All its connections have the listener's own address, unless that stands for several.
+    let local = listener.local_addr().ok();
+    let local = local.filter(|address| !address.ip().is_unspecified());
     listen::accept(
         &listener,
         &worker.ticker,
         &process.metrics,
         |socket, client| {
-            take(&worker, &name, tls, socket, client);
+            let local = local.or_else(|| socket.local_addr().ok()).unwrap_or(client);
+            take(&worker, &name, tls, socket, (client, local));
         },
     )
     .await;
 }
 
-/// Admits one connection and gives it a task.
-fn take(worker: &Arc<Worker>, name: &Arc<str>, tls: bool, socket: TcpStream, client: SocketAddr) {
+/// Admits one connection and gives it a task. `addresses` are the client's and ours.
+fn take(
+    worker: &Arc<Worker>,
+    name: &Arc<str>,
+    tls: bool,
+    socket: TcpStream,
+    addresses: (SocketAddr, SocketAddr),
+) {
+    let (client, local) = addresses;
     let alarm = worker.ticker.alarm();
     let permit = match worker.admit(alarm.waker()) {
         Ok(permit) => permit,
@@ -377,10 +388,9 @@ fn take(worker: &Arc<Worker>, name: &Arc<str>, tls: bool, socket: TcpStream, cli
         // Costs nothing while nobody wants debug messages.
         let span =
             tracing::debug_span!("connection", %client, listener = %name, worker = worker.index);
-        let connection = Connection::new(worker, socket, name, client, permit, alarm, limit);
+        let connection = Connection::new(worker, socket, name, addresses, permit, alarm, limit);
         tokio::spawn(connection.instrument(span));
     } else {
-        let local = socket.local_addr().unwrap_or(client);
         tokio::spawn(redirect::serve(worker, socket, local, permit, limit));
     }
 }

@@ -101,17 +101,17 @@ pub struct Connection {
 impl Connection {
     /// A connection that was just accepted and admitted.
     ///
-    /// `alarm` is the one whose waker the `permit` was admitted with.
+    /// `addresses` are the client's and ours. `alarm` is the one whose waker the `permit` was
+    /// admitted with.
     pub fn new(
         worker: Arc<Worker>,
         socket: TcpStream,
         listener: Arc<str>,
-        client: SocketAddr,
+        addresses: (SocketAddr, SocketAddr),
         permit: Permit,
         alarm: Alarm,
         client_hello: Duration,
     ) -> Self {
-        let local = socket.local_addr().unwrap_or(client);
         let timing = Timing::new(alarm, worker.ticker.now(), client_hello);
         worker.process.metrics.connections.accepted.inc();
         Self {
@@ -123,7 +123,7 @@ impl Connection {
             prepared: None,
             confirmation: None,
             timing,
-            report: Report::new(worker.index, listener, client, local),
+            report: Report::new(worker.index, listener, addresses),
             permit,
             hellos: 1,
             going_away: false,

@@ -52,8 +52,7 @@ impl Report {
     pub(super) fn new(
         worker: usize,
         listener: Arc<str>,
-        client: SocketAddr,
-        local: SocketAddr,
+        (client, local): (SocketAddr, SocketAddr),
     ) -> Self {
         Self {
             worker,
