@@ -9,7 +9,7 @@ use cutwater::config::snapshot::{
     FixedResponse, PathMatch, Route, RouteLimits, RouteTimeouts, Target,
 };
 use cutwater::early::EarlyDataPolicy;
-use cutwater::gate::{GateInput, TargetKind, decide, is_marked, is_safe, is_upgrade_or_connect};
+use cutwater::gate::{GateInput, TargetKind, decide, is_safe, is_upgrade_or_connect};
 use cutwater::route::Routes;
 use http::{HeaderMap, Method, Request, StatusCode};
 
@@ -30,12 +30,11 @@ fn gate(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 let parts = black_box(&parts);
-                let marked = is_marked(&parts.headers);
                 decide(GateInput {
                     policy: EarlyDataPolicy::Safe,
                     early,
-                    marked,
-                    safe: (early || marked) && is_safe(parts, true),
+                    marked: false,
+                    safe: early && is_safe(parts, true),
                     upgrade_or_connect: is_upgrade_or_connect(parts),
                     target: TargetKind::Origin { aware: true },
                 })

@@ -4,7 +4,7 @@
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderName, Method};
 
 pub use crate::early::EARLY_DATA;
 use crate::early::EarlyDataPolicy;
@@ -38,7 +38,8 @@ pub struct GateInput {
     pub policy: EarlyDataPolicy,
     /// Whether the handshake is unconfirmed at this moment.
     pub early: bool,
-    /// Whether the request carries an inbound `Early-Data` field ([`is_marked`]).
+    /// Whether the request carries an inbound `Early-Data` field. Repeated and malformed values count as
+    /// `1` (EARLY-DATA R17).
     pub marked: bool,
     /// Whether the request is safe and without content ([`is_safe`]).
     pub safe: bool,
@@ -107,12 +108,6 @@ fn understands(target: TargetKind) -> bool {
         TargetKind::Local | TargetKind::Handler => true,
         TargetKind::Origin { aware } => aware,
     }
-}
-
-/// Whether an upstream marked the request with `Early-Data`. Repeated and malformed values count
-/// as `1` (EARLY-DATA R17).
-pub fn is_marked(headers: &HeaderMap) -> bool {
-    headers.contains_key(EARLY_DATA)
 }
 
 /// Whether the request asks for another protocol on its connection.

@@ -154,7 +154,8 @@ impl Exchange {
     /// The head of the answer leaves.
     pub(super) fn answer(&mut self, status: u16) {
         self.status = Some(status);
-        self.ttfb = Some(self.started.elapsed());
+        // Nobody but the log asks.
+        self.ttfb = self.asked.is_some().then(|| self.started.elapsed());
         if self.arrived_early && self.shared.confirmation.is_pending() {
             self.answered_before_finished = true;
             self.shared

@@ -10,6 +10,7 @@ mod closing;
 pub mod context;
 mod drain;
 mod exchange;
+mod fields;
 mod handshake;
 mod hyper;
 mod link;

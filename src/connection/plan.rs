@@ -1,12 +1,14 @@
 //! From a request's head to what will answer it: authority, path, route, limits, gate.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST};
+use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
 
 use crate::config::snapshot::{Route, Site, Snapshot, Target};
+use crate::connection::fields::Fields;
 use crate::connection::shared::{Shared, Standing};
 use crate::gate::{self, Decision, GateInput, TargetKind};
 use crate::http::{authority, path};
@@ -66,7 +68,8 @@ pub(super) fn plan(
         });
     };
     // RFC 9110 §10.1.1: hyper answers 100-continue, at the first read of the body.
-    if let Some(expect) = parts.headers.get(EXPECT)
+    let fields = Fields::of(&parts.headers);
+    if let Some(expect) = fields.expect
         && !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
     {
         return Err(StatusCode::EXPECTATION_FAILED.into());
@@ -74,15 +77,21 @@ pub(super) fn plan(
     if parts.method == Method::CONNECT {
         return Err(StatusCode::NOT_IMPLEMENTED.into());
     }
-    let host = authority::authority(parts.version, &parts.uri, &parts.headers)
-        .map_err(|_| StatusCode::BAD_REQUEST)?;
-    if let Some(host) = &host
-        && !is_own_name(shared, snapshot, host)
-    {
-        metrics.misdirected.inc();
-        return Err(StatusCode::MISDIRECTED_REQUEST.into());
-    }
-    let origin_host = origin_host(shared, parts)?;
+    let host = match names_its_site(shared, snapshot, parts, &fields) {
+        Some(name) => Some(Cow::Borrowed(name)),
+        None => {
+            let host = authority::authority(parts.version, &parts.uri, &parts.headers)
+                .map_err(|_| StatusCode::BAD_REQUEST)?;
+            if let Some(host) = &host
+                && !is_own_name(shared, snapshot, host)
+            {
+                metrics.misdirected.inc();
+                return Err(StatusCode::MISDIRECTED_REQUEST.into());
+            }
+            host
+        }
+    };
+    let origin_host = origin_host(shared, parts, fields.host)?;
     let target = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     if target == "*" {
         // RFC 9110 §9.3.7: about the server as a whole, so no route has a say.
@@ -107,12 +116,12 @@ pub(super) fn plan(
         })?;
     let route = Arc::clone(route);
     drop(host);
-    if let std::borrow::Cow::Owned(normal) = normal {
+    check_limits(shared, &route, parts, uri_length, fields.bytes)?;
+    let marked = fields.marked;
+    if let Cow::Owned(normal) = normal {
         parts.uri = with_path(&parts.uri, &normal).ok_or(StatusCode::BAD_REQUEST)?;
     }
-    check_limits(shared, &route, parts, uri_length)?;
 
-    let marked = gate::is_marked(&parts.headers);
     let early = shared.confirmation.is_pending();
     if early && site.tls.as_ref().is_some_and(|tls| !tls.early_data) && !shared.has_own_tls() {
         // A reload switched early data off: what is not confirmed comes again.
@@ -147,15 +156,31 @@ pub(super) fn plan(
     })
 }
 
+/// The name that chose the site, if the request asks for just that, as nearly all do: then there is
+/// nothing to look up.
+fn names_its_site<'s>(
+    shared: &'s Shared,
+    snapshot: &Snapshot,
+    parts: &Parts,
+    fields: &Fields<'_>,
+) -> Option<&'s str> {
+    if snapshot.generation != shared.generation || shared.by_default {
+        return None;
+    }
+    let name = shared.state.server_name.as_deref()?;
+    let asked = match (parts.uri.authority(), fields.host, fields.hosts) {
+        (None, Some(host), 1) => host.as_bytes(),
+        // HTTP/1.1 requires the field.
+        (Some(authority), None, _) if parts.version == Version::HTTP_2 => {
+            authority.as_str().as_bytes()
+        }
+        _ => return None,
+    };
+    (asked == name.as_bytes()).then_some(name)
+}
+
 /// Whether the connection may carry requests for `host`.
 fn is_own_name(shared: &Shared, snapshot: &Snapshot, host: &str) -> bool {
-    if snapshot.generation == shared.generation
-        && !shared.by_default
-        && shared.state.server_name.as_deref() == Some(host)
-    {
-        // The name that chose the site, by the same index.
-        return true;
-    }
     let Some(listener) = shared.listener(snapshot) else {
         return false;
     };
@@ -166,12 +191,16 @@ fn is_own_name(shared: &Shared, snapshot: &Snapshot, host: &str) -> bool {
 }
 
 /// The authority for an origin: as the client sent it.
-fn origin_host(shared: &Shared, parts: &Parts) -> Result<HeaderValue, Refusal> {
+fn origin_host(
+    shared: &Shared,
+    parts: &Parts,
+    host: Option<&HeaderValue>,
+) -> Result<HeaderValue, Refusal> {
     if let Some(authority) = parts.uri.authority() {
         return HeaderValue::from_str(authority.as_str())
             .map_err(|_| StatusCode::BAD_REQUEST.into());
     }
-    match parts.headers.get(HOST) {
+    match host {
         Some(host) => Ok(host.clone()),
         None if parts.version == Version::HTTP_10 => {
             let name = shared
@@ -196,6 +225,7 @@ fn check_limits(
     route: &Route,
     parts: &Parts,
     uri_length: usize,
+    header_bytes: usize,
 ) -> Result<(), Refusal> {
     let hit = |limit, status: StatusCode| {
         shared.worker.process.metrics.requests.limits_hit.inc(limit);
@@ -208,13 +238,7 @@ fn check_limits(
     if parts.headers.len() > limits.headers {
         return hit(Limit::Headers, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     }
-    // As HTTP/1.1 writes it: name, colon, space, value, CRLF.
-    let bytes: usize = parts
-        .headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 4)
-        .sum();
-    if bytes > limits.header_bytes {
+    if header_bytes > limits.header_bytes {
         return hit(Limit::Headers, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     }
     if let Some(limit) = limits.body

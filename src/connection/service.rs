@@ -163,15 +163,18 @@ fn start(mut exchange: Box<Exchange>, plan: Plan, parts: Parts, incoming: Incomi
         }
         // A request with a body must be read, or hyper closes the connection after the answer.
         if incoming.is_end_stream()
-            && route.timeouts.total.is_none()
             && let Some(response) = local(&route.target)
         {
-            return Answer::Ready(Some(finish(exchange, response, &parts.method, None)));
+            let total = total_deadline(&exchange, route);
+            return Answer::Ready(Some(finish(exchange, response, &parts.method, total)));
         }
     }
     let span = tracing::debug_span!("request", method = %parts.method, path = parts.uri.path());
-    let running = run(exchange, plan, parts, incoming).instrument(span);
-    Answer::Running(Box::pin(running))
+    let running = run(exchange, plan, parts, incoming);
+    Answer::Running(match span.is_disabled() {
+        true => Box::pin(running),
+        false => Box::pin(running.instrument(span)),
+    })
 }
 
 async fn run(
@@ -191,10 +194,7 @@ async fn run(
     };
     let route = Arc::clone(&plan.route);
     let method = parts.method.clone();
-    let total = total_deadline(&shared, &route);
-    if let (Some(stage), Some(total)) = (&exchange.stage, &total) {
-        stage.bound(total);
-    }
+    let total = total_deadline(&exchange, &route);
     let body = if incoming.is_end_stream() {
         Body::empty()
     } else {
@@ -266,14 +266,16 @@ async fn wait(exchange: &mut Exchange) -> Result<(), NoAnswer> {
 }
 
 /// The total deadline of a request: one that is off is made only for a handler, who may set it.
-fn total_deadline(shared: &Shared, route: &Route) -> Option<Deadline> {
+fn total_deadline(exchange: &Exchange, route: &Route) -> Option<Deadline> {
+    let shared = &exchange.shared;
     let after = route.timeouts.total;
     if after.is_none() && !matches!(route.target, Target::Handler(_)) {
         return None;
     }
     let total = Deadline::new(&shared.worker.ticker, after);
-    if shared.state.protocol == Protocol::Http1 {
-        shared.set_total(Some(total.clone()));
+    match &exchange.stage {
+        Some(stage) => stage.bound(&total),
+        None => shared.set_total(Some(total.clone())),
     }
     Some(total)
 }

@@ -146,14 +146,6 @@ fn r13_safe_is_get_head_options_without_content() {
 }
 
 #[test]
-fn r17_any_value_of_early_data_marks() {
-    for value in ["1", "0", "", "1, 1", "yes"] {
-        assert!(is_marked(&parts(get().header("Early-Data", value)).headers));
-    }
-    assert!(!is_marked(&parts(get()).headers));
-}
-
-#[test]
 fn upgrade_and_connect_are_told() {
     assert!(is_upgrade_or_connect(&parts(
         get().header("upgrade", "h2c")
