@@ -6,6 +6,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// Chosen by measurement: handshakes cost less than with the C library's, and an idle connection
+/// keeps no holes where hyper was.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A TLS 1.3 edge terminator with replay-safe 0-RTT.
 #[derive(Parser)]
 #[command(version, about)]

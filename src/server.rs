@@ -13,6 +13,7 @@ use tracing::Instrument;
 
 use crate::config::reload::Current;
 use crate::config::snapshot::Snapshot;
+use crate::confirm::Confirmation;
 use crate::connection::context::{Process, Worker};
 use crate::connection::{Connection, redirect};
 use crate::deadline::{TICK, Ticker, within};
@@ -297,6 +298,7 @@ fn work(
             origins: Origins::new(Arc::clone(&ticker), Arc::clone(&process.metrics)),
             process: Arc::clone(&process),
             ticker: Arc::clone(&ticker),
+            confirmed: Confirmation::confirmed(),
         });
         tokio::spawn(tick(Arc::clone(&worker)));
         let mut accepting = Vec::new();
@@ -385,11 +387,14 @@ fn take(
     let worker = Arc::clone(worker);
     if tls {
         let name = Arc::clone(name);
-        // Costs nothing while nobody wants debug messages.
         let span =
             tracing::debug_span!("connection", %client, listener = %name, worker = worker.index);
         let connection = Connection::new(worker, socket, name, addresses, permit, alarm, limit);
-        tokio::spawn(connection.instrument(span));
+        // Costs nothing, nor room in every task, while nobody wants debug messages.
+        match span.is_disabled() {
+            true => tokio::spawn(connection),
+            false => tokio::spawn(connection.instrument(span)),
+        };
     } else {
         tokio::spawn(redirect::serve(worker, socket, local, permit, limit));
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::config::reload::Current;
+use crate::confirm::Confirmation;
 use crate::deadline::{Nudge, Ticker};
 use crate::origin::Origins;
 use crate::telemetry::connections::ConnectionLog;
@@ -104,6 +105,8 @@ pub struct Worker {
     pub ticker: Arc<Ticker>,
     /// Its origin connections.
     pub origins: Origins,
+    /// What every connection at rest shares: their handshakes are finished.
+    pub confirmed: Confirmation,
 }
 
 impl Worker {

@@ -281,8 +281,7 @@ impl Connection {
                     let rest = hyper.take_down();
                     self.io.lock().push_back(&rest);
                 }
-                self.report.rest(self.worker.process.connections.is_some());
-                self.timing.rested();
+                self.rest();
                 Step::Again
             }
             // The client has half a head: it may still read an answer.
@@ -311,6 +310,32 @@ impl Connection {
             timing::Due::Cut(kind) => self.time_out(kind),
             timing::Due::Forced => self.close(ConnectionEnd::Clean),
         }
+    }
+
+    /// hyper is gone until the next request: gives back what only requests need.
+    fn rest(&mut self) {
+        self.report.rest(self.worker.process.connections.is_some());
+        self.timing.rested();
+        let settled = self
+            .confirmation
+            .as_ref()
+            .is_some_and(|confirmation| confirmation.status() == Status::Confirmed);
+        // A handler may hold on to a request whose answer is sent.
+        if settled
+            && self
+                .shared
+                .take_if(|shared| Arc::strong_count(shared) == 1 && !shared.is_closing())
+                .is_some()
+        {
+            self.confirmation = Some(self.worker.confirmed.clone());
+        }
+    }
+
+    /// Requests that were handed out, ever.
+    fn calls(&self) -> u64 {
+        self.shared
+            .as_ref()
+            .map_or(self.timing.calls(), |shared| shared.calls())
     }
 
     /// Answers broken framing once everything before it is answered.
@@ -413,7 +438,6 @@ impl Drop for Connection {
         if let Some(shared) = &self.shared {
             shared.write_lines();
         }
-        self.report
-            .write(&link, &self.worker.process, self.shared.as_deref());
+        self.report.write(&link, &self.worker.process, self.calls());
     }
 }

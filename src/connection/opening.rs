@@ -242,6 +242,7 @@ impl Connection {
             chosen,
             self.report.generation(),
             link.violation_status(),
+            self.timing.calls(),
         ))
     }
 }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustls::{AlertDescription, HandshakeKind, ProtocolVersion};
@@ -12,7 +11,6 @@ use crate::connection::context::Process;
 use crate::connection::handshake::Chosen;
 use crate::connection::link::{Ended, Link};
 use crate::connection::record;
-use crate::connection::shared::Shared;
 use crate::telemetry::connections::{ConnectionRecord, EarlyOutcome};
 use crate::telemetry::labels::{
     Alert, ConnectionEnd, Direction, EarlyRefusal, FailedBy, HandshakeKind as Kind, Label,
@@ -216,7 +214,7 @@ impl Report {
     }
 
     /// Counts the connection's end and writes its line, if it is wanted.
-    pub(super) fn write(&self, link: &Link, process: &Process, shared: Option<&Shared>) {
+    pub(super) fn write(&self, link: &Link, process: &Process, requests: u64) {
         let facts = link.tls.facts();
         let metrics = &process.metrics;
         let end = match (self.end, facts.alert_received, facts.alert_sent) {
@@ -270,7 +268,7 @@ impl Report {
             alert_received: facts.alert_received.map(Alert::from),
             bytes_in: facts.bytes_in,
             bytes_out: facts.bytes_out,
-            requests: shared.map_or(0, |shared| shared.calls.load(Ordering::Relaxed)),
+            requests,
             handshake: self.handshake,
             duration: self.started.elapsed(),
             end,

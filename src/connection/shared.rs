@@ -74,6 +74,7 @@ impl Shared {
         chosen: &Chosen,
         generation: u64,
         violation: Arc<AtomicU16>,
+        calls: u64,
     ) -> Arc<Self> {
         let forwarded_for =
             http::HeaderValue::from_str(&state.client.ip().to_canonical().to_string())
@@ -89,7 +90,7 @@ impl Shared {
             generation,
             violation,
             forwarded_for,
-            calls: AtomicU64::new(0),
+            calls: AtomicU64::new(calls),
             in_flight: AtomicUsize::new(0),
             unread_bodies: AtomicUsize::new(0),
             closing: AtomicBool::new(false),

@@ -2,6 +2,8 @@
 //!
 //! One alarm per connection; what it stands for changes with what the connection awaits.
 
+use std::num::NonZeroU64;
+use std::ops::Add;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Context;
@@ -54,24 +56,50 @@ pub(super) enum Due {
 #[derive(Debug)]
 pub(super) struct Timing {
     alarm: Alarm,
-    accepted: Duration,
-    handshake: Option<Duration>,
+    accepted: Moment,
+    handshake: Option<Moment>,
     awaits: Awaits,
     /// Requests that were handed out when `awaits` was seen.
     calls: u64,
-    since: Duration,
+    since: Moment,
     /// When what is awaited is overdue.
-    overdue: Option<Duration>,
+    overdue: Option<Moment>,
     /// When an idle hyper may go.
-    rest: Option<Duration>,
-    /// Bytes sent when the socket was last seen blocked, and when they were sent.
-    blocked: Option<(u64, Duration)>,
-    write: Option<Duration>,
-    total: Option<Duration>,
+    rest: Option<Moment>,
+    /// Bytes sent when the socket was last seen blocked.
+    blocked: Option<u64>,
+    write: Option<Moment>,
+    total: Option<Moment>,
     /// When to see whether a client that is held back is still there.
-    probe: Option<Duration>,
-    forced: Option<Duration>,
+    probe: Option<Moment>,
+    forced: Option<Moment>,
     bounded: bool,
+}
+
+/// A moment on the worker's clock. Every connection keeps many, and an `Option<Duration>` takes
+/// twice as much room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Moment(NonZeroU64);
+
+impl From<Duration> for Moment {
+    fn from(since_start: Duration) -> Self {
+        let millis = u64::try_from(since_start.as_millis()).unwrap_or(u64::MAX);
+        Self(NonZeroU64::MIN.saturating_add(millis))
+    }
+}
+
+impl From<Moment> for Duration {
+    fn from(moment: Moment) -> Self {
+        Self::from_millis(moment.0.get() - 1)
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Self;
+
+    fn add(self, after: Duration) -> Self {
+        (Duration::from(self) + after).into()
+    }
 }
 
 impl Timing {
@@ -79,11 +107,11 @@ impl Timing {
         alarm.set_at(Some(accepted + client_hello + TICK));
         Self {
             alarm,
-            accepted,
+            accepted: accepted.into(),
             handshake: None,
             awaits: Awaits::Handshake,
             calls: 0,
-            since: accepted,
+            since: accepted.into(),
             overdue: None,
             rest: None,
             blocked: None,
@@ -98,7 +126,12 @@ impl Timing {
     /// The site is known, and with it how long the handshake may take from accept on.
     pub(super) fn handshake(&mut self, limit: Duration) {
         self.handshake = Some(self.accepted + limit + TICK);
-        self.alarm.set_at(self.handshake);
+        self.set_at(self.handshake);
+    }
+
+    /// Requests that were handed out when the connection was seen last.
+    pub(super) fn calls(&self) -> u64 {
+        self.calls
     }
 
     /// Whether the alarm went off; if not, the task is woken when it does.
@@ -115,8 +148,9 @@ impl Timing {
         timeouts: Option<&SiteTimeouts>,
         now: Duration,
     ) {
-        let awaits = awaits(link, shared);
-        let calls = shared.map_or(0, Shared::calls);
+        let now = Moment::from(now);
+        let calls = shared.map_or(self.calls, Shared::calls);
+        let awaits = awaits(link, shared, calls);
         // A request that is answered within one turn leaves only its count behind.
         if awaits != self.awaits || calls != self.calls {
             self.awaits = awaits;
@@ -145,7 +179,7 @@ impl Timing {
         self.set();
     }
 
-    fn observe_writing(&mut self, link: &Link, shared: Option<&Shared>, now: Duration) {
+    fn observe_writing(&mut self, link: &Link, shared: Option<&Shared>, now: Moment) {
         let limit = shared.and_then(Shared::write_idle);
         let (true, Some(limit)) = (link.tls.is_blocked(), limit) else {
             self.blocked = None;
@@ -153,8 +187,8 @@ impl Timing {
             return;
         };
         let sent = link.tls.facts().bytes_out;
-        if self.blocked.is_none_or(|(before, _)| before != sent) {
-            self.blocked = Some((sent, now));
+        if self.blocked.is_none_or(|before| before != sent) {
+            self.blocked = Some(sent);
             self.write = Some(now + limit + TICK);
         }
     }
@@ -169,12 +203,17 @@ impl Timing {
             self.probe,
             self.forced(),
         ];
-        self.alarm.set_at(all.into_iter().flatten().min());
+        self.set_at(all.into_iter().flatten().min());
+    }
+
+    fn set_at(&self, due: Option<Moment>) {
+        self.alarm.set_at(due.map(Duration::from));
     }
 
     /// What is due at `now`.
     pub(super) fn due(&self, now: Duration) -> Due {
-        let passed = |deadline: Option<Duration>| deadline.is_some_and(|deadline| deadline <= now);
+        let now = Moment::from(now);
+        let passed = |deadline: Option<Moment>| deadline.is_some_and(|deadline| deadline <= now);
         if passed(self.forced()) {
             Due::Forced
         } else if passed(self.handshake) {
@@ -198,12 +237,13 @@ impl Timing {
     }
 
     /// What still runs when the connection is asked to let go may end.
-    fn forced(&self) -> Option<Duration> {
+    fn forced(&self) -> Option<Moment> {
         self.forced.filter(|_| self.awaits != Awaits::Nothing)
     }
 
     pub(super) fn is_due_handshake(&self, now: Duration) -> bool {
-        self.handshake.is_some_and(|deadline| deadline <= now)
+        self.handshake
+            .is_some_and(|deadline| deadline <= now.into())
     }
 
     /// Whether part of a head is there.
@@ -239,13 +279,13 @@ impl Timing {
     /// Bounds how long the connection may still go on.
     pub(super) fn force_in(&mut self, ticker: &Ticker, limit: Duration) {
         self.overdue = None;
-        self.forced = Some(ticker.due(limit));
+        self.forced = Some(ticker.due(limit).into());
         self.set();
     }
 
     /// The connection closes: only the handshake still counts.
     pub(super) fn close(&mut self) {
-        self.alarm.set_at(self.handshake);
+        self.set_at(self.handshake);
     }
 
     /// Bounds, once, how long the last bytes may take.
@@ -262,15 +302,16 @@ impl Timing {
     }
 }
 
-fn awaits(link: &Link, shared: Option<&Shared>) -> Awaits {
+fn awaits(link: &Link, shared: Option<&Shared>, calls: u64) -> Awaits {
     let unconfirmed = link.tls.is_unconfirmed();
     let Some(shared) = shared else {
-        return match unconfirmed {
-            true => Awaits::Handshake,
-            false => Awaits::First,
+        return match (unconfirmed, calls) {
+            (true, _) => Awaits::Handshake,
+            (false, 0) => Awaits::First,
+            // At rest.
+            (false, _) => Awaits::Next,
         };
     };
-    let calls = shared.calls();
     let busy = shared.in_flight() > 0;
     match (shared.state.protocol, link.scanner()) {
         (Protocol::Http1, Some(scanner)) => {

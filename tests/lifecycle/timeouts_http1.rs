@@ -102,14 +102,19 @@ async fn an_idle_connection_is_closed_properly() {
 async fn a_request_in_time_keeps_the_connection() {
     let house = House::new();
     let site = format!("timeouts = {{ keep_alive = \"1s\" }}\n{HELLO}");
-    let edge = house.start("", &site).await;
+    let log = "[log]\nconnections = \"all\"";
+    let edge = house.start(log, &site).await;
     let mut client = house.open(&edge).await;
     for _ in 0..3 {
         client.send(&get("/")).await;
         client.response().await;
+        // Meanwhile it has come to rest.
         assert!(client.silent_for(Duration::from_millis(400)).await);
     }
     assert_eq!(timeouts(&edge, "keep_alive").await, 0.0);
+    client.close_notify().await;
+    let line = edge.until_connection(|_| true).await;
+    assert_eq!(line["requests"], 3);
 }
 
 #[tokio::test]

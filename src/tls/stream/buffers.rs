@@ -8,7 +8,18 @@ use rustls::unbuffered::{EncodeError, EncodeTlsData, EncryptError, WriteTraffic}
 pub(super) const READ: usize = 68 * 1024;
 
 /// A write buffer: four full records, with room for a flight, tickets and a KeyUpdate beside.
-const WRITE: usize = 80 * 1024;
+const WRITE: usize = 80 * 1024 + START;
+
+/// Where a write buffer is begun. A processor takes a load for a load of what was just stored if
+/// the two addresses differ by whole pages and little more, and waits: copying from the start of
+/// one page-aligned buffer to the start of another takes twice the time.
+const START: usize = PAGE / 2;
+
+const PAGE: usize = 4096;
+
+/// Where rustls puts plaintext to encrypt it: behind the header, in a buffer that allocators align
+/// to a page.
+const HEADER: usize = 5;
 
 /// What a KeyUpdate reply or an alert may need beyond the bytes that rustls asks for.
 const SLACK: usize = 1024;
@@ -65,7 +76,7 @@ impl Outgoing {
     /// How much plaintext certainly fits now.
     pub(super) fn room(&self) -> usize {
         // 22 bytes a record in TLS 1.3, 29 in TLS 1.2: one per 16 KiB begun.
-        (WRITE - SLACK).saturating_sub(self.filled + 32 * 5)
+        (WRITE - SLACK).saturating_sub(self.filled.max(START) + 32 * 5)
     }
 
     pub(super) fn advance(&mut self, sent: usize) {
@@ -93,13 +104,14 @@ impl Outgoing {
     }
 
     fn spare(&mut self) -> &mut [u8] {
-        let filled = self.filled;
         let bytes = self.bytes.get_or_insert_with(|| {
+            self.filled = START;
+            self.sent = START;
             WRITERS
                 .with(|kept| kept.try_borrow_mut().ok().and_then(|mut kept| kept.pop()))
                 .unwrap_or_else(|| vec![0; WRITE].into_boxed_slice())
         });
-        &mut bytes[filled..]
+        &mut bytes[self.filled..]
     }
 
     fn grow(&mut self, required: usize) {
@@ -179,6 +191,18 @@ impl Outgoing {
                 Err(EncryptError::EncryptExhausted) => return Err(rustls::Error::EncryptError),
             }
         }
+    }
+}
+
+/// How much of a large piece is to be a record of its own, so that rustls copies the rest from where
+/// it is fast (see [`START`]): nothing, unless the piece begins where the copy does.
+pub(super) fn ahead(piece: &[u8]) -> usize {
+    let at = piece.as_ptr().addr() % PAGE;
+    let behind = (HEADER + PAGE - at) % PAGE;
+    if piece.len() > 4 * PAGE && behind > 0 && behind < PAGE / 4 {
+        (PAGE / 2 + PAGE - at) % PAGE
+    } else {
+        0
     }
 }
 

@@ -8,7 +8,7 @@ use rustls::unbuffered::{ConnectionState, UnbufferedStatus, WriteTraffic};
 use tokio::io::ReadBuf;
 
 use super::TlsStream;
-use super::buffers::{Outgoing, READ, with_gather, with_scratch};
+use super::buffers::{Outgoing, READ, ahead, with_gather, with_scratch};
 use super::socket::Socket;
 
 /// Pieces below this size are gathered into one record; a larger one goes straight.
@@ -46,7 +46,11 @@ impl<S: Socket> TlsStream<S> {
             }
             if piece.len() >= GATHER || rest.peek().is_none() {
                 let count = piece.len().min(room - taken);
-                self.with_traffic(|traffic, out| out.encrypt(traffic, &piece[..count]))?;
+                let (first, rest) = piece[..count].split_at(ahead(&piece[..count]));
+                if !first.is_empty() {
+                    self.with_traffic(|traffic, out| out.encrypt(traffic, first))?;
+                }
+                self.with_traffic(|traffic, out| out.encrypt(traffic, rest))?;
                 taken += count;
                 if count < piece.len() {
                     break;
