@@ -156,8 +156,8 @@ pub(super) fn plan(
     })
 }
 
-/// The name that chose the site, if the request asks for just that, as nearly all do: then there is
-/// nothing to look up.
+/// The name that chose the site, if the request asks for just that, with or without a port, as
+/// nearly all do: then there is nothing to look up.
 fn names_its_site<'s>(
     shared: &'s Shared,
     snapshot: &Snapshot,
@@ -176,7 +176,11 @@ fn names_its_site<'s>(
         }
         _ => return None,
     };
-    (asked == name.as_bytes()).then_some(name)
+    match asked.strip_prefix(name.as_bytes())? {
+        [] => Some(name),
+        [b':', port @ ..] => authority::is_port(port).then_some(name),
+        _ => None,
+    }
 }
 
 /// Whether the connection may carry requests for `host`.

@@ -111,7 +111,7 @@ fn split(text: &str, default_port: u16) -> Result<(&str, u16), AuthorityError> {
     let port = match port.strip_prefix(':') {
         // RFC 3986 §3.2.3: an empty port means the default one.
         None | Some("") => default_port,
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+        Some(digits) if is_port(digits.as_bytes()) => {
             digits.parse().map_err(|_| AuthorityError::Malformed)?
         }
         Some(_) => return Err(AuthorityError::Malformed),
@@ -122,6 +122,15 @@ fn split(text: &str, default_port: u16) -> Result<(&str, u16), AuthorityError> {
     } else {
         Err(AuthorityError::Malformed)
     }
+}
+
+/// Whether these are the digits of a port, of which there may be none.
+pub fn is_port(digits: &[u8]) -> bool {
+    let value = |port: Option<u16>, digit: &u8| {
+        let digit = digit.is_ascii_digit().then(|| u16::from(digit - b'0'))?;
+        port?.checked_mul(10)?.checked_add(digit)
+    };
+    digits.iter().fold(Some(0), value).is_some()
 }
 
 /// A name of letters, digits, `-`, `_` in non-empty labels, or a bracketed IPv6 address. This refuses
@@ -183,6 +192,16 @@ mod tests {
             read(Version::HTTP_11, "/", &["127.0.0.1"]),
             Ok(Some("127.0.0.1".into()))
         );
+    }
+
+    #[test]
+    fn ports_are_digits_up_to_65535() {
+        for port in ["", "0", "443", "65535", "00443"] {
+            assert!(is_port(port.as_bytes()), "{port}");
+        }
+        for port in ["65536", "-1", "+1", "4 4", "443x", "99999999"] {
+            assert!(!is_port(port.as_bytes()), "{port}");
+        }
     }
 
     #[test]
