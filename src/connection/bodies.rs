@@ -321,6 +321,7 @@ fn end_of(exchange: &Exchange, error: &BoxError) -> AnswerEnd {
         Some(AnswerCut::Total) => AnswerEnd::Timeout(TimeoutKind::Total),
         Some(AnswerCut::HandshakeFailed) => AnswerEnd::HandshakeFailed,
         Some(AnswerCut::Origin(_)) => AnswerEnd::AbortedByOrigin,
+        Some(AnswerCut::RequestBody) => AnswerEnd::AbortedByClient,
         None if exchange.target == Target::Origin => AnswerEnd::AbortedByOrigin,
         None => AnswerEnd::AbortedByHandler,
     }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use http::StatusCode;
 
+use super::link::LinkError;
 use crate::body::BoxError;
 use crate::confirm::HandshakeFailed;
 use crate::telemetry::labels::{OriginError, TimeoutKind};
@@ -90,33 +91,18 @@ impl ForwardErrorKind {
             _ => Self::Unreachable(error),
         }
     }
-
-    /// Blames an error of an exchange over a connection.
-    pub(super) fn of_exchange(error: hyper::Error) -> Self {
-        if error.is_parse() {
-            return Self::Malformed;
-        }
-        if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
-            return Self::Closed;
-        }
-        match io_kind(&error) {
-            Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => Self::Reset,
-            Some(io::ErrorKind::UnexpectedEof) => Self::Closed,
-            _ => Self::Other(error.into()),
-        }
-    }
 }
 
-/// The kind of the I/O error that an error stems from, if it stems from one.
-pub(super) fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return Some(error.kind());
+impl From<LinkError> for ForwardErrorKind {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Closed => Self::Closed,
+            LinkError::Reset => Self::Reset,
+            LinkError::Malformed => Self::Malformed,
+            LinkError::Io(error) => Self::Other(error.into()),
+            LinkError::RequestBody(error) => Self::RequestBody(error),
         }
-        next = error.source();
     }
-    None
 }
 
 impl ForwardError {
@@ -175,20 +161,23 @@ pub enum AnswerCut {
     Origin(OriginError),
     /// The client's handshake failed (EARLY-DATA R11).
     HandshakeFailed,
+    /// The request's own body broke off.
+    RequestBody,
+}
+
+impl From<LinkError> for AnswerCut {
+    fn from(error: LinkError) -> Self {
+        Self::Origin(match error {
+            LinkError::Closed => OriginError::Closed,
+            LinkError::Reset => OriginError::Reset,
+            LinkError::Malformed => OriginError::Malformed,
+            LinkError::Io(_) => OriginError::Other,
+            LinkError::RequestBody(_) => return Self::RequestBody,
+        })
+    }
 }
 
 impl AnswerCut {
-    pub(super) fn of_body(error: &hyper::Error) -> Self {
-        Self::Origin(match io_kind(error) {
-            Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => OriginError::Reset,
-            // What hyper says of bad chunks.
-            Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => {
-                OriginError::Malformed
-            }
-            _ => OriginError::Closed,
-        })
-    }
-
     pub(super) fn count(&self, metrics: &Metrics) {
         match self {
             Self::ResponseIdle => {
@@ -200,7 +189,7 @@ impl AnswerCut {
                 metrics.timeouts.inc(TimeoutKind::Total);
             }
             Self::Origin(error) => metrics.origins.errors.inc(*error),
-            Self::HandshakeFailed => {}
+            Self::HandshakeFailed | Self::RequestBody => {}
         }
     }
 }
@@ -213,6 +202,7 @@ impl fmt::Display for AnswerCut {
             Self::Total => f.write_str("the request's total time passed"),
             Self::Origin(error) => write!(f, "the origin's answer was cut: {}", error.as_str()),
             Self::HandshakeFailed => HandshakeFailed.fmt(f),
+            Self::RequestBody => f.write_str("the request's body broke off"),
         }
     }
 }

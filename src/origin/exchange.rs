@@ -8,11 +8,11 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
-use http::{Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
+use http::{Response, StatusCode, response};
 
 use super::error::{ForwardError, ForwardErrorKind};
 use super::fields::{self, Edge};
+use super::link::{Link, LinkError};
 use super::pool::{Lease, Pool};
 use super::request_body::Upload;
 use super::response_body::ResponseBody;
@@ -78,8 +78,8 @@ struct Exchange<'a> {
 
 /// A try that brought no answer.
 enum Failure {
-    /// Nothing of the request was sent.
-    NotSent(Box<Parts>),
+    /// Nothing of the request was sent, nor asked of its body.
+    NotSent(ForwardErrorKind),
     /// The connection ended before any byte of an answer.
     NoAnswer(ForwardErrorKind),
     Final(ForwardErrorKind),
@@ -94,44 +94,37 @@ impl Exchange<'_> {
     ) -> Result<Forwarded, ForwardErrorKind> {
         loop {
             let (mut lease, reused) = self.acquire().await?;
-            // What is sent is gone: a copy only where it may be needed.
-            let mut spare = (early || (reused && self.repeatable)).then(|| parts.clone());
             let begin = Instant::now();
-            match self.send(&mut lease, parts).await {
-                Ok(response) => {
+            match self.send(&mut lease, &parts).await {
+                Ok(head) => {
                     let origin_time = begin.elapsed();
                     self.metrics
                         .origins
                         .response_seconds
                         .observe(origin_time.as_secs_f64());
-                    if response.status() == StatusCode::TOO_EARLY {
+                    if head.status == StatusCode::TOO_EARLY {
                         self.metrics.origins.too_early.inc();
-                        if let Some(again) = spare.take_if(|_| early && self.upload.rewind()) {
+                        if early && self.upload.rewind() {
                             // EARLY-DATA R19: once more after completion, without our own mark.
-                            drop((response, lease));
+                            drop(lease);
                             self.confirmed(confirmation).await?;
                             early = false;
-                            parts = again;
                             parts.headers.remove(EARLY_DATA);
                             self.metrics.origins.retries.inc(RetryReason::TooEarly);
                             continue;
                         }
                     }
-                    return self.answer(response, lease, origin_time).await;
+                    return Ok(self.answer(head, lease, origin_time));
                 }
-                Err(Failure::NotSent(back)) if reused => {
+                Err(Failure::NotSent(_)) if reused => {
                     self.metrics.origins.retries.inc(RetryReason::NotSent);
-                    parts = *back;
                 }
-                Err(Failure::NoAnswer(kind)) => match spare.filter(|_| reused && self.repeatable) {
-                    Some(again) => {
-                        self.metrics.origins.retries.inc(RetryReason::ReusedClosed);
-                        parts = again;
-                    }
-                    None => return Err(self.counted(kind)),
-                },
-                Err(Failure::Final(kind)) => return Err(self.counted(kind)),
-                Err(Failure::NotSent(_)) => return Err(self.counted(ForwardErrorKind::Closed)),
+                Err(Failure::NoAnswer(_)) if reused && self.repeatable => {
+                    self.metrics.origins.retries.inc(RetryReason::ReusedClosed);
+                }
+                Err(Failure::NotSent(kind) | Failure::NoAnswer(kind) | Failure::Final(kind)) => {
+                    return Err(self.counted(kind));
+                }
             }
             // Once on a fresh connection, which cannot fail by having been idle too long.
             self.fresh = true;
@@ -158,7 +151,8 @@ impl Exchange<'_> {
                 self.address = lease.link().map(|link| link.address);
                 return Ok((lease, true));
             }
-            let connects = lease.connect(self.timeouts.connect);
+            // Boxed, so that requests on kept connections do not carry its room around.
+            let connects = Box::pin(lease.connect(self.timeouts.connect));
             match watched(&mut self.watch, connects).await {
                 Ok(Ok(())) => {
                     connections.inc(OriginConnection::Opened);
@@ -180,28 +174,16 @@ impl Exchange<'_> {
     }
 
     /// Sends the request over a connection and awaits the head of the answer.
-    async fn send(
-        &mut self,
-        lease: &mut Lease,
-        parts: Parts,
-    ) -> Result<Response<Incoming>, Failure> {
+    async fn send(&mut self, lease: &mut Lease, parts: &Parts) -> Result<response::Parts, Failure> {
         let Some(link) = lease.link() else {
             return Err(Failure::Final(ForwardErrorKind::Closed));
         };
         self.metrics.origins.requests.inc();
-        let request = Request::from_parts(parts, self.upload.start(&link.gauge));
-        let mut response = pin!(link.sender.try_send_request(request));
+        link.start(parts, &self.upload);
         let mut written = None;
         std::future::poll_fn(|cx| {
-            let done = link.poll(cx);
-            if let Poll::Ready(result) = response.as_mut().poll(cx) {
-                return Poll::Ready(result.map_err(|mut error| match error.take_message() {
-                    Some(request) => Failure::NotSent(Box::new(request.into_parts().0)),
-                    None => self.blame(error.into_error(), done == Poll::Ready(Some(true))),
-                }));
-            }
-            if done.is_ready() {
-                return Poll::Ready(Err(Failure::Final(ForwardErrorKind::Closed)));
+            if let Poll::Ready(result) = link.poll_head(cx) {
+                return Poll::Ready(result.map_err(|error| self.blame(link, error)));
             }
             if let Poll::Ready(ended) = self.watch.poll(cx) {
                 return Poll::Ready(Err(Failure::Final(ended.into())));
@@ -213,7 +195,7 @@ impl Exchange<'_> {
                 link.alarm.clear();
                 return Poll::Pending;
             }
-            let now = Some(link.gauge.written());
+            let now = Some(link.written());
             if written != now {
                 written = now;
                 link.alarm.set(Some(self.timeouts.response_headers));
@@ -225,17 +207,13 @@ impl Exchange<'_> {
         .await
     }
 
-    /// Whose fault an error is. `silent` says that the connection is over and no byte of an
-    /// answer came.
-    fn blame(&self, error: hyper::Error, silent: bool) -> Failure {
-        if let Some(cause) = self.upload.take_error() {
-            return Failure::Final(ForwardErrorKind::RequestBody(cause));
-        }
-        match ForwardErrorKind::of_exchange(error) {
-            kind @ (ForwardErrorKind::Closed | ForwardErrorKind::Reset) if silent => {
-                Failure::NoAnswer(kind)
-            }
-            kind => Failure::Final(kind),
+    /// What an error before the answer's head means for the request.
+    fn blame(&self, link: &Link, error: LinkError) -> Failure {
+        let gone = matches!(error, LinkError::Closed | LinkError::Reset) && link.is_silent();
+        match (gone, link.sent_nothing() && self.upload.is_empty()) {
+            (true, true) => Failure::NotSent(error.into()),
+            (true, false) => Failure::NoAnswer(error.into()),
+            (false, _) => Failure::Final(error.into()),
         }
     }
 
@@ -250,46 +228,19 @@ impl Exchange<'_> {
         }
     }
 
-    async fn answer(
-        &mut self,
-        response: Response<Incoming>,
-        mut lease: Lease,
-        origin_time: Duration,
-    ) -> Result<Forwarded, ForwardErrorKind> {
-        let (mut parts, incoming) = response.into_parts();
-        // hyper would speak HTTP/1.0 to such a server from now on, and cut bodies without length.
-        if parts.version == Version::HTTP_10 {
-            lease.not_again();
-        }
-        let framing = fields::prepare_response(&mut parts)
-            .map_err(|_| self.counted(ForwardErrorKind::Malformed))?;
-        if framing == fields::Framing::Overridden {
-            lease.not_again();
-        }
+    fn answer(&mut self, head: response::Parts, lease: Lease, origin_time: Duration) -> Forwarded {
         let watch = std::mem::replace(&mut self.watch, Watch::none());
-        let body = if http_body::Body::is_end_stream(&incoming) {
-            lease.release();
-            Body::empty()
-        } else {
-            let until_close = framing == fields::Framing::UntilClose;
-            let mut body = ResponseBody::new(
-                incoming,
-                lease,
-                watch,
-                self.timeouts.response_idle,
-                until_close,
-                self.metrics,
-            );
-            match std::future::poll_fn(|cx| Poll::Ready(body.whole(cx))).await {
-                Some(whole) => whole,
-                None => Body::new(body),
-            }
+        let idle = self.timeouts.response_idle;
+        let mut body = ResponseBody::new(lease, watch, idle, self.metrics);
+        let body = match body.whole() {
+            Some(whole) => whole,
+            None => Body::new(body),
         };
-        Ok(Forwarded {
-            response: Response::from_parts(parts, body),
+        Forwarded {
+            response: Response::from_parts(head, body),
             address: self.address,
             origin_time,
-        })
+        }
     }
 }
 

@@ -119,25 +119,27 @@ fn join_cookies(headers: &mut HeaderMap) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ambiguous;
 
-/// How a response says where it ends, as far as the connection cares.
+/// How a response says where its body ends, if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// By a length, by chunks, or by having no body.
-    Plain,
-    /// By the end of the connection.
-    UntilClose,
+    /// By a length.
+    Length(u64),
+    /// By chunks.
+    Chunked,
     /// By chunks, though a length is there too: the connection must not be used again.
     Overridden,
+    /// By the end of the connection.
+    UntilClose,
 }
 
 /// Makes of a received response's head the one that is sent.
 ///
 /// # Errors
-/// [`Ambiguous`] for 101, which was never asked for, for a transfer coding other than chunked,
-/// and for lengths that differ.
+/// [`Ambiguous`] for 101, which was never asked for, for a transfer coding other than chunked, and
+/// for lengths that differ or are none.
 pub(super) fn prepare_response(parts: &mut http::response::Parts) -> Result<Framing, Ambiguous> {
     let headers = &mut parts.headers;
-    let mut framing = Framing::Plain;
+    let framing;
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Ambiguous);
     }
@@ -148,21 +150,26 @@ pub(super) fn prepare_response(parts: &mut http::response::Parts) -> Result<Fram
             return Err(Ambiguous);
         }
         // RFC 9112 §6.3: it overrides a length, which must not be passed on.
-        if headers.remove(CONTENT_LENGTH).is_some() {
-            framing = Framing::Overridden;
-        }
+        framing = match headers.remove(CONTENT_LENGTH) {
+            Some(_) => Framing::Overridden,
+            None => Framing::Chunked,
+        };
     } else if parts.status == StatusCode::NO_CONTENT {
         // RFC 9110 §8.6: no length in a 204.
         headers.remove(CONTENT_LENGTH);
+        framing = Framing::Length(0);
     } else {
         let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
         match (lengths.next(), lengths.next()) {
             (None, _) => framing = Framing::UntilClose,
-            (Some(_), None) => {}
+            (Some(first), None) => {
+                framing = Framing::Length(length(first).ok_or(Ambiguous)?);
+            }
             (Some(first), Some(second)) => {
                 if first != second || lengths.any(|length| length != first) {
                     return Err(Ambiguous);
                 }
+                framing = Framing::Length(length(first).ok_or(Ambiguous)?);
                 let first = first.clone();
                 headers.insert(CONTENT_LENGTH, first);
             }
@@ -238,7 +245,15 @@ fn is_forwarded(name: &str) -> bool {
             .all(|(want, is)| *want == is || (*want == b'-' && is == b'_'))
 }
 
-fn lists(value: &HeaderValue, wanted: &str) -> bool {
+/// The number that a Content-Length gives.
+pub(super) fn length(value: &HeaderValue) -> Option<u64> {
+    let digits = value.to_str().ok()?;
+    // `parse` takes a sign.
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().ok()).flatten()
+}
+
+pub(super) fn lists(value: &HeaderValue, wanted: &str) -> bool {
     value
         .as_bytes()
         .split(|byte| *byte == b',')

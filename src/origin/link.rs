@@ -1,35 +1,35 @@
-//! One connection to an origin server.
+//! One connection to an origin server, and the exchange on it.
 //!
-//! Nothing drives it in the background: whoever has a request on it polls it, and so does the
-//! body of the answer.
+//! HTTP/1.1 as a gateway needs it: the request's head is written from where it lies, an answer's
+//! fields and body are handed out as slices of what was read, and nothing drives a connection in
+//! the background: whoever has a request on it polls it, and so does the body of the answer. hyper's
+//! client hands every message through a channel and its head through two tables, which costs more
+//! than all the rest of a proxied request.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use hyper::client::conn::http1::{Builder, Connection, SendRequest};
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use http::{request, response};
+use http_body::Frame;
 use tokio::net::TcpStream;
 
-use super::request_body::RequestBody;
+use super::receiving::{Malformed, Receiving};
+use super::request_body::Upload;
+use super::sending::Sending;
+use crate::body::BoxError;
 use crate::deadline::{Alarm, Ticker};
-
-/// What hyper may buffer on a connection in each direction, in bytes. Bounds an answer's head as
-/// well as the memory of a request whose origin does not read.
-const BUFFER: usize = 64 * 1024;
 
 /// A connection to an origin server, with or without a request on it.
 #[derive(Debug)]
 pub(super) struct Link {
-    /// `None` once the connection is done.
-    connection: Option<Connection<Wire, RequestBody>>,
-    pub(super) sender: SendRequest<RequestBody>,
-    pub(super) gauge: Arc<Gauge>,
+    socket: TcpStream,
+    sending: Sending,
+    receiving: Receiving,
     /// Bounds whatever this link waits for next; one registration for the link's whole life.
     pub(super) alarm: Alarm,
     pub(super) address: SocketAddr,
@@ -37,158 +37,164 @@ pub(super) struct Link {
     pub(super) idle_since: Duration,
 }
 
+/// Why an exchange failed.
+#[derive(Debug)]
+pub(super) enum LinkError {
+    /// The origin closed before its answer was whole.
+    Closed,
+    /// The origin reset the connection.
+    Reset,
+    /// What came is not HTTP, or ambiguous.
+    Malformed,
+    /// Any other error of the socket.
+    Io(io::Error),
+    /// The request's own body broke off.
+    RequestBody(BoxError),
+}
+
+impl From<Malformed> for LinkError {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+impl From<io::Error> for LinkError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Reset,
+            _ => Self::Io(error),
+        }
+    }
+}
+
 impl Link {
     /// Connects, within whatever bounds the caller sets.
     pub(super) async fn open(address: SocketAddr, ticker: &Arc<Ticker>) -> io::Result<Box<Self>> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let gauge = Arc::new(Gauge::default());
-        let wire = Wire {
-            stream: TokioIo::new(stream),
-            gauge: Arc::clone(&gauge),
-        };
-        let (sender, connection) = Builder::new()
-            .max_buf_size(BUFFER)
-            .handshake(wire)
-            .await
-            .map_err(io::Error::other)?;
+        let socket = TcpStream::connect(address).await?;
+        socket.set_nodelay(true)?;
         Ok(Box::new(Self {
-            connection: Some(connection),
-            sender,
-            gauge,
+            socket,
+            sending: Sending::default(),
+            receiving: Receiving::default(),
             alarm: ticker.alarm(),
             address,
             idle_since: Duration::ZERO,
         }))
     }
 
-    /// Moves bytes. Ready once the connection is done; what became of the request on it is told
-    /// by the request's own future, which must be polled after this.
-    ///
-    /// Ready yields whether nothing that was received is left unparsed.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<bool>> {
-        let Some(connection) = &mut self.connection else {
-            return Poll::Ready(None);
-        };
-        match connection.poll_without_shutdown(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(_) => {
-                // Taken apart also to give a request back that was never begun.
-                let parts = self.connection.take().map(Connection::into_parts);
-                Poll::Ready(parts.map(|parts| parts.read_buf.is_empty()))
+    /// Begins an exchange; the one before is over.
+    pub(super) fn start(&mut self, parts: &request::Parts, upload: &Upload) {
+        self.sending.start(parts, upload);
+        self.receiving.start(&parts.method);
+    }
+
+    /// Sends the request and awaits the head of the answer.
+    pub(super) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<response::Parts, LinkError>> {
+        self.send(cx)?;
+        loop {
+            if let Some(head) = self.receiving.head()? {
+                return Poll::Ready(Ok(head));
+            }
+            if ready!(self.receiving.poll_fill(&mut self.socket, cx))? == 0 {
+                return Poll::Ready(Err(LinkError::Closed));
             }
         }
     }
 
-    /// Whether the connection can take a request now: notices what the origin did while idle, and
-    /// what is left of the exchange before.
-    pub(super) fn is_ready(&mut self) -> bool {
-        // The noop waker also lets go of the task that last used the connection. Without the
-        // budget of tokio's coop: a spent one would make a good connection look busy.
-        let mut poll = std::pin::pin!(tokio::task::unconstrained(std::future::poll_fn(
-            |cx| self.poll(cx)
-        )));
-        let done = poll
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-            .is_ready();
-        !done && self.sender.is_ready()
+    /// Awaits the next frame of the answer's body, and sends what is left of the request.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, LinkError>>> {
+        if let Err(error) = self.send(cx) {
+            return Poll::Ready(Some(Err(error)));
+        }
+        loop {
+            if let Some(frame) = self.try_frame() {
+                return Poll::Ready(frame);
+            }
+            match ready!(self.receiving.poll_fill(&mut self.socket, cx)) {
+                // The socket's error went to the writer: this end is not one that the origin meant.
+                Ok(0) if self.is_whole() && !self.sending.has_failed() => {
+                    return Poll::Ready(None);
+                }
+                Ok(0) if self.sending.has_failed() => {
+                    return Poll::Ready(Some(Err(LinkError::Reset)));
+                }
+                Ok(0) => return Poll::Ready(Some(Err(LinkError::Closed))),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Some(Err(error.into()))),
+            }
+        }
     }
-}
 
-/// What a link's socket tells those who cannot see it.
-#[derive(Debug, Default)]
-pub(super) struct Gauge {
-    written: AtomicU64,
-    write_failed: AtomicBool,
-}
+    /// The next frame of the answer's body that has come already; `None` if there is none.
+    pub(super) fn try_frame(&mut self) -> Option<Option<Result<Frame<Bytes>, LinkError>>> {
+        match self.receiving.frame() {
+            Ok(None) => None,
+            Ok(Some(frame)) => Some(frame.map(Ok)),
+            Err(Malformed) => Some(Some(Err(LinkError::Malformed))),
+        }
+    }
 
-impl Gauge {
+    /// That not all can be sent now is no reason not to read: an origin may answer before.
+    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), LinkError> {
+        match self.sending.poll(&mut self.socket, cx) {
+            Poll::Ready(Err(error)) => Err(LinkError::RequestBody(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Whether the answer is whole.
+    pub(super) fn is_whole(&self) -> bool {
+        self.receiving.is_whole()
+    }
+
+    /// What is left of the answer's body, where that is known.
+    pub(super) fn left(&self) -> Option<u64> {
+        self.receiving.left()
+    }
+
     /// Bytes that the origin's kernel took so far.
     pub(super) fn written(&self) -> u64 {
-        self.written.load(Ordering::Relaxed)
+        self.sending.written()
     }
 
-    /// Whether the origin takes no more bytes.
-    pub(super) fn write_failed(&self) -> bool {
-        self.write_failed.load(Ordering::Relaxed)
+    /// Whether nothing of the request was taken by the origin's kernel.
+    pub(super) fn sent_nothing(&self) -> bool {
+        self.sending.sent_nothing()
     }
-}
 
-/// The socket.
-///
-/// An origin may answer before it has read the request and close (413, 401). Writing then fails,
-/// and hyper would forget the answer for that: so a failed write counts as done, the request's
-/// body stops (see [`RequestBody`]), and reading tells what became of the exchange.
-#[derive(Debug)]
-struct Wire {
-    stream: TokioIo<TcpStream>,
-    gauge: Arc<Gauge>,
-}
+    /// Whether no byte of an answer came.
+    pub(super) fn is_silent(&self) -> bool {
+        self.receiving.is_silent()
+    }
 
-impl Wire {
-    fn wrote(&self, length: usize, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        match result {
-            Poll::Ready(Ok(written)) => {
-                self.gauge
-                    .written
-                    .fetch_add(written as u64, Ordering::Relaxed);
-                Poll::Ready(Ok(written))
+    /// Whether the connection can take a request now: both messages before are complete (RFC 9112
+    /// §9.3), and the origin neither closed it meanwhile nor said what nobody asked for.
+    pub(super) fn is_ready(&mut self) -> bool {
+        if !self.sending.is_over() || !self.receiving.rest() {
+            return false;
+        }
+        loop {
+            // The noop waker also lets go of the task that last used the connection. Without the
+            // budget of tokio's coop: a spent one would make a good connection look busy.
+            let socket = &self.socket;
+            let poll = std::future::poll_fn(|cx| Poll::Ready(socket.poll_read_ready(cx)));
+            let mut poll = std::pin::pin!(tokio::task::unconstrained(poll));
+            let mut cx = Context::from_waker(Waker::noop());
+            match poll.as_mut().poll(&mut cx) {
+                Poll::Ready(Poll::Ready(Ok(()))) => {}
+                Poll::Ready(Poll::Ready(Err(_))) => return false,
+                Poll::Ready(Poll::Pending) | Poll::Pending => return true,
             }
-            Poll::Ready(Err(_)) => {
-                self.gauge.write_failed.store(true, Ordering::Relaxed);
-                Poll::Ready(Ok(length))
+            match self.socket.try_read(&mut [0]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                _ => return false,
             }
-            Poll::Pending => Poll::Pending,
         }
-    }
-}
-
-impl Read for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl Write for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if self.gauge.write_failed() {
-            return Poll::Ready(Ok(bytes.len()));
-        }
-        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.wrote(bytes.len(), result)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let length = slices.iter().map(|slice| slice.len()).sum();
-        if self.gauge.write_failed() {
-            return Poll::Ready(Ok(length));
-        }
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.wrote(length, result)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -11,17 +11,16 @@
 //! - on a fresh connection, if nothing of it was sent, or if a *reused* one closed before any byte
 //!   of an answer and the request is idempotent and without a body,
 //! - without `Early-Data`, once, if the origin answered 425 to it (R19).
-//!
-//! What hyper's HTTP/1.1 client cannot do, this cannot: trailers of a request are forwarded only
-//! if a `Trailer` field announced them.
 
 mod error;
 mod exchange;
 mod fields;
 mod link;
 mod pool;
+mod receiving;
 mod request_body;
 mod response_body;
+mod sending;
 mod watch;
 
 use std::collections::HashMap;

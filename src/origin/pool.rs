@@ -90,7 +90,6 @@ impl Pool {
             pool: Arc::clone(self),
             server: index,
             link: None,
-            reusable: true,
         })
     }
 
@@ -120,7 +119,6 @@ pub(super) struct Lease {
     pool: Arc<Pool>,
     server: usize,
     link: Option<Box<Link>>,
-    reusable: bool,
 }
 
 impl Lease {
@@ -196,9 +194,9 @@ impl Lease {
         self.link.as_deref_mut()
     }
 
-    /// This connection serves no other exchange.
-    pub(super) fn not_again(&mut self) {
-        self.reusable = false;
+    /// What is left of the answer's body, where that is known.
+    pub(super) fn left(&self) -> Option<u64> {
+        self.link.as_ref()?.left()
     }
 
     /// The exchange is over: keeps the connection if it can serve another one.
@@ -207,8 +205,7 @@ impl Lease {
             return;
         };
         link.alarm.clear();
-        // RFC 9112 §9.3: not before both messages are complete; hyper knows.
-        if !self.reusable || link.gauge.write_failed() || !link.is_ready() {
+        if !link.is_ready() {
             return;
         }
         link.idle_since = self.pool.ticker.now();

@@ -7,10 +7,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::{Body as HttpBody, Frame};
+use http_body::Body as HttpBody;
 
 use super::fields;
-use super::link::Gauge;
 use crate::body::{Body, BoxError};
 
 /// How much of an early request's body is held for sending it once more (EARLY-DATA R19).
@@ -27,8 +26,8 @@ struct State {
     ended: bool,
     /// The body was asked for and had nothing yet: the client is the one waited for.
     waits_for_client: bool,
-    /// Why the body broke off.
-    error: Option<BoxError>,
+    /// Whether the body broke off.
+    broken: bool,
     /// What was read so far; `None` if it is not or no longer wholly held.
     held: Option<Held>,
     /// What a second try sends before it reads on.
@@ -41,19 +40,11 @@ struct Held {
     bytes: usize,
 }
 
+/// A piece of a body; trailers are its last.
 #[derive(Clone, Debug)]
-enum Piece {
+pub(super) enum Piece {
     Data(Bytes),
     Trailers(HeaderMap),
-}
-
-impl From<Piece> for Frame<Bytes> {
-    fn from(piece: Piece) -> Self {
-        match piece {
-            Piece::Data(bytes) => Frame::data(bytes),
-            Piece::Trailers(fields) => Frame::trailers(fields),
-        }
-    }
 }
 
 impl Upload {
@@ -66,7 +57,7 @@ impl Upload {
             body,
             ended: false,
             waits_for_client: false,
-            error: None,
+            broken: false,
             held: hold.then(Held::default),
             again: VecDeque::new(),
         }))))
@@ -77,22 +68,17 @@ impl Upload {
         self.0.is_none()
     }
 
-    /// The body as a connection takes it.
-    pub(super) fn start(&self, gauge: &Arc<Gauge>) -> RequestBody {
-        RequestBody(self.0.as_ref().map(|state| Sending {
-            state: Arc::clone(state),
-            gauge: Arc::clone(gauge),
-        }))
+    /// The next piece, or the end.
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BoxError>>> {
+        match self.lock() {
+            Some(mut state) => state.poll(cx),
+            None => Poll::Ready(None),
+        }
     }
 
     /// Whether what is waited for is the client, not the origin.
     pub(super) fn waits_for_client(&self) -> bool {
         self.lock().is_some_and(|state| state.waits_for_client)
-    }
-
-    /// Why the body broke off, if it did.
-    pub(super) fn take_error(&self) -> Option<BoxError> {
-        self.lock()?.error.take()
     }
 
     /// Goes back to the body's start if all that was read of it is held. Once only.
@@ -101,7 +87,7 @@ impl Upload {
             return true;
         };
         match state.held.take() {
-            Some(held) if state.error.is_none() => {
+            Some(held) if !state.broken => {
                 state.again = held.pieces;
                 true
             }
@@ -110,18 +96,15 @@ impl Upload {
     }
 
     fn lock(&self) -> Option<MutexGuard<'_, State>> {
-        self.0.as_deref().map(lock)
+        let state = self.0.as_deref()?;
+        Some(state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl State {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, BoxError>>> {
         if let Some(piece) = self.again.pop_front() {
-            return Poll::Ready(Some(Ok(piece.into())));
+            return Poll::Ready(Some(Ok(piece)));
         }
         if self.ended {
             return Poll::Ready(None);
@@ -138,8 +121,8 @@ impl State {
             }
             Poll::Ready(Some(Err(error))) => {
                 self.ended = true;
-                self.error = Some(error);
-                return Poll::Ready(Some(Err("the request's body broke off".into())));
+                self.broken = true;
+                return Poll::Ready(Some(Err(error)));
             }
             Poll::Ready(Some(Ok(frame))) => frame,
         };
@@ -154,7 +137,7 @@ impl State {
             }
         };
         self.hold(&piece);
-        Poll::Ready(Some(Ok(piece.into())))
+        Poll::Ready(Some(Ok(piece)))
     }
 
     fn hold(&mut self, piece: &Piece) {
@@ -166,44 +149,6 @@ impl State {
             self.held = None;
         } else {
             held.pieces.push_back(piece.clone());
-        }
-    }
-}
-
-/// The body that hyper sends.
-#[derive(Debug)]
-pub(super) struct RequestBody(Option<Sending>);
-
-#[derive(Debug)]
-struct Sending {
-    state: Arc<Mutex<State>>,
-    gauge: Arc<Gauge>,
-}
-
-impl HttpBody for RequestBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &self.0 {
-            None => Poll::Ready(None),
-            // The origin takes nothing more: do not pull from the client what nobody gets.
-            // Reading the answer, or its end, is what wakes the task.
-            Some(sending) if sending.gauge.write_failed() => Poll::Pending,
-            Some(sending) => lock(&sending.state).poll(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.0 {
-            None => true,
-            Some(sending) => {
-                let state = lock(&sending.state);
-                state.ended && state.again.is_empty()
-            }
         }
     }
 }

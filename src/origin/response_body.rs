@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::error::AnswerCut;
 use super::fields;
+use super::link::LinkError;
 use super::pool::Lease;
 use super::watch::{Ended, Watch};
 use crate::body::Body;
@@ -21,58 +21,51 @@ use crate::telemetry::metrics::Metrics;
 /// The rest of an answer.
 #[derive(Debug)]
 pub(super) struct ResponseBody {
-    incoming: Incoming,
     /// What [`whole`](Self::whole) found that was not all.
-    first: Option<Option<hyper::Result<Frame<Bytes>>>>,
+    first: Option<Option<Result<Frame<Bytes>, LinkError>>>,
     /// `None` once the body has ended, well or not.
     lease: Option<Lease>,
     watch: Watch,
     idle_timeout: Option<Duration>,
     /// Whether the origin's silence is being timed.
     timing: bool,
-    /// The end of the body is the end of the connection (RFC 9112 §6.3, rule 8).
-    until_close: bool,
     metrics: Arc<Metrics>,
 }
 
 impl ResponseBody {
     pub(super) fn new(
-        incoming: Incoming,
         lease: Lease,
         watch: Watch,
         idle_timeout: Option<Duration>,
-        until_close: bool,
         metrics: &Arc<Metrics>,
     ) -> Self {
         Self {
-            incoming,
             first: None,
             lease: Some(lease),
             watch,
             idle_timeout,
             timing: false,
-            until_close,
             metrics: Arc::clone(metrics),
         }
     }
 
     /// The whole body if it is already here: most answers are small, and then neither a boxed body
     /// is needed nor a connection held until somebody reads it.
-    pub(super) fn whole(&mut self, cx: &mut Context<'_>) -> Option<Body> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Ready(None) if !self.until_close => {
+    pub(super) fn whole(&mut self) -> Option<Body> {
+        let link = self.lease.as_mut().and_then(Lease::link)?;
+        match link.try_frame()? {
+            None => {
                 self.finish();
                 Some(Body::empty())
             }
-            Poll::Ready(Some(Ok(frame))) if frame.is_data() && self.incoming.is_end_stream() => {
+            Some(Ok(frame)) if frame.is_data() && link.is_whole() => {
                 self.finish();
                 Some(frame.into_data().unwrap_or_default().into())
             }
-            Poll::Ready(frame) => {
+            frame => {
                 self.first = Some(frame);
                 None
             }
-            Poll::Pending => None,
         }
     }
 
@@ -83,19 +76,11 @@ impl ResponseBody {
         if let Some(frame) = self.first.take() {
             return Poll::Ready(self.take(frame));
         }
-        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
-            return Poll::Ready(self.take(frame));
-        }
         let Some(link) = self.lease.as_mut().and_then(Lease::link) else {
             return Poll::Ready(self.cut(AnswerCut::Origin(OriginError::Closed)));
         };
-        let done = link.poll(cx).is_ready();
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Ready(frame) => return Poll::Ready(self.take(frame)),
-            Poll::Pending if done => {
-                return Poll::Ready(self.cut(AnswerCut::Origin(OriginError::Closed)));
-            }
-            Poll::Pending => {}
+        if let Poll::Ready(frame) = link.poll_frame(cx) {
+            return Poll::Ready(self.take(frame));
         }
         match self.watch.poll(cx) {
             Poll::Ready(Ended::HandshakeFailed) => {
@@ -118,25 +103,21 @@ impl ResponseBody {
 
     fn take(
         &mut self,
-        frame: Option<hyper::Result<Frame<Bytes>>>,
+        frame: Option<Result<Frame<Bytes>, LinkError>>,
     ) -> Option<Result<Frame<Bytes>, AnswerCut>> {
         self.timing = false;
         match frame {
-            // The socket's error went to the writer: this end is not one that the origin meant.
-            None if self.until_close && self.write_failed() => {
-                self.cut(AnswerCut::Origin(OriginError::Reset))
-            }
             None => {
                 self.finish();
                 None
             }
-            Some(Err(error)) => self.cut(AnswerCut::of_body(&error)),
+            Some(Err(error)) => self.cut(error.into()),
             Some(Ok(frame)) => {
                 let frame = match frame.into_data() {
                     Ok(bytes) => {
                         // The reader need not come back for the end of a body whose length it
                         // knows.
-                        if self.incoming.is_end_stream() {
+                        if self.is_whole() {
                             self.finish();
                         }
                         Frame::data(bytes)
@@ -153,9 +134,9 @@ impl ResponseBody {
         }
     }
 
-    fn write_failed(&mut self) -> bool {
+    fn is_whole(&mut self) -> bool {
         let link = self.lease.as_mut().and_then(Lease::link);
-        link.is_some_and(|link| link.gauge.write_failed())
+        link.is_some_and(|link| link.is_whole())
     }
 
     fn finish(&mut self) {
@@ -189,11 +170,16 @@ impl HttpBody for ResponseBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let mut hint = self.incoming.size_hint();
-        if let (Some(Some(Ok(frame))), Some(rest)) = (&self.first, hint.exact()) {
-            let first = frame.data_ref().map_or(0, Bytes::len) as u64;
-            hint = SizeHint::with_exact(rest + first);
+        let first = match &self.first {
+            Some(Some(Ok(frame))) => frame.data_ref().map_or(0, Bytes::len) as u64,
+            _ => 0,
+        };
+        match &self.lease {
+            None => SizeHint::with_exact(first),
+            Some(lease) => match lease.left() {
+                Some(left) => SizeHint::with_exact(first + left),
+                None => SizeHint::default(),
+            },
         }
-        hint
     }
 }

@@ -1,5 +1,6 @@
 //! Behaviour over real sockets, against origins that follow a script.
 
+mod answers;
 mod early;
 mod failures;
 mod pooling;

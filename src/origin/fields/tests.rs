@@ -179,7 +179,7 @@ fn hop_by_hop_fields_and_early_data_of_a_response_end_here() {
             .header("content-length", "3")
             .header("set-cookie", "a=1"),
     );
-    assert_eq!(framing, Ok(Framing::Plain));
+    assert_eq!(framing, Ok(Framing::Length(3)));
     let mut names: Vec<_> = parts.headers.keys().map(HeaderName::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["content-length", "set-cookie", "trailer"]);
@@ -207,13 +207,19 @@ fn ambiguous_responses_are_refused_or_made_plain() {
         ],
         &[("transfer-encoding", "identity")],
         &[("content-length", "3"), ("content-length", "4")],
+        &[("content-length", "+3")],
+        &[("content-length", "3, 3")],
+        &[("content-length", "99999999999999999999")],
     ] {
         assert_eq!(with(fields).1, Err(Ambiguous), "{fields:?}");
     }
     let (parts, framing) = with(&[("content-length", "3"), ("content-length", "3")]);
-    assert_eq!(framing, Ok(Framing::Plain));
+    assert_eq!(framing, Ok(Framing::Length(3)));
     assert_eq!(field(&parts.headers, "content-length"), ["3"]);
     assert_eq!(with(&[]).1, Ok(Framing::UntilClose));
+    let (parts, framing) = with(&[("transfer-encoding", "chunked")]);
+    assert_eq!(framing, Ok(Framing::Chunked));
+    assert!(parts.headers.is_empty());
     let (_, framing) = received(Response::builder().status(101));
     assert_eq!(framing, Err(Ambiguous));
     let (parts, _) = received(

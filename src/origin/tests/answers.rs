@@ -1,0 +1,183 @@
+//! Answers of every shape, and those that are none.
+
+use super::*;
+use crate::origin::AnswerCut;
+use crate::telemetry::labels::OriginError;
+
+/// Sends a script for each request, in pieces of `size` bytes.
+async fn in_pieces(script: &'static [u8], size: usize) -> Stub {
+    Stub::new(move |_, mut peer| async move {
+        peer.stream.set_nodelay(true).unwrap();
+        while peer.head().await.is_some() {
+            for piece in script.chunks(size) {
+                peer.send(piece).await;
+                tokio::task::yield_now().await;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_answer_may_come_in_any_pieces() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        "HTTP/1.1 200\r\ncontent-length:5\r\nx-empty:\r\n\r\nhello",
+        "HTTP/1.1 200 OK\nContent-Length: 5\n\nhello",
+        "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n003;a=b\r\nllo\r\n00\r\nX: 1\r\n\r\n",
+    ] {
+        for size in [1, 2, 3, 7, answer.len()] {
+            let worker = Worker::new();
+            let stub = in_pieces(answer.as_bytes(), size).await;
+            let spec = spec(&[stub.address]);
+            for _ in 0..2 {
+                let got = worker.fetch(get(&spec)).await;
+                assert_eq!(got, (200, "hello".into()), "{size} of {answer}");
+            }
+            assert_eq!(stub.accepted(), 1, "{size} of {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_without_content_end_with_their_head() {
+    for (answer, status) in [
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", 204),
+        (
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
+            304,
+        ),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200),
+    ] {
+        let worker = Worker::new();
+        let stub = Stub::answering(answer).await;
+        let spec = spec(&[stub.address]);
+        for _ in 0..2 {
+            assert_eq!(worker.fetch(get(&spec)).await, (status, String::new()));
+        }
+        assert_eq!(stub.accepted(), 1, "{answer}");
+    }
+    let worker = Worker::new();
+    let stub = Stub::answering("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n").await;
+    let spec = spec(&[stub.address]);
+    for _ in 0..2 {
+        let head = Request::head("/").body(Body::empty()).unwrap();
+        let forwarded = worker.send(forward(&spec, head)).await.unwrap();
+        assert_eq!(forwarded.response.headers()["content-length"], "5");
+        assert_eq!(whole(forwarded).await, (200, String::new()));
+    }
+    assert_eq!(stub.accepted(), 1);
+}
+
+#[tokio::test]
+async fn heads_that_never_end_make_502() {
+    let endless = |before: &'static str, line: &'static str| async move {
+        Stub::new(move |_, mut peer| async move {
+            peer.head().await;
+            peer.send(before).await;
+            while peer.stream.write_all(line.as_bytes()).await.is_ok() {}
+        })
+        .await
+    };
+    for (before, line) in [
+        ("HTTP/1.1 200 OK\r\n", "X-Field: value\r\n"),
+        ("HTTP/1.1 200 OK\r\nX-Field: ", "value"),
+        ("", "HTTP/1.1 103 Early Hints\r\n\r\n"),
+        ("", "HTTP/1.1 "),
+        ("", "\r\n"),
+    ] {
+        let worker = Worker::new();
+        let stub = endless(before, line).await;
+        let error = worker.send(get(&spec(&[stub.address]))).await.unwrap_err();
+        assert_eq!(
+            (error.status().as_u16(), error.label()),
+            (502, "malformed"),
+            "{before}{line}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_its_framing_is_cut() {
+    let chunked =
+        |body: &str| format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+    let line = format!("5;{}\r\nhello\r\n0\r\n\r\n", "x".repeat(600));
+    let trailers = format!("0\r\n{}\r\n", "X-Field: value\r\n".repeat(101));
+    for (body, error) in [
+        ("x\r\nhello\r\n0\r\n\r\n", OriginError::Malformed),
+        ("5\r\nhello0\r\n\r\n", OriginError::Malformed),
+        ("5\r\nhelloo\r\n0\r\n\r\n", OriginError::Malformed),
+        ("-5\r\nhello\r\n0\r\n\r\n", OriginError::Malformed),
+        ("fffffffffffffffff\r\nhello", OriginError::Malformed),
+        (
+            "5\r\nhello\r\n0\r\nbad trailer\r\n\r\n",
+            OriginError::Malformed,
+        ),
+        (&line, OriginError::Malformed),
+        (&trailers, OriginError::Malformed),
+        ("5\r\nhel", OriginError::Closed),
+        ("5\r\nhello\r\n", OriginError::Closed),
+        ("5\r\nhello\r\n0\r\n", OriginError::Closed),
+    ] {
+        let worker = Worker::new();
+        let answer = chunked(body);
+        let stub = Stub::new(move |_, mut peer| {
+            let answer = answer.clone();
+            async move {
+                peer.head().await;
+                peer.send(answer).await;
+            }
+        })
+        .await;
+        let forwarded = worker.send(get(&spec(&[stub.address]))).await.unwrap();
+        let cut = forwarded.response.into_body().collect().await.unwrap_err();
+        match cut.downcast_ref::<AnswerCut>() {
+            Some(AnswerCut::Origin(got)) => assert_eq!(*got, error, "{body}"),
+            other => panic!("{other:?} of {body}"),
+        }
+        assert_eq!(worker.metrics.origins.errors.get(error), 1, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_body_that_is_not_as_long_as_it_says_is_given_up() {
+    for length in ["3", "9"] {
+        let worker = Worker::new();
+        let (stub, mut was_closed) = Stub::telling(|mut peer, closed| async move {
+            peer.head().await;
+            peer.closed().await;
+            closed.try_send(peer.buffer.clone()).unwrap();
+        })
+        .await;
+        let mut upload = post(&spec(&[stub.address]), "hello");
+        let value = HeaderValue::from_static(length);
+        upload.parts.headers.insert("content-length", value);
+        let error = worker.send(upload).await.unwrap_err();
+        assert_eq!(error.label(), "request_body");
+        let got = was_closed.recv().await.unwrap();
+        assert!(got.len() < length.parse().unwrap(), "{got:?} of {length}");
+    }
+}
+
+#[tokio::test]
+async fn trailers_of_a_request_pass_unannounced_too() {
+    let worker = Worker::new();
+    let (stub, mut trailers) = Stub::telling(|mut peer, got| async move {
+        peer.head().await;
+        got.try_send(peer.until(b"0\r\n").await).unwrap();
+        got.try_send(peer.until(b"\r\n\r\n").await).unwrap();
+        peer.send(HELLO).await;
+    })
+    .await;
+    let (feed, body) = super::streaming::fed();
+    let mut fields = http::HeaderMap::new();
+    fields.insert("x-sum", HeaderValue::from_static("1"));
+    let body = body.with_trailers(async move { Some(Ok(fields)) });
+    drop(feed);
+    let upload = post(&spec(&[stub.address]), Body::new(body));
+    assert_eq!(worker.fetch(upload).await.0, 200);
+    assert_eq!(trailers.recv().await.unwrap().unwrap(), "0\r\n");
+    assert_eq!(trailers.recv().await.unwrap().unwrap(), "x-sum: 1\r\n\r\n");
+}
