@@ -39,6 +39,7 @@ struct transport {
     bool finished_sent;
     uint64_t received_at_finished;
     int hold_finished;
+    int noted;
     const char *ended; /* "eof", "reset" or "timeout" once the transport saw it */
 };
 

@@ -74,6 +74,11 @@ static bool have(struct transport *t, size_t bytes) {
 static const unsigned char RETRY[32] = {0xCF, 0x21, 0xAD, 0x74, 0xE5, 0x9A, 0x61, 0x11, 0xBE, 0x1D, 0x8C, 0x02, 0x1E, 0x65, 0xB8, 0x91,
                                         0xC2, 0xA2, 0x11, 0x16, 0x7A, 0xBB, 0x8C, 0x5E, 0x07, 0x9E, 0x09, 0xE2, 0xC8, 0xA8, 0x33, 0x9C};
 
+/* The cell's log shows the first records of either side. */
+static void note(struct transport *t, char direction, const unsigned char *header) {
+    if (t->noted++ < 40) fprintf(stderr, "%c type %d, %d bytes\n", direction, header[0], header[3] << 8 | header[4]);
+}
+
 /* Never delivers beyond a record's end: so `delivered` says in which record a byte of an answer was. */
 long transport_read(struct transport *t, void *to, size_t size) {
     if (!t->in_record) {
@@ -82,6 +87,7 @@ long transport_read(struct transport *t, void *to, size_t size) {
             t->in_record = 5 + (record[3] << 8 | record[4]);
             if (have(t, t->in_record)) {
                 record = t->in + t->in_start;
+                note(t, '<', record);
                 if (!t->server_hello && record[0] == 22 && t->in_record > 43 && record[5] == 2 && memcmp(record + 11, RETRY, 32))
                     t->server_hello = true;
             }
@@ -119,6 +125,7 @@ static void watch(struct transport *t, const unsigned char *p, size_t n) {
             n--;
             if (t->out_have < 5) continue;
             t->out_have = 0;
+            note(t, '>', t->out_header);
             t->out_left = t->out_header[3] << 8 | t->out_header[4];
             if (t->out_header[0] == 23 && t->server_hello && !t->finished_sent) before_finished(t);
             if (t->out_header[0] == 22 && !t->server_hello && n && *p == 1) t->client_hellos++;

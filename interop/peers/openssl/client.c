@@ -14,8 +14,7 @@ static BIO_METHOD *method;
 const char *stack_name(void) { return OpenSSL_version(OPENSSL_VERSION_STRING) ? "OpenSSL " OPENSSL_VERSION_STR : NULL; }
 
 const char *stack_lacks(const struct options *o) {
-    if (o->mode == EARLY && o->name[0] && o->name[1] && strcmp(o->name[0], o->name[1]))
-        return "OpenSSL offers early data to the name only that the session was made with";
+    (void)o;
     return NULL;
 }
 
@@ -118,7 +117,11 @@ bool stack_open(struct connection *c, bool offer) {
             fail(c, "no session to offer");
             return false;
         }
-        SSL_set_session(ssl, kept);
+        /* libssl sends early data only to the name that the session was made with. */
+        SSL_SESSION *offered = SSL_SESSION_dup(kept);
+        if (c->name) SSL_SESSION_set1_hostname(offered, c->name);
+        SSL_set_session(ssl, offered);
+        SSL_SESSION_free(offered);
     }
     return true;
 }

@@ -91,8 +91,10 @@ static void *serve(void *argument) {
     }
     /* The handshake is completed before the connection is closed, or a client would wait for its end in vain. */
     if (in_early) {
-        char byte;
-        receive(ssl, &in_early, &byte, 1);
+        char rest[1024];
+        size_t n;
+        while (SSL_read_early_data(ssl, rest, sizeof rest, &n) == SSL_READ_EARLY_DATA_SUCCESS) {}
+        SSL_accept(ssl);
     }
     SSL_shutdown(ssl);
 done:
