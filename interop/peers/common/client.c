@@ -348,7 +348,7 @@ static void json(const struct connection *c) {
     static const char *EARLY[] = {"none", "accepted", "refused"};
     printf("{\"handshake\": %s, \"version\": %s, \"resumed\": %s, \"early\": \"%s\", \"hrr\": %s, \"group\": ", json_bool(c->handshake),
            c->version == 13 ? "\"1.3\"" : c->version == 12 ? "\"1.2\"" : "null", json_bool(c->resumed), EARLY[c->early],
-           json_bool(c->transport.client_hellos > 1));
+           json_bool(c->transport.retried));
     /* TLS 1.2 resumes without a key exchange; some stacks remember the former one. */
     json_text(c->version == 12 && c->resumed == 1 ? NULL : c->group);
     printf(", \"suite\": ");

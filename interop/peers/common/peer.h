@@ -34,8 +34,8 @@ struct transport {
     uint64_t received, delivered; /* bytes from the kernel, bytes to the stack */
     unsigned char out_header[5];
     size_t out_have, out_left;
-    int client_hellos;
-    bool server_hello;    /* the real one, not a HelloRetryRequest */
+    bool retried;      /* by a HelloRetryRequest */
+    bool server_hello; /* the real one */
     bool finished_sent;
     uint64_t received_at_finished;
     int hold_finished;

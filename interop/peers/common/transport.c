@@ -88,8 +88,10 @@ long transport_read(struct transport *t, void *to, size_t size) {
             if (have(t, t->in_record)) {
                 record = t->in + t->in_start;
                 note(t, '<', record);
-                if (!t->server_hello && record[0] == 22 && t->in_record > 43 && record[5] == 2 && memcmp(record + 11, RETRY, 32))
-                    t->server_hello = true;
+                if (!t->server_hello && record[0] == 22 && t->in_record > 43 && record[5] == 2) {
+                    if (memcmp(record + 11, RETRY, 32)) t->server_hello = true;
+                    else t->retried = true;
+                }
             }
         } else {
             t->in_record = t->in_end - t->in_start;
@@ -128,7 +130,6 @@ static void watch(struct transport *t, const unsigned char *p, size_t n) {
             note(t, '>', t->out_header);
             t->out_left = t->out_header[3] << 8 | t->out_header[4];
             if (t->out_header[0] == 23 && t->server_hello && !t->finished_sent) before_finished(t);
-            if (t->out_header[0] == 22 && !t->server_hello && n && *p == 1) t->client_hellos++;
         } else {
             size_t k = n < t->out_left ? n : t->out_left;
             p += k;
