@@ -12,6 +12,10 @@ DEFAULTS = {
 LISTS = ("alpn", "groups", "suites")
 GROUPS = {"x25519": "X25519", "secp256r1": "P-256", "prime256v1": "P-256", "p-256": "P-256", "secp384r1": "P-384", "p-384": "P-384",
           "secp521r1": "P-521", "p-521": "P-521", "x25519mlkem768": "X25519MLKEM768"}
+# OpenSSL's names of TLS 1.2's suites, and everybody else's.
+SUITES = {f"ECDHE-{key}-{short}": f"TLS_ECDHE_{key}_WITH_{long}"
+          for key in ("ECDSA", "RSA")
+          for short, long in (("AES128-GCM-SHA256", "AES_128_GCM_SHA256"), ("AES256-GCM-SHA384", "AES_256_GCM_SHA384"), ("CHACHA20-POLY1305", "CHACHA20_POLY1305_SHA256"))}
 
 
 class Options:

@@ -81,7 +81,7 @@ public class Client {
     static volatile Socket current;
 
     static class Tap extends Socket {
-        boolean ended, hrr;
+        boolean ended, hrr, certificate;
         Boolean resumed;
         String group;
         private InputStream in;
@@ -113,13 +113,20 @@ public class Client {
             return in;
         }
 
-        /** The plaintext records at the beginning: ServerHello, and a HelloRetryRequest before it (RFC 8446 section 4.1.3). */
+        /** The plaintext messages: ServerHello, a HelloRetryRequest before it (RFC 8446 section 4.1.3), in TLS 1.2 what follows too. */
         private void look(byte[] b) {
-            for (int at = 0; at + 5 <= b.length; ) {
-                int length = (b[at + 3] & 0xff) << 8 | b[at + 4] & 0xff;
-                if (at + 5 + length > b.length) return;
-                if (b[at] == 22 && length > 40 && b[at + 5] == 2) hello(Arrays.copyOfRange(b, at + 9, at + 5 + length));
-                at += 5 + length;
+            for (int at = 0; at + 5 <= b.length && b[at] != 20; ) {
+                int end = at + 5 + ((b[at + 3] & 0xff) << 8 | b[at + 4] & 0xff);
+                if (end > b.length) return;
+                for (int m = at + 5; b[at] == 22 && m + 4 <= end; ) {
+                    int length = (b[m + 1] & 0xff) << 16 | (b[m + 2] & 0xff) << 8 | b[m + 3] & 0xff;
+                    if (m + 4 + length > end) break;
+                    if (b[m] == 2 && length > 40) hello(Arrays.copyOfRange(b, m + 4, m + 4 + length));
+                    if (b[m] == 11) certificate = true;
+                    if (b[m] == 12) group = GROUP_IDS.get((b[m + 5] & 0xff) << 8 | b[m + 6] & 0xff);
+                    m += 4 + length;
+                }
+                at = end;
             }
         }
 
@@ -312,11 +319,11 @@ public class Client {
         c.suite = socket.getSession().getCipherSuite();
         c.alpn = socket.getApplicationProtocol();
         c.group = tap.group;
-        c.resumed = tap.resumed;
+        c.resumed = tap.resumed != null ? tap.resumed : !tap.certificate; // TLS 1.2 shows its Certificate message
         try {
             var leaf = (X509Certificate) socket.getSession().getPeerCertificates()[0];
             String kind = leaf.getPublicKey().getAlgorithm();
-            if (!Boolean.TRUE.equals(c.resumed)) c.certificate = kind.equals("EC") ? "ecdsa" : kind.equals("RSA") ? "rsa" : kind.equals("EdDSA") || kind.equals("Ed25519") ? "ed25519" : null;
+            if (!c.resumed) c.certificate = kind.equals("EC") ? "ecdsa" : kind.equals("RSA") ? "rsa" : kind.equals("EdDSA") || kind.equals("Ed25519") ? "ed25519" : null;
         } catch (Exception e) {
             System.err.println(e);
         }
