@@ -128,8 +128,7 @@ impl<'a, 'b> Cell<'a, 'b> {
     /// # Errors
     /// It cannot be started.
     pub fn call(&mut self, arguments: &Arguments) -> Result<Call, String> {
-        let ca = format!("{}/ca.pem", self.lab.ground.pki());
-        let list = arguments.list(&ca, &self.mark, CALL);
+        let list = arguments.list(&self.lab.ground.pki(), &self.mark, CALL);
         self.note("asked", [list.join(" ")]);
         let mut command = self.lab.ground.client_command(self.peer, &list, FORCE);
         let child = command
@@ -139,6 +138,21 @@ impl<'a, 'b> Cell<'a, 'b> {
             .spawn()
             .map_err(|error| format!("cannot start the client: {error}"))?;
         Ok(Call(child))
+    }
+
+    /// Waits for something to come through the relay, as long as the call lasts.
+    ///
+    /// # Errors
+    /// The relay cannot do it.
+    pub fn comes(&mut self, call: &mut Call, until: &Ask) -> Result<bool, String> {
+        loop {
+            let ended = !matches!(call.0.try_wait(), Ok(None));
+            let reply = self.lab.ask(until)?;
+            if reply.came || ended {
+                self.note("relay", [format!("{until:?}"), format!("{reply:?}")]);
+                return Ok(reply.came);
+            }
+        }
     }
 
     /// Awaits the call's end.

@@ -17,7 +17,7 @@ use crate::ground::docker::{self, Docker};
 use crate::ground::local::Local;
 use crate::peers::{self, Peer};
 use crate::run::{self, Plan, STOP, said};
-use crate::{images, origin, relay, report};
+use crate::{broken, images, origin, relay, report};
 
 /// Puts Cutwater between the TLS stacks of the world and shows, cell by cell, that they agree.
 #[derive(Parser)]
@@ -31,6 +31,15 @@ pub struct Arguments {
 enum Asked {
     /// Play cells and report them. Exit 1 if anything is not as expected.
     Run(RunArguments),
+    /// Try broken servers: each has to be caught by the cell that should catch it.
+    Broken {
+        /// The program under test. Default: this machine's release build.
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
+        /// Build no images: they are there.
+        #[arg(long)]
+        no_build: bool,
+    },
     /// Show peers and cases.
     List,
     /// Write the report of the last run again, and its table into docs/INTEROP.md.
@@ -124,6 +133,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, String> {
     let interop = Path::new(env!("CARGO_MANIFEST_DIR"));
     match arguments.command {
         Asked::Run(asked) => play(interop, asked),
+        Asked::Broken { binary, no_build } => broken(interop, binary, no_build),
         Asked::List => list(interop).map(|()| ExitCode::SUCCESS),
         Asked::Report { output } => {
             let output = output.unwrap_or_else(|| target(interop).join("interop"));
@@ -212,7 +222,17 @@ fn play(interop: &Path, asked: RunArguments) -> Result<ExitCode, String> {
     let directory = scratch()?;
     let ground: Box<dyn Ground> = match asked.local {
         true => Box::new(Local::new(&directory, &interop.join("peers"), &binary)?),
-        false => Box::new(in_docker(interop, &asked, &chosen, &binary, &directory)?),
+        false => {
+            if !asked.no_build {
+                build(interop, &chosen, &binary, asked.production)?;
+            }
+            let image = if asked.production {
+                images::STATIC
+            } else {
+                images::EDGE
+            };
+            Box::new(in_docker(image, &directory)?)
+        }
     };
     let plan = Plan {
         ground: &*ground,
@@ -246,28 +266,40 @@ fn play(interop: &Path, asked: RunArguments) -> Result<ExitCode, String> {
     Ok(ExitCode::from(u8::from(!found.good)))
 }
 
-fn in_docker(
-    interop: &Path,
-    asked: &RunArguments,
-    chosen: &[Peer],
-    binary: &Path,
-    directory: &Path,
-) -> Result<Docker, String> {
-    if !asked.no_build {
-        images::foundation(interop)?;
-        if let Err(error) = images::peers(interop, chosen) {
-            eprintln!("{error}");
-        }
-        match asked.production {
-            true => images::production(interop)?,
-            false => images::edge(interop, binary, images::BASE, images::EDGE)?,
-        }
-    }
-    let image = if asked.production {
-        images::STATIC
-    } else {
-        images::EDGE
+/// The client and the server of `broken`.
+const CLIENT: &str = "openssl";
+const REPLAYED: &str = "nginx";
+
+fn broken(interop: &Path, binary: Option<PathBuf>, no_build: bool) -> Result<ExitCode, String> {
+    let names = [CLIENT, REPLAYED].map(str::to_owned);
+    let peers = peers::choose(peers::read(interop)?, &names, false)?;
+    let named = |name| {
+        let found = peers.iter().find(|peer| peer.name == name);
+        found.ok_or_else(|| format!("no peer is named {name}"))
     };
+    if !no_build {
+        let binary = binary.unwrap_or_else(|| target(interop).join("release/cutwater"));
+        build(interop, &peers, &binary, false)?;
+    }
+    let directory = scratch()?;
+    let docker = in_docker(images::EDGE, &directory)?;
+    let caught = broken::run(&docker, &directory, named(CLIENT)?, named(REPLAYED)?)?;
+    Ok(ExitCode::from(u8::from(!caught)))
+}
+
+/// Builds all that a run needs. A peer whose image fails is missed when its turn comes.
+fn build(interop: &Path, peers: &[Peer], binary: &Path, production: bool) -> Result<(), String> {
+    images::foundation(interop)?;
+    if let Err(error) = images::peers(interop, peers) {
+        eprintln!("{error}");
+    }
+    match production {
+        true => images::production(interop),
+        false => images::edge(interop, binary, images::BASE, images::EDGE),
+    }
+}
+
+fn in_docker(image: &str, directory: &Path) -> Result<Docker, String> {
     let docker = Docker::new(directory, image)?;
     stop_on_signals(docker.label())?;
     Ok(docker)

@@ -137,11 +137,6 @@ impl<'a> Lab<'a> {
         let (address, _) = self.ground.relay();
         Ok((reply.id, SocketAddr::new(address, reply.port)))
     }
-
-    /// Whether the edge still runs, and what it complained of.
-    pub fn complaint(&self) -> String {
-        self.edge.complaint()
-    }
 }
 
 impl Drop for Lab<'_> {

@@ -1,5 +1,6 @@
 //! The interop harness: Cutwater between the TLS stacks of the world. README.md
 
+mod broken;
 mod cases;
 mod cell;
 mod command;

@@ -1,4 +1,4 @@
-//! Certificates of a run: an authority, and leaves for the edge's sites and for servers.
+//! Certificates of a run: authorities, and leaves for the edge's sites and for servers.
 
 use std::fs;
 use std::path::Path;
@@ -9,39 +9,39 @@ use rcgen::{
 };
 
 /// The kinds of keys.
-const KINDS: [(&str, &SignatureAlgorithm); 2] = [
+const KINDS: [(&str, &'static SignatureAlgorithm); 2] = [
     ("ecdsa", &PKCS_ECDSA_P256_SHA256),
     ("rsa", &PKCS_RSA_SHA256),
 ];
 
-/// An authority of its own.
-pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+/// An authority for each kind of key, so that a chain needs one signature algorithm only: a client
+/// that offers no other finds nothing in it that it cannot verify.
+pub struct Authorities([CertifiedIssuer<'static, KeyPair>; 2]);
 
-impl Authority {
-    /// Makes one.
+impl Authorities {
+    /// Makes them.
     ///
     /// # Errors
-    /// The key could not be made.
+    /// A key could not be made.
     pub fn new() -> Result<Self, String> {
-        let mut params = CertificateParams::default();
-        let name = &mut params.distinguished_name;
-        name.push(DnType::CommonName, "Cutwater interop authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        // RSA: a client that offers RSA's signature algorithms alone must find no other in the
-        // chain, and one that offers ECDSA's alone is not asked about an authority it has.
-        let key = KeyPair::generate_for(&PKCS_RSA_SHA256).map_err(said)?;
-        CertifiedIssuer::self_signed(params, key)
-            .map(Self)
-            .map_err(said)
+        let [(ecdsa, _), (rsa, _)] = KINDS;
+        Ok(Self([
+            authority(ecdsa, KINDS[0].1)?,
+            authority(rsa, KINDS[1].1)?,
+        ]))
     }
 
-    /// Writes `ca.pem` into this directory.
+    /// Writes `ca.pem`, which has both, and `ca-KIND.pem` into this directory.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// They cannot be written.
     pub fn write(&self, directory: &Path) -> Result<(), String> {
-        write(&directory.join("ca.pem"), &self.0.pem())
+        let mut both = String::new();
+        for (authority, (kind, _)) in self.0.iter().zip(KINDS) {
+            write(&directory.join(format!("ca-{kind}.pem")), &authority.pem())?;
+            both.push_str(&authority.pem());
+        }
+        write(&directory.join("ca.pem"), &both)
     }
 
     /// Writes `FILE-ecdsa` and `FILE-rsa`, `.pem` and `.key`, which cover these names.
@@ -49,7 +49,7 @@ impl Authority {
     /// # Errors
     /// They cannot be made or written.
     pub fn issue(&self, directory: &Path, file: &str, names: &[&str]) -> Result<(), String> {
-        for (kind, algorithm) in KINDS {
+        for (authority, (kind, algorithm)) in self.0.iter().zip(KINDS) {
             let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
             let common = names.first().cloned().unwrap_or_default();
             let mut params = CertificateParams::new(names).map_err(said)?;
@@ -57,15 +57,32 @@ impl Authority {
             params.distinguished_name.push(DnType::CommonName, common);
             params.use_authority_key_identifier_extension = true;
             params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+            if kind == "rsa" {
+                // NSS insists on it, although TLS 1.3 encrypts nothing with this key.
+                params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+            }
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
             let key = KeyPair::generate_for(algorithm).map_err(said)?;
-            let leaf = params.signed_by(&key, &self.0).map_err(said)?;
+            let leaf = params.signed_by(&key, authority).map_err(said)?;
             let to = |end: &str| directory.join(format!("{file}-{kind}.{end}"));
             write(&to("pem"), &leaf.pem())?;
             write(&to("key"), &key.serialize_pem())?;
         }
         Ok(())
     }
+}
+
+fn authority(
+    kind: &str,
+    algorithm: &'static SignatureAlgorithm,
+) -> Result<CertifiedIssuer<'static, KeyPair>, String> {
+    let mut params = CertificateParams::default();
+    let name = format!("Cutwater interop authority, {kind}");
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let key = KeyPair::generate_for(algorithm).map_err(said)?;
+    CertifiedIssuer::self_signed(params, key).map_err(said)
 }
 
 /// The keys are worth nothing after the run, and other users' containers have to read them.
@@ -84,13 +101,15 @@ mod tests {
     #[test]
     fn both_kinds_are_issued_for_every_site() {
         let directory = tempfile::tempdir().unwrap();
-        let authority = Authority::new().unwrap();
-        authority.write(directory.path()).unwrap();
-        authority
+        let authorities = Authorities::new().unwrap();
+        authorities.write(directory.path()).unwrap();
+        authorities
             .issue(directory.path(), "edge", &["edge.test"])
             .unwrap();
         for file in [
             "ca.pem",
+            "ca-ecdsa.pem",
+            "ca-rsa.pem",
             "edge-ecdsa.pem",
             "edge-rsa.pem",
             "edge-ecdsa.key",

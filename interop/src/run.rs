@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::cases::{self, Direction, servers};
+use crate::cases::{self, Case, Direction, servers};
 use crate::cell::Cell;
 use crate::expected::{Expected, Outcome};
 use crate::ground::Ground;
@@ -122,10 +122,7 @@ fn clients(plan: &Plan<'_>, lab: &mut Lab<'_>, peer: &Peer, run: &mut Run) -> Re
             break;
         }
         let begun = Instant::now();
-        let mark = format!("cell={}.{}", peer.name, case.name);
-        let mut cell = Cell::begin(lab, peer, mark)?;
-        let played = (case.play)(&mut cell);
-        let (outcome, log, stack) = cell.end(played);
+        let (outcome, log, stack) = play(lab, peer, case)?;
         if let Some(stack) = stack {
             tell_stack(run, &peer.name, stack);
         }
@@ -140,6 +137,21 @@ fn clients(plan: &Plan<'_>, lab: &mut Lab<'_>, peer: &Peer, run: &mut Run) -> Re
     }
     plan.ground.end(&peer.name);
     Ok(())
+}
+
+/// Plays one cell; what it came to, its log, and what the stack calls itself.
+///
+/// # Errors
+/// The edge does not answer.
+pub fn play(
+    lab: &mut Lab<'_>,
+    peer: &Peer,
+    case: &Case,
+) -> Result<(Outcome, String, Option<String>), String> {
+    let mark = format!("cell={}.{}", peer.name, case.name);
+    let mut cell = Cell::begin(lab, peer, mark)?;
+    let played = (case.play)(&mut cell);
+    Ok(cell.end(played))
 }
 
 fn servers(plan: &Plan<'_>, peer: &Peer, run: &mut Run) -> Result<(), String> {

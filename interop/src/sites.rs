@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use crate::pki::Authority;
+use crate::pki::Authorities;
 
 /// Takes early data; has an ECDSA and an RSA certificate.
 pub const EDGE: &str = "edge.test";
@@ -31,6 +31,8 @@ pub const TICKETS: u64 = 2;
 pub enum Mistake {
     /// `/safe` waits.
     SafeWaits,
+    /// `/wait` answers early.
+    WaitAnswers,
     /// The certificates come from an authority that nobody trusts.
     WrongAuthority,
 }
@@ -55,16 +57,16 @@ pub struct Places {
 /// # Errors
 /// Something cannot be made or written.
 pub fn prepare(pki: &Path, places: &Places, mistake: Option<Mistake>) -> Result<String, String> {
-    let authority = Authority::new()?;
-    authority.write(pki)?;
+    let authorities = Authorities::new()?;
+    authorities.write(pki)?;
     let issuer = match mistake {
-        Some(Mistake::WrongAuthority) => &Authority::new()?,
-        _ => &authority,
+        Some(Mistake::WrongAuthority) => &Authorities::new()?,
+        _ => &authorities,
     };
     for (file, name) in SITES {
         issuer.issue(pki, file, &[name])?;
     }
-    authority.issue(pki, "server", &[SERVER])?;
+    authorities.issue(pki, "server", &[SERVER])?;
     for (file, bytes) in [("answer", ANSWER), ("large", LARGE)] {
         let file = pki.join(file);
         fs::write(&file, vec![b'x'; bytes as usize])
@@ -92,6 +94,10 @@ fn configuration(places: &Places, mistake: Option<Mistake>) -> String {
     let safe = match mistake {
         Some(Mistake::SafeWaits) => "wait",
         _ => "safe",
+    };
+    let wait = match mistake {
+        Some(Mistake::WaitAnswers) => "safe",
+        _ => "wait",
     };
     let mut text = format!(
         r#"
@@ -139,7 +145,7 @@ early_data_aware = true
         }
         if name == EDGE {
             route(&mut text, "/safe", Some(safe), &answer);
-            route(&mut text, "/wait", Some("wait"), &answer);
+            route(&mut text, "/wait", Some(wait), &answer);
             route(&mut text, "/refuse", Some("refuse"), hello);
             route(&mut text, "/large", Some("safe"), &large);
             route(&mut text, "/upload", Some("wait"), "origin = \"plain\"");
@@ -186,6 +192,7 @@ mod tests {
         for mistake in [
             None,
             Some(Mistake::SafeWaits),
+            Some(Mistake::WaitAnswers),
             Some(Mistake::WrongAuthority),
         ] {
             let directory = tempfile::tempdir().unwrap();

@@ -9,6 +9,7 @@ pub struct Arguments {
     connect: SocketAddr,
     name: String,
     path: Option<String>,
+    ca: &'static str,
     more: Vec<String>,
 }
 
@@ -19,6 +20,7 @@ impl Arguments {
             connect,
             name: name.into(),
             path: None,
+            ca: "ca.pem",
             more: Vec::new(),
         }
     }
@@ -26,6 +28,12 @@ impl Arguments {
     /// Asks for this path, with the cell's mark in the query.
     pub fn path(mut self, path: &str) -> Self {
         self.path = Some(path.into());
+        self
+    }
+
+    /// Trusts this file of the run's certificates alone.
+    pub fn ca(mut self, file: &'static str) -> Self {
+        self.ca = file;
         self
     }
 
@@ -41,13 +49,13 @@ impl Arguments {
         self
     }
 
-    /// The whole list.
-    pub fn list(&self, ca: &str, mark: &str, seconds: u64) -> Vec<String> {
+    /// The whole list; `pki` is the directory of the run's certificates.
+    pub fn list(&self, pki: &str, mark: &str, seconds: u64) -> Vec<String> {
         let path = format!("{}?{mark}", self.path.as_deref().unwrap_or("/"));
         let fixed = [
             ("--connect", self.connect.to_string()),
             ("--name", self.name.clone()),
-            ("--ca", ca.into()),
+            ("--ca", format!("{pki}/{}", self.ca)),
             ("--path", path),
             ("--timeout", seconds.to_string()),
         ];
@@ -71,8 +79,8 @@ mod tests {
             .with("mode", "early")
             .flag("retry-425");
         assert_eq!(
-            arguments.list("/ca", "cell=1", 9).join(" "),
-            "--connect 127.0.0.1:443 --name a.test --ca /ca --path /safe?cell=1 --timeout 9 \
+            arguments.list("/pki", "cell=1", 9).join(" "),
+            "--connect 127.0.0.1:443 --name a.test --ca /pki/ca.pem --path /safe?cell=1 --timeout 9 \
              --mode early --retry-425"
         );
     }
