@@ -300,6 +300,7 @@ static bool run(struct connection *c, bool first, bool offer) {
     if (!c->handshake) return false;
     if (!strcmp(c->alpn, "h2")) {
         c->ended = "local";
+        c->tickets = -1; /* none was waited for */
         stack_close_notify(c);
         return true;
     }

@@ -36,6 +36,8 @@ struct transport {
     size_t out_have, out_left;
     bool retried;      /* by a HelloRetryRequest */
     bool server_hello; /* the real one */
+    int resumed;       /* TLS 1.3: whether the ServerHello took a pre-shared key; else -1 */
+    int group;         /* TLS 1.3: of the ServerHello's key share; else 0 */
     bool finished_sent;
     uint64_t received_at_finished;
     int hold_finished;

@@ -79,6 +79,22 @@ static void note(struct transport *t, char direction, const unsigned char *heade
     if (t->noted++ < 40) fprintf(stderr, "%c type %d, %d bytes\n", direction, header[0], header[3] << 8 | header[4]);
 }
 
+/* What a ServerHello tells of TLS 1.3, for stacks that do not say it. */
+static void hello(struct transport *t, const unsigned char *p, size_t size) {
+    size_t at = 4 + 2 + 32;
+    at += 1 + p[at] + 3;
+    bool psk = false, tls13 = false;
+    for (at += 2; at + 4 <= size;) {
+        unsigned type = p[at] << 8 | p[at + 1], length = p[at + 2] << 8 | p[at + 3];
+        if (at + 4 + length > size) return;
+        if (type == 41) psk = true;
+        if (type == 43) tls13 = true;
+        if (type == 51 && length >= 2) t->group = p[at + 4] << 8 | p[at + 5];
+        at += 4 + length;
+    }
+    if (tls13) t->resumed = psk;
+}
+
 /* Never delivers beyond a record's end: so `delivered` says in which record a byte of an answer was. */
 long transport_read(struct transport *t, void *to, size_t size) {
     if (!t->in_record) {
@@ -89,7 +105,8 @@ long transport_read(struct transport *t, void *to, size_t size) {
                 record = t->in + t->in_start;
                 note(t, '<', record);
                 if (!t->server_hello && record[0] == 22 && t->in_record > 43 && record[5] == 2) {
-                    if (memcmp(record + 11, RETRY, 32)) t->server_hello = true;
+                    t->server_hello = memcmp(record + 11, RETRY, 32) != 0;
+                    if (t->server_hello) hello(t, record + 5, t->in_record - 5);
                     else t->retried = true;
                 }
             }
@@ -183,7 +200,7 @@ bool transport_open(struct transport *t, const char *where, char *error, size_t 
         snprintf(error, size, "%s: %s", host, gai_strerror(code));
         return false;
     }
-    memset(t, 0, sizeof *t);
+    *t = (struct transport){.resumed = -1};
     t->fd = socket(list->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int code2 = connect(t->fd, list->ai_addr, list->ai_addrlen) ? errno : 0;
     freeaddrinfo(list);
