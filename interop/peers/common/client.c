@@ -300,7 +300,6 @@ static bool run(struct connection *c, bool first, bool offer) {
     if (!c->handshake) return false;
     if (!strcmp(c->alpn, "h2")) {
         c->ended = "local";
-        c->tickets = -1; /* none was waited for */
         stack_close_notify(c);
         return true;
     }
@@ -405,6 +404,7 @@ int main(int count, char **argument) {
         ok = run(c, first, o.mode != FULL && !first);
         end(c);
         stack_describe(c);
+        if (!strcmp(c->alpn, "h2")) c->tickets = -1; /* none was waited for */
         stack_free(c);
         transport_close(&c->transport);
     }
