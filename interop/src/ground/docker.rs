@@ -77,6 +77,11 @@ impl Docker {
                 &self.label(),
                 "--subnet",
                 &format!("172.31.{net}.0/24"),
+                // Whoever has no fixed address gets one that is nobody's.
+                "--ip-range",
+                &format!("172.31.{net}.128/25"),
+                "--ip-range",
+                &format!("fd00:c7:{net:x}::8000/113"),
                 "--subnet",
                 &format!("fd00:c7:{net:x}::/64"),
                 &self.run,
