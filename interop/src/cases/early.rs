@@ -24,7 +24,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "early-wait-route",
-        title: "0-RTT waits for Finished on a `wait` route",
+        title: "0-RTT waits for Finished on a route that waits",
         play: wait_route,
     },
     Case {
