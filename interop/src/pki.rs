@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -62,6 +63,7 @@ impl Authorities {
                 params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
             }
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+            valid_now(&mut params);
             let key = KeyPair::generate_for(algorithm).map_err(said)?;
             let leaf = params.signed_by(&key, authority).map_err(said)?;
             let to = |end: &str| directory.join(format!("{file}-{kind}.{end}"));
@@ -81,8 +83,17 @@ fn authority(
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    valid_now(&mut params);
     let key = KeyPair::generate_for(algorithm).map_err(said)?;
     CertifiedIssuer::self_signed(params, key).map_err(said)
+}
+
+/// From yesterday on for a month: rcgen's own years, 1975 to 4096, are too many for some stacks.
+fn valid_now(params: &mut CertificateParams) {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let now = SystemTime::now();
+    params.not_before = (now - DAY).into();
+    params.not_after = (now + 30 * DAY).into();
 }
 
 /// The keys are worth nothing after the run, and other users' containers have to read them.
