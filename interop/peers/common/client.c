@@ -404,8 +404,8 @@ int main(int count, char **argument) {
         ok = run(c, first, o.mode != FULL && !first);
         end(c);
         stack_describe(c);
-        if (!strcmp(c->alpn, "h2")) c->tickets = -1; /* none was waited for */
         stack_free(c);
+        if (!strcmp(c->alpn, "h2")) c->tickets = -1; /* none was waited for */
         transport_close(&c->transport);
     }
 

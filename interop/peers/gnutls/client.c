@@ -211,7 +211,7 @@ void stack_close_notify(struct connection *c) { gnutls_bye(c->tls, GNUTLS_SHUT_W
 void stack_free(struct connection *c) {
     if (!c->tls) return;
     /* In TLS 1.3 there is a session once a ticket came; without one the call gives data that resume nothing. */
-    if (c->handshake && c->tickets) gnutls_session_get_data2(c->tls, &kept);
+    if (c->handshake && c->tickets > 0) gnutls_session_get_data2(c->tls, &kept);
     gnutls_deinit(c->tls);
     c->tls = NULL;
 }
