@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cases::{self, Direction};
+use crate::conformance::{self, Tools};
 use crate::expected::Expected;
 use crate::ground::Ground;
 use crate::ground::docker::{self, Docker};
@@ -39,6 +40,30 @@ enum Asked {
         /// Build no images: they are there.
         #[arg(long)]
         no_build: bool,
+    },
+    /// Run conformance tools against the edge: testssl.sh and sslyze always, others by path.
+    Conformance {
+        /// testssl.sh. Default: as installed.
+        #[arg(long, value_name = "FILE")]
+        testssl: Option<PathBuf>,
+        /// sslyze. Default: as installed.
+        #[arg(long, value_name = "FILE")]
+        sslyze: Option<PathBuf>,
+        /// h2spec.
+        #[arg(long, value_name = "FILE")]
+        h2spec: Option<PathBuf>,
+        /// The directory of tlsfuzzer.
+        #[arg(long, value_name = "DIRECTORY")]
+        tlsfuzzer: Option<PathBuf>,
+        /// Without Docker, with this machine's build.
+        #[arg(long)]
+        local: bool,
+        /// The program under test. Default: this machine's release build.
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
+        /// Where results go.
+        #[arg(long, value_name = "DIRECTORY")]
+        output: Option<PathBuf>,
     },
     /// Show peers and cases.
     List,
@@ -134,6 +159,24 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, String> {
     match arguments.command {
         Asked::Run(asked) => play(interop, asked),
         Asked::Broken { binary, no_build } => broken(interop, binary, no_build),
+        Asked::Conformance {
+            testssl,
+            sslyze,
+            h2spec,
+            tlsfuzzer,
+            local,
+            binary,
+            output,
+        } => {
+            let tools = Tools {
+                testssl,
+                sslyze,
+                h2spec,
+                tlsfuzzer,
+            };
+            let output = output.unwrap_or_else(|| target(interop).join("interop"));
+            conform(interop, &tools, local, binary, &output)
+        }
         Asked::List => list(interop).map(|()| ExitCode::SUCCESS),
         Asked::Report { output } => {
             let output = output.unwrap_or_else(|| target(interop).join("interop"));
@@ -285,6 +328,25 @@ fn broken(interop: &Path, binary: Option<PathBuf>, no_build: bool) -> Result<Exi
     let docker = in_docker(images::EDGE, &directory)?;
     let caught = broken::run(&docker, &directory, named(CLIENT)?, named(REPLAYED)?)?;
     Ok(ExitCode::from(u8::from(!caught)))
+}
+
+fn conform(
+    interop: &Path,
+    tools: &Tools,
+    local: bool,
+    binary: Option<PathBuf>,
+    output: &Path,
+) -> Result<ExitCode, String> {
+    let binary = binary.unwrap_or_else(|| target(interop).join("release/cutwater"));
+    let directory = scratch()?;
+    let ground: Box<dyn Ground> = if local {
+        Box::new(Local::new(&directory, &interop.join("peers"), &binary)?)
+    } else {
+        build(interop, &[], &binary, false)?;
+        Box::new(in_docker(images::EDGE, &directory)?)
+    };
+    let good = conformance::run(&*ground, &directory, interop, tools, output)?;
+    Ok(ExitCode::from(u8::from(!good)))
 }
 
 /// Builds all that a run needs. A peer whose image fails is missed when its turn comes.

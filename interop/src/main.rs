@@ -4,6 +4,7 @@ mod broken;
 mod cases;
 mod cell;
 mod command;
+mod conformance;
 mod evidence;
 mod expected;
 mod ground;

@@ -6,6 +6,7 @@ mod markdown;
 use std::fs;
 use std::path::Path;
 
+use crate::conformance;
 use crate::results::Run;
 
 /// The table in a document stands between these.
@@ -20,8 +21,9 @@ pub fn write(run: &Run, output: &Path) -> Result<(), String> {
     let json = serde_json::to_string_pretty(run).map_err(|error| error.to_string())?;
     let log = |name: &str| fs::read_to_string(output.join(name)).unwrap_or_default();
     save(&output.join("report.json"), &json)?;
-    save(&output.join("report.md"), &markdown::render(run))?;
-    save(&output.join("report.html"), &html::render(run, log))
+    let tools = conformance::read(output);
+    save(&output.join("report.md"), &markdown::render(run, &tools))?;
+    save(&output.join("report.html"), &html::render(run, &tools, log))
 }
 
 /// Reads `report.json` of the last run, writes the other forms again, and the table into
@@ -39,8 +41,11 @@ pub fn again(output: &Path, document: &Path) -> Result<(), String> {
     write(&run, output)?;
     let text =
         fs::read_to_string(document).map_err(|error| format!("{}: {error}", document.display()))?;
-    let text = between(&text, &markdown::render_tables(&run))
-        .ok_or_else(|| format!("{} lacks `{BEGIN}` or `{END}`", document.display()))?;
+    let text = between(
+        &text,
+        &markdown::render_tables(&run, &conformance::read(output)),
+    )
+    .ok_or_else(|| format!("{} lacks `{BEGIN}` or `{END}`", document.display()))?;
     save(document, &text)
 }
 

@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
-use super::markdown::{commit, heading, why, word};
+use super::markdown::{commit, heading, tool_lines, why, word};
 use crate::cases::Direction;
+use crate::conformance::ToolResult;
 use crate::results::Run;
 
 /// The page; `log` gives a cell's log by its name.
-pub(super) fn render(run: &Run, log: impl Fn(&str) -> String) -> String {
+pub(super) fn render(run: &Run, tools: &[ToolResult], log: impl Fn(&str) -> String) -> String {
     let [pass, expected, stale, unexpected] = run.counts();
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
@@ -38,6 +39,13 @@ pub(super) fn render(run: &Run, log: impl Fn(&str) -> String) -> String {
     page.push_str("</ul>\n");
     for remark in &run.remarks {
         let _ = writeln!(page, "<p>{}", escape(remark));
+    }
+    if !tools.is_empty() {
+        page.push_str("<h2>Conformance tools</h2>\n<ul>\n");
+        for line in tool_lines(tools) {
+            let _ = writeln!(page, "<li>{}", escape(&line));
+        }
+        page.push_str("</ul>\n");
     }
     page.push_str("<h2>Cells</h2>\n<p class=\"hint\">A cell that was clicked is shown here.\n");
     for cell in &run.cells {
@@ -123,6 +131,7 @@ pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::conformance::Failure;
     use crate::expected::{Outcome, Verdict};
     use crate::report::markdown;
     use crate::results::{CellResult, PeerVersion};
@@ -172,9 +181,24 @@ pub(super) mod tests {
         }
     }
 
+    fn tools() -> Vec<ToolResult> {
+        let failure = |id: &str, accepted: Option<&str>| Failure {
+            id: id.into(),
+            what: "bad".into(),
+            accepted: accepted.map(str::to_owned),
+        };
+        let failures = vec![failure("x", Some("known")), failure("y", None)];
+        vec![ToolResult {
+            name: "t".into(),
+            missing: None,
+            passed: 3,
+            failures,
+        }]
+    }
+
     #[test]
     fn every_cell_has_its_word_and_its_log() {
-        let page = render(&run(), |name| format!("the log of {name} & more"));
+        let page = render(&run(), &[], |name| format!("the log of {name} & more"));
         for part in [
             "<td class=\"pass\"><a href=\"#clients-a-full\" title=\"pass\">pass</a>",
             "<td class=\"fail\"><a href=\"#clients-a-tickets\" title=\"fail: status &lt;404&gt;\">FAIL</a>",
@@ -198,7 +222,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_text_lists_what_did_not_pass_with_reasons() {
-        let text = markdown::render(&run());
+        let text = markdown::render(&run(), &tools());
         for part in [
             "| case full | pass |",
             "| case tickets | FAIL |",
@@ -207,6 +231,7 @@ pub(super) mod tests {
             "- clients, a, [early](cells/early.log): no 0-RTT (unsupported: none)",
             "stale: expected otherwise (a bug), found: pass",
             "Versions: A 1.2.",
+            "- t: 3 passed; x: bad (accepted: known); y: bad (NOT ACCEPTED)",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
@@ -217,8 +242,8 @@ pub(super) mod tests {
         let written = serde_json::to_string(&run()).unwrap();
         let read: Run = serde_json::from_str(&written).unwrap();
         assert_eq!(
-            render(&read, |_| String::new()),
-            render(&run(), |_| String::new())
+            render(&read, &[], |_| String::new()),
+            render(&run(), &[], |_| String::new())
         );
     }
 }

@@ -3,12 +3,13 @@
 use std::fmt::Write;
 
 use crate::cases::Direction;
+use crate::conformance::ToolResult;
 use crate::expected::{Outcome, Verdict};
 use crate::results::{CellResult, Run};
 
 /// All of it: tables, and a list of what did not pass.
-pub(super) fn render(run: &Run) -> String {
-    let mut text = format!("# Interop report\n\n{}", render_tables(run));
+pub(super) fn render(run: &Run, tools: &[ToolResult]) -> String {
+    let mut text = format!("# Interop report\n\n{}", render_tables(run, tools));
     for (title, wanted) in [
         (
             "Not as expected",
@@ -69,7 +70,7 @@ pub(super) fn word(cell: Option<&CellResult>) -> &'static str {
 }
 
 /// What the run was, and a table for each direction.
-pub(super) fn render_tables(run: &Run) -> String {
+pub(super) fn render_tables(run: &Run, tools: &[ToolResult]) -> String {
     let [pass, expected, stale, unexpected] = run.counts();
     let mut text = format!(
         "{}: Cutwater {}{} in {} on {}, {} s. {pass} pass, {expected} as expected, {stale} stale, {unexpected} unexpected.\n\n",
@@ -114,7 +115,30 @@ pub(super) fn render_tables(run: &Run) -> String {
     for remark in &run.remarks {
         let _ = writeln!(text, "\n{remark}");
     }
+    if !tools.is_empty() {
+        text.push_str("\n### Conformance tools\n\n");
+        for line in tool_lines(tools) {
+            let _ = writeln!(text, "- {line}");
+        }
+    }
     text
+}
+
+/// What the conformance tools found, a line each.
+pub(super) fn tool_lines(tools: &[ToolResult]) -> impl Iterator<Item = String> + '_ {
+    tools.iter().map(|tool| match &tool.missing {
+        Some(why) => format!("{}: did not run: {why}", tool.name),
+        None => {
+            let mut line = format!("{}: {} passed", tool.name, tool.passed);
+            for failure in &tool.failures {
+                let reason = failure.accepted.as_deref();
+                let reason =
+                    reason.map_or_else(|| "NOT ACCEPTED".into(), |it| format!("accepted: {it}"));
+                let _ = write!(line, "; {}: {} ({reason})", failure.id, failure.what);
+            }
+            line
+        }
+    })
 }
 
 pub(super) fn commit(run: &Run) -> String {
