@@ -10,7 +10,7 @@ use rcgen::{
 };
 
 /// The kinds of keys.
-const KINDS: [(&str, &'static SignatureAlgorithm); 2] = [
+const KINDS: [(&str, &SignatureAlgorithm); 2] = [
     ("ecdsa", &PKCS_ECDSA_P256_SHA256),
     ("rsa", &PKCS_RSA_SHA256),
 ];

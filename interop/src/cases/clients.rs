@@ -153,7 +153,7 @@ pub(super) fn answered(cell: &mut Cell<'_, '_>, talk: &Talk, count: usize) {
     let wanted = vec![Some(200); count];
     cell.is(
         "peer, statuses",
-        statuses.unwrap_or_else(Vec::new),
+        statuses.unwrap_or_default(),
         wanted.clone(),
     );
     let logged = talk.edge.marked.iter().map(|one| one.status).collect();

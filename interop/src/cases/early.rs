@@ -401,7 +401,7 @@ fn too_early(cell: &mut Cell<'_, '_>) -> Played {
     let wanted = vec![Some(425), Some(200)];
     cell.is(
         "peer, statuses",
-        statuses.unwrap_or_else(Vec::new),
+        statuses.unwrap_or_default(),
         wanted.clone(),
     );
     let logged = talk.edge.marked.iter().map(|one| one.status).collect();
