@@ -39,6 +39,15 @@ enum Command {
         #[arg(long)]
         print: bool,
     },
+    /// Ask a running edge whether it is ready: exit 0, or 1. For the health check of an image.
+    Health {
+        /// The configuration file that says where the admin endpoint is.
+        #[arg(long, default_value = "cutwater.toml", value_name = "FILE")]
+        config: PathBuf,
+        /// Where the admin endpoint is, in place of the file: `IP:PORT` or `unix:PATH`.
+        #[arg(long, value_name = "ADDRESS")]
+        address: Option<String>,
+    },
     /// Nothing to set up: own authority, three sites, an origin; a full, a resumed and a 0-RTT
     /// request, and a replay that is refused.
     Demo {
@@ -59,6 +68,9 @@ fn main() -> ExitCode {
             let _ = std::io::stderr().write_all(report.complaints.as_bytes());
             let _ = std::io::stdout().write_all(report.output.as_bytes());
             ExitCode::from(report.code)
+        }
+        Command::Health { config, address } => {
+            cutwater::serve::health::health(&config, address.as_deref())
         }
         Command::Demo { once } => cutwater::demo::demo(once),
         Command::Load(arguments) => cutwater::load::command::load(&arguments),

@@ -1,5 +1,7 @@
 //! `cutwater serve`: configuration file, logs, admin, signals.
 
+pub mod health;
+
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;

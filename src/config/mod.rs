@@ -19,7 +19,8 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use compile::{Compiled, compile};
-use snapshot::Snapshot;
+use diagnostics::Diagnostic;
+use snapshot::{AdminAddress, Snapshot};
 use spec::Spec;
 
 /// What became of a configuration file.
@@ -52,5 +53,18 @@ pub fn load(path: &Path, previous: Option<&Snapshot>) -> Loaded {
     Loaded {
         spec: read.spec,
         compiled,
+    }
+}
+
+/// Where a configuration file puts the admin endpoint; no other mistake of the file is looked at,
+/// and no certificate is read.
+///
+/// # Errors
+/// The file cannot be read, or is no TOML.
+pub fn admin(path: &Path) -> Result<Option<AdminAddress>, Box<Diagnostic>> {
+    let read = file::read(path);
+    match read.errors.into_iter().next() {
+        Some(error) if !read.readable => Err(Box::new(error)),
+        _ => Ok(read.spec.admin.map(|address| address.value)),
     }
 }

@@ -1,4 +1,4 @@
-//! A TCP relay on loopback that bends what passes through it.
+//! A TCP relay that bends what passes through it.
 //!
 //! It knows bytes, directions and the outer shape of TLS records, and no more: it holds no keys.
 //! Per connection and per direction it delays, slows, cuts into pieces and cuts off; it withholds
@@ -74,6 +74,9 @@ pub enum Withhold {
     /// tag). Early data and a second ClientHello pass, however late, unless an early-data record
     /// has just that length: 4, 36 or 52 bytes of plaintext.
     Finished,
+    /// The whole connection: it is accepted, and the server is not connected to before
+    /// [`Relay::release`]. So a server can be restarted between two connections of a client.
+    Connection,
 }
 
 /// What a relay is to do; made by [`Relay::to`]. The default passes bytes unchanged at once and
@@ -81,6 +84,7 @@ pub enum Withhold {
 #[derive(Debug, Clone)]
 #[must_use = "a relay is started by bind()"]
 pub struct Builder {
+    listen: SocketAddr,
     target: SocketAddr,
     plan: Plan,
 }
@@ -95,6 +99,12 @@ pub(crate) struct Plan {
 }
 
 impl Builder {
+    /// Listens here. Default: a free port of 127.0.0.1.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
     /// Delivers every byte this long after it came, in each direction: a round trip takes twice
     /// that. Bytes wait in a queue with their times, so throughput is not touched until more than
     /// 4 MiB are under way. Default: no delay.
@@ -137,12 +147,12 @@ impl Builder {
         self
     }
 
-    /// Opens a listener on a free loopback port and serves it from tasks of the current runtime.
+    /// Opens a listener and serves it from tasks of the current runtime.
     ///
     /// # Errors
     /// The listener could not be opened.
     pub async fn bind(self) -> io::Result<Relay> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let listener = TcpListener::bind(self.listen).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             plan: self.plan,
@@ -180,6 +190,7 @@ impl Relay {
     /// Begins a relay to this server.
     pub fn to(target: SocketAddr) -> Builder {
         Builder {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
             target,
             plan: Plan {
                 to_server: Shape::default(),
@@ -323,6 +334,11 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 /// One connection from accept to its end.
 async fn serve(mut client: TcpStream, shared: Arc<Shared>, index: usize) {
     let mut cut = shared.cut.subscribe();
+    if shared.plan.withhold == Withhold::Connection {
+        let mut released = shared.released.subscribe();
+        // The sender is in `shared`: it cannot be gone.
+        let _ = released.wait_for(|open| *open).await;
+    }
     let target = *lock(&shared.target);
     match TcpStream::connect(target).await {
         Ok(mut server) => {

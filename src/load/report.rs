@@ -108,6 +108,9 @@ pub struct Totals {
     pub full: u64,
     /// Resumed handshakes, with or without early data.
     pub resumed: u64,
+    /// Of the full handshakes, those that took a HelloRetryRequest.
+    #[serde(default)]
+    pub hello_retry_requests: u64,
     /// Early requests accepted as early data.
     pub early_accepted: u64,
     /// Early requests refused as early data, and sent again.
@@ -339,6 +342,7 @@ impl Totals {
             connections: counts.connections,
             full: counts.full,
             resumed: counts.resumed,
+            hello_retry_requests: counts.hello_retry_requests,
             early_accepted: counts.early_accepted,
             early_refused: counts.early_refused,
             answered_early: counts.answered_early,

@@ -46,6 +46,8 @@ pub struct Counts {
     pub full: u64,
     /// Handshakes finished, resumed; those with early data are among them.
     pub resumed: u64,
+    /// Of the full ones, those that took a HelloRetryRequest.
+    pub hello_retry_requests: u64,
     /// Early requests that were accepted as early data.
     pub early_accepted: u64,
     /// Early requests that were refused as early data and sent again behind the handshake.
@@ -155,6 +157,7 @@ impl Counts {
         self.connections += other.connections;
         self.full += other.full;
         self.resumed += other.resumed;
+        self.hello_retry_requests += other.hello_retry_requests;
         self.early_accepted += other.early_accepted;
         self.early_refused += other.early_refused;
         self.answered_early += other.answered_early;

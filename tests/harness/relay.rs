@@ -187,6 +187,28 @@ async fn replay_tells_close_and_reset_apart() {
 }
 
 #[tokio::test]
+async fn a_held_connection_reaches_the_server_when_it_is_released() {
+    let (relay, mut stream) = through(|plan| plan.withhold(Withhold::Connection)).await;
+    stream.write_all(b"ping").await.unwrap();
+    timeout(BOUND, relay.until(|all| all.len() == 1))
+        .await
+        .unwrap();
+    assert_eq!(relay.connections()[0].to_server, 0);
+    // Meanwhile the server has moved.
+    relay.retarget(echo().await);
+    relay.release();
+    assert_eq!(read(&mut stream, 4).await, b"ping");
+}
+
+#[tokio::test]
+async fn it_listens_where_it_is_told() {
+    let (relay, mut stream) = through(|plan| plan.listen((Ipv4Addr::UNSPECIFIED, 0).into())).await;
+    assert!(relay.address().ip().is_unspecified());
+    stream.write_all(b"ping").await.unwrap();
+    assert_eq!(read(&mut stream, 4).await, b"ping");
+}
+
+#[tokio::test]
 async fn fin_towards_the_server_leaves_the_answer_alone() {
     let (relay, mut stream) = through(|plan| plan.cut(Direction::ToServer, 3, Cut::Fin)).await;
     stream.write_all(b"abcdef").await.unwrap();

@@ -191,6 +191,9 @@ impl Stream {
                 Some(HandshakeKind::Resumed) => counts.resumed += 1,
                 _ => counts.full += 1,
             }
+            // Of a resumed one rustls does not tell.
+            let retried = kind == Some(HandshakeKind::FullWithHelloRetryRequest);
+            counts.hello_retry_requests += u64::from(retried);
             if let Some(early) = &self.early {
                 match early.accepted {
                     true => counts.early_accepted += 1,

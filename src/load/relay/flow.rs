@@ -228,7 +228,7 @@ impl<'a> Sorter<'a> {
     async fn sort(&mut self, mut bytes: Vec<u8>, queue: &Sender<Item>) -> Result<(), Reset> {
         let answered = self.flow.gate.answered.load(Ordering::Relaxed);
         match self.withhold {
-            Withhold::Nothing => self.pass(bytes, !answered, queue).await,
+            Withhold::Nothing | Withhold::Connection => self.pass(bytes, !answered, queue).await,
             Withhold::SecondFlight if answered => self.hold(bytes, queue).await,
             Withhold::SecondFlight => self.pass(bytes, true, queue).await,
             Withhold::Finished if self.found => self.hold(bytes, queue).await,

@@ -1,0 +1,3 @@
+module cutwater/peer
+
+go 1.24

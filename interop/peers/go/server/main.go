@@ -1,0 +1,50 @@
+// net/http over crypto/tls, which has no early data over TCP.
+package main
+
+import (
+	"crypto/tls"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+)
+
+func main() {
+	port := flag.Int("port", 0, "")
+	chain := flag.String("chain", "", "")
+	key := flag.String("key", "", "")
+	early := flag.Bool("early", false, "")
+	list := flag.String("groups", "", "")
+	flag.Parse()
+	if *early {
+		fmt.Println(`{"unsupported": "crypto/tls has no early data over TCP"}`)
+		os.Exit(127)
+	}
+	config := &tls.Config{}
+	groups := map[string]tls.CurveID{"X25519": tls.X25519, "P-256": tls.CurveP256, "P-384": tls.CurveP384, "P-521": tls.CurveP521, "X25519MLKEM768": tls.X25519MLKEM768}
+	if *list != "" {
+		for _, name := range strings.Split(*list, ",") {
+			config.CurvePreferences = append(config.CurvePreferences, groups[name])
+		}
+	}
+	listener, err := net.Listen("tcp", fmt.Sprintf(":%d", *port))
+	if err != nil {
+		log.Fatal(err)
+	}
+	server := &http.Server{TLSConfig: config, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		how := "full"
+		if r.TLS.DidResume {
+			how = "resumed"
+		}
+		body := fmt.Sprintf("%s %s %s %s\n", r.Proto, tls.VersionName(r.TLS.Version), tls.CipherSuiteName(r.TLS.CipherSuite), how)
+		log.Print(body)
+		io.WriteString(w, body)
+	})}
+	fmt.Println("ready")
+	log.Fatal(server.ServeTLS(listener, *chain, *key))
+}

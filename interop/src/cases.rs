@@ -1,0 +1,94 @@
+//! What is tried with every peer.
+
+pub mod arguments;
+mod clients;
+mod early;
+pub mod servers;
+
+use std::fmt;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::cell::{Cell, Trouble};
+
+/// Who is the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Peers' clients against our edge.
+    Clients,
+    /// Our client against peers' servers.
+    Servers,
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Clients => "clients",
+            Self::Servers => "servers",
+        })
+    }
+}
+
+/// A case of peers' clients. Later ones (client certificates, h3, staples, compressed certificates,
+/// ECH) are further entries of the tables.
+pub struct Case {
+    /// Its name in kebab case.
+    pub name: &'static str,
+    /// What passes, in words.
+    pub title: &'static str,
+    /// Plays it.
+    pub play: fn(&mut Cell<'_, '_>) -> Result<(), Trouble>,
+}
+
+/// All cases of peers' clients, in the order of the report.
+pub fn of_clients() -> impl Iterator<Item = &'static Case> {
+    clients::CASES.iter().chain(early::CASES)
+}
+
+/// Names and titles of all cases of a direction.
+pub fn names(direction: Direction) -> Vec<(&'static str, &'static str)> {
+    match direction {
+        Direction::Clients => of_clients().map(|case| (case.name, case.title)).collect(),
+        Direction::Servers => servers::CASES
+            .iter()
+            .map(|case| (case.name, case.title))
+            .collect(),
+    }
+}
+
+/// Whether a case is chosen: all are if none is named. `*` at the end stands for anything.
+pub fn chosen(name: &str, names: &[String]) -> bool {
+    names.is_empty()
+        || names.iter().any(|wanted| match wanted.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning),
+            None => wanted == name,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_kebab_case_and_stand_once_in_a_direction() {
+        for direction in [Direction::Clients, Direction::Servers] {
+            let names: Vec<&str> = names(direction).iter().map(|(name, _)| *name).collect();
+            for (index, name) in names.iter().enumerate() {
+                let kebab =
+                    |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+                assert!(name.bytes().all(kebab), "{name}");
+                assert!(!names[..index].contains(name), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn cases_are_chosen_by_name_or_by_its_beginning() {
+        let names = ["full".to_owned(), "early-*".to_owned()];
+        assert!(chosen("full", &names) && chosen("early-replayed", &names));
+        assert!(!chosen("fuller", &names));
+        assert!(chosen("anything", &[]));
+    }
+}

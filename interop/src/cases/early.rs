@@ -1,0 +1,427 @@
+//! Peers' clients against our edge: early data. What they have to show stands in
+//! docs/EARLY-DATA.md.
+
+use super::Case;
+use super::arguments::Arguments;
+use super::clients::{answered, edge, whole_answer};
+use crate::cell::{Cell, Talk, Trouble};
+use crate::relay::{Ask, Held, Plan};
+use crate::sites::ANSWER;
+
+type Played = Result<(), Trouble>;
+
+/// The cases, in the order of the report.
+pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "early-accepted",
+        title: "0-RTT accepted",
+        play: accepted,
+    },
+    Case {
+        name: "early-before-finished",
+        title: "0-RTT answered before Finished",
+        play: before_finished,
+    },
+    Case {
+        name: "early-wait-route",
+        title: "0-RTT waits for Finished on a route that waits",
+        play: wait_route,
+    },
+    Case {
+        name: "early-refused",
+        title: "0-RTT refused by policy, goes on",
+        play: refused,
+    },
+    Case {
+        name: "early-refused-large",
+        title: "0-RTT refused with a large flight, goes on",
+        play: refused_large,
+    },
+    Case {
+        name: "early-hello-retry-request",
+        title: "0-RTT refused by a HelloRetryRequest, goes on",
+        play: retried,
+    },
+    Case {
+        name: "early-replayed",
+        title: "0-RTT flight replayed: accepted once",
+        play: replayed,
+    },
+    Case {
+        name: "early-after-restart",
+        title: "0-RTT refused after a restart, goes on",
+        play: after_restart,
+    },
+    Case {
+        name: "early-425-retry",
+        title: "425, and the client tries again",
+        play: too_early,
+    },
+    Case {
+        name: "early-origin-425",
+        title: "425 of an origin, and the edge tries again",
+        play: origin_too_early,
+    },
+];
+
+/// How long something is waited for that has to come, before it is seen whether the call lasts.
+const COMES: u64 = 200;
+/// How long is watched that something does not come.
+const COMES_NOT: u64 = 300;
+
+const OFFERED: &str = "cutwater_early_data_offered_total";
+const ACCEPTED: &str = "cutwater_early_data_accepted_total";
+const REFUSED: &str = "cutwater_early_data_refused_total";
+
+/// Both sides say that the second connection's early data was accepted.
+fn both_accepted(cell: &mut Cell<'_, '_>, talk: &Talk) -> Played {
+    cell.both(
+        talk,
+        0,
+        &[
+            ("handshake", "true"),
+            ("resumed", "false"),
+            ("early", "none"),
+        ],
+        &[],
+    )?;
+    let facts = [
+        ("handshake", "true"),
+        ("resumed", "true"),
+        ("early", "accepted"),
+    ];
+    cell.both(talk, 1, &facts, &["early"])?;
+    cell.is(
+        "edge, accepted early data counted",
+        talk.counted.sum(ACCEPTED, ""),
+        1.0,
+    );
+    Ok(())
+}
+
+/// Both sides say that it was refused, the edge for this reason, and the request was answered all
+/// the same.
+fn both_refused(cell: &mut Cell<'_, '_>, talk: &Talk, reason: &str) -> Played {
+    cell.both(
+        talk,
+        1,
+        &[("handshake", "true"), ("early", "refused")],
+        &["early"],
+    )?;
+    let early = talk.edge.connections.get(1).map(|one| one.early.clone());
+    cell.is(
+        "edge, early data",
+        early.as_deref(),
+        Some(format!("refused_{reason}").as_str()),
+    );
+    let label = format!("reason=\"{reason}\"");
+    cell.is(
+        "edge, refused early data counted",
+        talk.counted.sum(REFUSED, &label),
+        1.0,
+    );
+    cell.is(
+        "edge, accepted early data counted",
+        talk.counted.sum(ACCEPTED, ""),
+        0.0,
+    );
+    answered(cell, talk, 1);
+    state(cell, talk, 0, "none");
+    Ok(())
+}
+
+/// What the edge made of the request number `index`.
+fn state(cell: &mut Cell<'_, '_>, talk: &Talk, index: usize, wanted: &str) {
+    let early = talk.edge.marked.get(index).map(|one| one.early.clone());
+    cell.is(
+        &format!("edge, request {index}, early"),
+        early.as_deref(),
+        Some(wanted),
+    );
+}
+
+/// One way of the line to the edge, in milliseconds: so long a Finished is behind early data at
+/// least. On a short line it may come together with it, and then nothing is early any more.
+const LINE: u64 = 20;
+
+/// An early request through a line.
+fn through_line(cell: &mut Cell<'_, '_>, path: &str) -> Result<Arguments, String> {
+    let target = cell.lab.ground.edge(false);
+    let plan = Plan {
+        delay_ms: LINE,
+        ..Plan::to(target)
+    };
+    let (_, relay) = cell.relay(plan)?;
+    Ok(edge(cell)
+        .path(path)
+        .with("mode", "early")
+        .with("second-connect", relay))
+}
+
+fn accepted(cell: &mut Cell<'_, '_>) -> Played {
+    let arguments = through_line(cell, "/safe")?;
+    let talk = cell.talk(&arguments)?;
+    both_accepted(cell, &talk)?;
+    cell.is(
+        "edge, offered early data counted",
+        talk.counted.sum(OFFERED, ""),
+        1.0,
+    );
+    state(cell, &talk, 0, "served");
+    answered(cell, &talk, 1);
+    whole_answer(cell, &talk);
+    Ok(())
+}
+
+/// Begins a call whose second connection goes through a relay that withholds Finished.
+fn withheld(cell: &mut Cell<'_, '_>, path: &str) -> Result<(u32, crate::cell::Call), Trouble> {
+    let target = cell.lab.ground.edge(false);
+    let (id, relay) = cell.relay(Plan {
+        withhold: Held::Finished,
+        ..Plan::to(target)
+    })?;
+    let arguments = edge(cell)
+        .path(path)
+        .with("mode", "early")
+        .with("second-connect", relay);
+    Ok((id, cell.call(&arguments)?))
+}
+
+fn before_finished(cell: &mut Cell<'_, '_>) -> Played {
+    let (id, mut call) = withheld(cell, "/safe")?;
+    // A resumption's flight is a few hundred bytes: so many can only be the answer.
+    let came = cell.comes(&mut call, &until(id, 0, ANSWER, COMES))?;
+    let requests = cell.edge_now().marked.len();
+    cell.ask(&Ask::Release { id })?;
+    let talk = cell.gather(call, 0)?;
+    both_accepted(cell, &talk)?;
+    cell.check("the answer came while the relay withheld Finished", came);
+    cell.is("edge, requests logged until then", requests, 0);
+    state(cell, &talk, 0, "served");
+    let before = talk
+        .edge
+        .marked
+        .first()
+        .map(|one| one.answered_before_finished);
+    cell.is("edge, answered before Finished", before, Some(true));
+    let counted = talk
+        .counted
+        .sum("cutwater_answered_before_finished_total", "");
+    cell.check("edge, counted as answered before Finished", counted >= 1.0);
+    answered(cell, &talk, 1);
+    whole_answer(cell, &talk);
+    Ok(())
+}
+
+fn wait_route(cell: &mut Cell<'_, '_>) -> Played {
+    let (id, mut call) = withheld(cell, "/wait")?;
+    // The edge's own flight has come, and so has the client's answer to it.
+    let flight = cell.comes(&mut call, &until(id, 1, 1, COMES))?;
+    let came = flight && cell.ask(&until(id, 0, ANSWER, COMES_NOT))?.came;
+    cell.ask(&Ask::Release { id })?;
+    let talk = cell.gather(call, 0)?;
+    both_accepted(cell, &talk)?;
+    cell.check("the relay had the client's Finished in its hands", flight);
+    cell.check("no answer came while the relay withheld it", !came);
+    state(cell, &talk, 0, "waited");
+    let first = talk.edge.marked.first();
+    let before = first.map(|one| one.answered_before_finished);
+    cell.is("edge, answered before Finished", before, Some(false));
+    let waited = first.and_then(|one| one.wait_ms).unwrap_or(0.0);
+    cell.check(
+        &format!("edge, waited {waited} ms"),
+        waited >= COMES_NOT as f64 * 0.9,
+    );
+    answered(cell, &talk, 1);
+    whole_answer(cell, &talk);
+    Ok(())
+}
+
+fn until(id: u32, withheld: u64, to_client: u64, within_ms: u64) -> Ask {
+    Ask::Until {
+        id,
+        connection: 0,
+        withheld,
+        to_client,
+        within_ms,
+    }
+}
+
+/// Its second connection goes to the listener with another policy.
+fn to_strict(cell: &Cell<'_, '_>) -> Arguments {
+    let strict = cell.lab.ground.edge(true);
+    edge(cell)
+        .with("mode", "early")
+        .with("second-connect", strict)
+}
+
+fn refused(cell: &mut Cell<'_, '_>) -> Played {
+    let arguments = to_strict(cell);
+    let talk = cell.talk(&arguments)?;
+    both_refused(cell, &talk, "policy")
+}
+
+fn refused_large(cell: &mut Cell<'_, '_>) -> Played {
+    // With its head it stays below what tickets allow.
+    const BODY: u64 = 15_000;
+    let arguments = to_strict(cell)
+        .path("/upload")
+        .with("method", "POST")
+        .with("body-bytes", BODY);
+    let talk = cell.talk(&arguments)?;
+    both_refused(cell, &talk, "policy")?;
+    let received = talk.edge.marked.first().map(|one| one.bytes_in);
+    cell.is("edge, bytes of the request", received, Some(BODY));
+    let wire = talk.edge.connections.get(1).map_or(0, |one| one.bytes_in);
+    cell.check(
+        &format!("edge, bytes on the wire show the body twice: {wire}"),
+        wire > 2 * BODY,
+    );
+    Ok(())
+}
+
+fn retried(cell: &mut Cell<'_, '_>) -> Played {
+    let arguments = edge(cell)
+        .with("mode", "early")
+        .with("groups", "P-521,X25519");
+    let talk = cell.talk(&arguments)?;
+    cell.both(&talk, 1, &[("hrr", "true")], &[])?;
+    both_refused(cell, &talk, "hrr")
+}
+
+/// How often a flight is replayed: enough that every worker has one, as a rule.
+const REPLAYS: u32 = 8;
+
+fn replayed(cell: &mut Cell<'_, '_>) -> Played {
+    let target = cell.lab.ground.edge(false);
+    let (id, relay) = cell.relay(Plan {
+        record: true,
+        ..Plan::to(target)
+    })?;
+    let arguments = edge(cell)
+        .path("/safe")
+        .with("mode", "early")
+        .with("second-connect", relay);
+    let call = cell.call(&arguments)?;
+    let talk = cell.gather(call, 0)?;
+    both_accepted(cell, &talk)?;
+    answered(cell, &talk, 1);
+
+    let reply = cell.ask(&Ask::Replay {
+        id,
+        connection: 0,
+        to: target,
+        times: REPLAYS,
+    })?;
+    cell.is("replays sent", reply.answers.len(), REPLAYS as usize);
+    let edge = cell.edge(2 + REPLAYS as usize);
+    let copies = edge.connections.get(2..).unwrap_or_default();
+    for (number, copy) in copies.iter().enumerate() {
+        let what = format!("edge, copy {number} to worker {}", copy.worker);
+        cell.is(&what, copy.early.as_str(), "refused_replay_suspected");
+    }
+    cell.is("edge, requests in all", edge.marked.len(), 1);
+    let counted = cell.counted()?;
+    cell.is(
+        "edge, accepted early data counted",
+        counted.sum(ACCEPTED, ""),
+        1.0,
+    );
+    let suspected = counted.sum(REFUSED, "reason=\"replay_suspected\"");
+    cell.is(
+        "edge, suspected replays counted",
+        suspected,
+        f64::from(REPLAYS),
+    );
+    Ok(())
+}
+
+fn after_restart(cell: &mut Cell<'_, '_>) -> Played {
+    let target = cell.lab.ground.edge(false);
+    let (id, relay) = cell.relay(Plan {
+        withhold: Held::Connection,
+        ..Plan::to(target)
+    })?;
+    let arguments = edge(cell)
+        .with("mode", "early")
+        .with("second-connect", relay);
+    let mut call = cell.call(&arguments)?;
+    if !cell.comes(&mut call, &until(id, 0, 0, COMES))? {
+        cell.told(call)?;
+        return Err(Trouble::Failed(
+            "the client opened no second connection".into(),
+        ));
+    }
+    cell.edge(1);
+    cell.lab.restart_edge()?;
+    cell.restarted();
+    cell.ask(&Ask::Release { id })?;
+    let (line, complete) = cell.told(call)?;
+    let edge = cell.edge(1);
+    let counted = cell.counted()?;
+    // Of the first connection, only what the peer says is left.
+    let peer: Vec<_> = line.connections.into_iter().skip(1).collect();
+    let talk = Talk {
+        peer,
+        complete,
+        edge,
+        counted,
+    };
+    let facts = [
+        ("handshake", "true"),
+        ("resumed", "false"),
+        ("early", "refused"),
+    ];
+    cell.both(&talk, 0, &facts, &["early"])?;
+    let early = talk.edge.connections.first().map(|one| one.early.clone());
+    cell.is(
+        "edge, early data",
+        early.as_deref(),
+        Some("refused_unknown_ticket"),
+    );
+    cell.is(
+        "edge, accepted early data counted",
+        talk.counted.sum(ACCEPTED, ""),
+        0.0,
+    );
+    state(cell, &talk, 0, "none");
+    answered(cell, &talk, 1);
+    Ok(())
+}
+
+fn too_early(cell: &mut Cell<'_, '_>) -> Played {
+    let arguments = through_line(cell, "/refuse")?.flag("retry-425");
+    let talk = cell.talk(&arguments)?;
+    both_accepted(cell, &talk)?;
+    cell.check("the peer did all that was asked", talk.complete);
+    let statuses = talk
+        .peer
+        .last()
+        .map(|it| it.responses.iter().map(|one| one.status).collect());
+    let wanted = vec![Some(425), Some(200)];
+    cell.is(
+        "peer, statuses",
+        statuses.unwrap_or_default(),
+        wanted.clone(),
+    );
+    let logged = talk.edge.marked.iter().map(|one| one.status).collect();
+    cell.is("edge, statuses", logged, wanted);
+    state(cell, &talk, 0, "refused");
+    state(cell, &talk, 1, "none");
+    let counted = talk.counted.sum("cutwater_too_early_total", "by=\"edge\"");
+    cell.is("edge, 425 counted", counted, 1.0);
+    Ok(())
+}
+
+fn origin_too_early(cell: &mut Cell<'_, '_>) -> Played {
+    let arguments = through_line(cell, "/aware/too-early")?;
+    let talk = cell.talk(&arguments)?;
+    both_accepted(cell, &talk)?;
+    answered(cell, &talk, 1);
+    let counted = |name, label| talk.counted.sum(name, label);
+    let answers = counted("cutwater_origin_too_early_total", "");
+    let retries = counted("cutwater_origin_retries_total", "reason=\"too_early\"");
+    cell.is("edge, 425 answers of the origin counted", answers, 1.0);
+    cell.is("edge, requests sent to the origin again", retries, 1.0);
+    Ok(())
+}

@@ -1,0 +1,404 @@
+//! The command line.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::atomic::Ordering;
+use std::thread;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cases::{self, Direction};
+use crate::conformance::{self, Tools};
+use crate::expected::Expected;
+use crate::ground::Ground;
+use crate::ground::docker::{self, Docker};
+use crate::ground::local::Local;
+use crate::peers::{self, Peer};
+use crate::run::{self, Plan, STOP, said};
+use crate::{broken, images, origin, relay, report};
+
+/// Puts Cutwater between the TLS stacks of the world and shows, cell by cell, that they agree.
+#[derive(Parser)]
+#[command(version, about)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Asked,
+}
+
+#[derive(Subcommand)]
+enum Asked {
+    /// Play cells and report them. Exit 1 if anything is not as expected.
+    Run(RunArguments),
+    /// Try broken servers: each has to be caught by the cell that should catch it.
+    Broken {
+        /// The program under test. Default: this machine's release build.
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
+        /// Build no images: they are there.
+        #[arg(long)]
+        no_build: bool,
+    },
+    /// Run conformance tools against the edge: testssl.sh and sslyze always, others by path.
+    Conformance {
+        /// testssl.sh. Default: as installed.
+        #[arg(long, value_name = "FILE")]
+        testssl: Option<PathBuf>,
+        /// sslyze. Default: as installed.
+        #[arg(long, value_name = "FILE")]
+        sslyze: Option<PathBuf>,
+        /// h2spec.
+        #[arg(long, value_name = "FILE")]
+        h2spec: Option<PathBuf>,
+        /// The directory of tlsfuzzer.
+        #[arg(long, value_name = "DIRECTORY")]
+        tlsfuzzer: Option<PathBuf>,
+        /// Without Docker, with this machine's build.
+        #[arg(long)]
+        local: bool,
+        /// The program under test. Default: this machine's release build.
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
+        /// Where results go.
+        #[arg(long, value_name = "DIRECTORY")]
+        output: Option<PathBuf>,
+    },
+    /// Show peers and cases.
+    List,
+    /// Write the report of the last run again, and its table into docs/INTEROP.md.
+    Report {
+        /// Where the run's results are.
+        #[arg(long, value_name = "DIRECTORY")]
+        output: Option<PathBuf>,
+    },
+    /// Build the images.
+    Images {
+        /// Only these peers.
+        #[arg(long = "peer", value_name = "PEER")]
+        peers: Vec<String>,
+        /// Only the peers of the core.
+        #[arg(long)]
+        core: bool,
+        /// The program for the edge's image. Default: this machine's release build.
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
+        /// The production image too: a static program on an empty base.
+        #[arg(long = "static")]
+        production: bool,
+    },
+    /// The relay of a run, driven by lines of JSON.
+    #[command(hide = true)]
+    Relay {
+        /// Where relays listen.
+        address: IpAddr,
+    },
+    /// The origin of a run.
+    #[command(hide = true)]
+    Origin {
+        /// Where it listens.
+        address: SocketAddr,
+    },
+}
+
+#[derive(clap::Args)]
+struct RunArguments {
+    /// Only these peers.
+    #[arg(long = "peer", value_name = "PEER")]
+    peers: Vec<String>,
+    /// Only these cases; `early-*` stands for all that begin so.
+    #[arg(long = "case", value_name = "CASE")]
+    cases: Vec<String>,
+    /// Whether peers are clients, servers, or both.
+    #[arg(long, default_value = "both")]
+    direction: Directions,
+    /// With what is installed on this machine, without Docker: for a quick look.
+    #[arg(long)]
+    local: bool,
+    /// The program under test. Default: this machine's release build.
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// Only the peers of the core.
+    #[arg(long)]
+    core: bool,
+    /// Build no images: they are there.
+    #[arg(long)]
+    no_build: bool,
+    /// With the production image, which is built if need be.
+    #[arg(long = "static", conflicts_with_all = ["local", "binary"])]
+    production: bool,
+    /// Where results go.
+    #[arg(long, value_name = "DIRECTORY")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Directions {
+    Clients,
+    Servers,
+    Both,
+}
+
+impl Directions {
+    fn list(self) -> Vec<Direction> {
+        match self {
+            Self::Clients => vec![Direction::Clients],
+            Self::Servers => vec![Direction::Servers],
+            Self::Both => vec![Direction::Clients, Direction::Servers],
+        }
+    }
+}
+
+/// Does what is asked.
+///
+/// # Errors
+/// Why it cannot be done.
+pub fn run(arguments: Arguments) -> Result<ExitCode, String> {
+    let interop = Path::new(env!("CARGO_MANIFEST_DIR"));
+    match arguments.command {
+        Asked::Run(asked) => play(interop, asked),
+        Asked::Broken { binary, no_build } => broken(interop, binary, no_build),
+        Asked::Conformance {
+            testssl,
+            sslyze,
+            h2spec,
+            tlsfuzzer,
+            local,
+            binary,
+            output,
+        } => {
+            let tools = Tools {
+                testssl,
+                sslyze,
+                h2spec,
+                tlsfuzzer,
+            };
+            let output = output.unwrap_or_else(|| target(interop).join("interop"));
+            conform(interop, &tools, local, binary, &output)
+        }
+        Asked::List => list(interop).map(|()| ExitCode::SUCCESS),
+        Asked::Report { output } => {
+            let output = output.unwrap_or_else(|| target(interop).join("interop"));
+            report::again(&output, &interop.join("../docs/INTEROP.md"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Asked::Images {
+            peers: names,
+            core,
+            binary,
+            production,
+        } => {
+            images::foundation(interop)?;
+            let chosen = peers::choose(peers::read(interop)?, &names, core)?;
+            images::peers(interop, &chosen)?;
+            images::quic(interop)?;
+            let binary = binary.unwrap_or_else(|| target(interop).join("release/cutwater"));
+            images::edge(interop, &binary, images::BASE, images::EDGE)?;
+            if production {
+                images::production(interop)?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Asked::Relay { address } => serve(relay::serve(address)),
+        Asked::Origin { address } => serve(origin::serve(address)),
+    }
+}
+
+fn target(interop: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| interop.join("../target"), Into::into)
+}
+
+fn serve(service: impl Future<Output = std::io::Result<()>>) -> Result<ExitCode, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let served = runtime.and_then(|runtime| runtime.block_on(service));
+    served
+        .map(|()| ExitCode::SUCCESS)
+        .map_err(|error| error.to_string())
+}
+
+fn list(interop: &Path) -> Result<(), String> {
+    for peer in peers::read(interop)? {
+        let core = if peer.core { ", core" } else { "" };
+        println!(
+            "peer     {:24} {} ({:?}{core})",
+            peer.name, peer.title, peer.can
+        );
+    }
+    for direction in [Direction::Clients, Direction::Servers] {
+        for (name, title) in cases::names(direction) {
+            println!("{direction:8} {name:24} {title}");
+        }
+    }
+    Ok(())
+}
+
+fn play(interop: &Path, asked: RunArguments) -> Result<ExitCode, String> {
+    let all = peers::read(interop)?;
+    let names: Vec<String> = all.iter().map(|peer| peer.name.clone()).collect();
+    let directions = asked.direction.list();
+    let known: Vec<&str> = [Direction::Clients, Direction::Servers]
+        .into_iter()
+        .flat_map(|direction| cases::names(direction).into_iter().map(|(name, _)| name))
+        .collect();
+    for case in &asked.cases {
+        if !known
+            .iter()
+            .any(|name| cases::chosen(name, std::slice::from_ref(case)))
+        {
+            return Err(format!(
+                "no case is named {case}\nhint: cargo run -p interop -- list"
+            ));
+        }
+    }
+    let expected = Expected::read(interop, &names, &known)?;
+    let whole =
+        asked.peers.is_empty() && asked.cases.is_empty() && !asked.core && directions.len() == 2;
+    let chosen = peers::choose(all, &asked.peers, asked.core)?;
+    let binary = asked
+        .binary
+        .clone()
+        .unwrap_or_else(|| target(interop).join("release/cutwater"));
+
+    let directory = scratch()?;
+    let ground: Box<dyn Ground> = match asked.local {
+        true => Box::new(Local::new(&directory, &interop.join("peers"), &binary)?),
+        false => {
+            if !asked.no_build {
+                build(interop, &chosen, &binary, asked.production)?;
+            }
+            let image = if asked.production {
+                images::STATIC
+            } else {
+                images::EDGE
+            };
+            Box::new(in_docker(image, &directory)?)
+        }
+    };
+    let plan = Plan {
+        ground: &*ground,
+        directory: &directory,
+        output: asked
+            .output
+            .unwrap_or_else(|| target(interop).join("interop")),
+        peers: chosen,
+        cases: asked.cases,
+        directions,
+        expected,
+        whole,
+        cutwater: env!("CARGO_PKG_VERSION").into(),
+        commit: said(Command::new("git").current_dir(interop).args([
+            "rev-parse",
+            "--short",
+            "HEAD",
+        ])),
+    };
+    let found = run::run(&plan)?;
+    report::write(&found, &plan.output)?;
+    let [pass, expected, stale, unexpected] = found.counts();
+    println!(
+        "{pass} pass, {expected} expected, {stale} stale, {unexpected} unexpected: {} s",
+        found.seconds
+    );
+    for remark in &found.remarks {
+        println!("{remark}");
+    }
+    println!("{}", plan.output.join("report.html").display());
+    Ok(ExitCode::from(u8::from(!found.good)))
+}
+
+/// The client and the server of `broken`.
+const CLIENT: &str = "openssl";
+const REPLAYED: &str = "nginx";
+
+fn broken(interop: &Path, binary: Option<PathBuf>, no_build: bool) -> Result<ExitCode, String> {
+    let names = [CLIENT, REPLAYED].map(str::to_owned);
+    let peers = peers::choose(peers::read(interop)?, &names, false)?;
+    let named = |name| {
+        let found = peers.iter().find(|peer| peer.name == name);
+        found.ok_or_else(|| format!("no peer is named {name}"))
+    };
+    if !no_build {
+        let binary = binary.unwrap_or_else(|| target(interop).join("release/cutwater"));
+        build(interop, &peers, &binary, false)?;
+    }
+    let directory = scratch()?;
+    let docker = in_docker(images::EDGE, &directory)?;
+    let caught = broken::run(&docker, &directory, named(CLIENT)?, named(REPLAYED)?)?;
+    Ok(ExitCode::from(u8::from(!caught)))
+}
+
+fn conform(
+    interop: &Path,
+    tools: &Tools,
+    local: bool,
+    binary: Option<PathBuf>,
+    output: &Path,
+) -> Result<ExitCode, String> {
+    let binary = binary.unwrap_or_else(|| target(interop).join("release/cutwater"));
+    let directory = scratch()?;
+    let ground: Box<dyn Ground> = if local {
+        Box::new(Local::new(&directory, &interop.join("peers"), &binary)?)
+    } else {
+        build(interop, &[], &binary, false)?;
+        Box::new(in_docker(images::EDGE, &directory)?)
+    };
+    let good = conformance::run(&*ground, &directory, interop, tools, output)?;
+    Ok(ExitCode::from(u8::from(!good)))
+}
+
+/// Builds all that a run needs. A peer whose image fails is missed when its turn comes.
+fn build(interop: &Path, peers: &[Peer], binary: &Path, production: bool) -> Result<(), String> {
+    images::foundation(interop)?;
+    if let Err(error) = images::peers(interop, peers) {
+        eprintln!("{error}");
+    }
+    match production {
+        true => images::production(interop),
+        false => images::edge(interop, binary, images::BASE, images::EDGE),
+    }
+}
+
+fn in_docker(image: &str, directory: &Path) -> Result<Docker, String> {
+    let docker = Docker::new(directory, image)?;
+    stop_on_signals(docker.label())?;
+    Ok(docker)
+}
+
+/// On Ctrl-C and SIGTERM, what the run made goes at once; then the cells fail, and the run ends.
+fn stop_on_signals(label: String) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    thread::spawn(move || {
+        runtime.block_on(async {
+            let (Ok(mut interrupt), Ok(mut terminate)) = (
+                signal(SignalKind::interrupt()),
+                signal(SignalKind::terminate()),
+            ) else {
+                return;
+            };
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            STOP.store(true, Ordering::Relaxed);
+            eprintln!("stopping");
+            docker::remove(&label);
+        });
+    });
+    Ok(())
+}
+
+/// This run's directory: what containers read, they may read as anybody.
+fn scratch() -> Result<PathBuf, String> {
+    let path = std::env::temp_dir().join(format!("cutwater-interop-{}", std::process::id()));
+    for part in ["pki", "etc"] {
+        let part = path.join(part);
+        fs::create_dir_all(&part).map_err(|error| format!("{}: {error}", part.display()))?;
+    }
+    Ok(path)
+}

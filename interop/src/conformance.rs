@@ -1,0 +1,225 @@
+//! Conformance tools against the edge: testssl.sh, sslyze, and by path h2spec and tlsfuzzer.
+
+mod tools;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ground::Ground;
+use crate::lab::Lab;
+
+/// The file in which results are kept, beside the report.
+pub const FILE: &str = "conformance.json";
+
+/// Where the tools are; `None`: as installed, or not run.
+#[derive(Debug, Default)]
+pub struct Tools {
+    /// testssl.sh.
+    pub testssl: Option<PathBuf>,
+    /// sslyze.
+    pub sslyze: Option<PathBuf>,
+    /// h2spec.
+    pub h2spec: Option<PathBuf>,
+    /// The directory of tlsfuzzer, with `scripts/`.
+    pub tlsfuzzer: Option<PathBuf>,
+}
+
+/// What a tool came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolResult {
+    /// Its name.
+    pub name: String,
+    /// Why it did not run.
+    pub missing: Option<String>,
+    /// Checks that passed.
+    pub passed: usize,
+    /// Those that did not.
+    pub failures: Vec<Failure>,
+}
+
+/// A check that did not pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What the tool calls it.
+    pub id: String,
+    /// What the tool says.
+    pub what: String,
+    /// Why that is accepted.
+    pub accepted: Option<String>,
+}
+
+/// `conformance.toml`: failures that are accepted, and what tlsfuzzer is to run.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Scripts of tlsfuzzer, with their arguments.
+    #[serde(default)]
+    pub tlsfuzzer: Vec<String>,
+    #[serde(default)]
+    accepted: Vec<Accepted>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Accepted {
+    tool: String,
+    id: String,
+    reason: String,
+}
+
+impl Settings {
+    /// Reads the file's text.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let settings: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        match settings
+            .accepted
+            .iter()
+            .find(|one| one.reason.trim().is_empty())
+        {
+            Some(one) => Err(format!("{}: {}: no reason", one.tool, one.id)),
+            None => Ok(settings),
+        }
+    }
+
+    /// Marks what is accepted.
+    fn judge(&self, result: &mut ToolResult) {
+        for failure in &mut result.failures {
+            let mut known = self.accepted.iter();
+            let known = known.find(|one| one.tool == result.name && one.id == failure.id);
+            failure.accepted = known.map(|one| one.reason.clone());
+        }
+    }
+}
+
+/// Runs them and writes what they found; whether every failure is accepted. testssl.sh and sslyze
+/// have to be there.
+///
+/// # Errors
+/// The edge does not start, or results cannot be written.
+pub fn run(
+    ground: &dyn Ground,
+    directory: &Path,
+    interop: &Path,
+    tools: &Tools,
+    output: &Path,
+) -> Result<bool, String> {
+    let file = interop.join("conformance.toml");
+    let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let settings =
+        Settings::parse(&text).map_err(|error| format!("{}: {error}", file.display()))?;
+    let logs = output.join("conformance");
+    fs::create_dir_all(&logs).map_err(|error| format!("{}: {error}", logs.display()))?;
+
+    let _lab = Lab::start(ground, directory, None)?;
+    let mut results = vec![
+        tools::testssl(ground, tools.testssl.as_deref(), &logs),
+        tools::sslyze(ground, tools.sslyze.as_deref(), &logs),
+        tools::h2spec(ground, tools.h2spec.as_deref(), &logs),
+        tools::tlsfuzzer(
+            ground,
+            tools.tlsfuzzer.as_deref(),
+            &settings.tlsfuzzer,
+            &logs,
+        ),
+    ];
+    let mut good = true;
+    for result in &mut results {
+        settings.judge(result);
+        good &= told(result);
+    }
+    let json = serde_json::to_string_pretty(&results).map_err(|error| error.to_string())?;
+    let file = output.join(FILE);
+    fs::write(&file, json).map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(good)
+}
+
+/// Tells of a result on standard error; whether it is in order.
+fn told(result: &ToolResult) -> bool {
+    if let Some(why) = &result.missing {
+        eprintln!("{:10} did not run: {why}", result.name);
+        return !["testssl.sh", "sslyze"].contains(&result.name.as_str());
+    }
+    let open: Vec<_> = result
+        .failures
+        .iter()
+        .filter(|one| one.accepted.is_none())
+        .collect();
+    let accepted = result.failures.len() - open.len();
+    eprintln!(
+        "{:10} {} passed, {accepted} accepted, {} failed",
+        result.name,
+        result.passed,
+        open.len()
+    );
+    for failure in &open {
+        eprintln!("           {}: {}", failure.id, failure.what);
+    }
+    open.is_empty()
+}
+
+/// What was found last, as it stands beside the report.
+pub fn read(output: &Path) -> Vec<ToolResult> {
+    let text = fs::read_to_string(output.join(FILE)).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTINGS: &str = "
+        tlsfuzzer = ['test-tls13-conversation.py']
+        [[accepted]]
+        tool = 'testssl.sh'
+        id = 'OCSP'
+        reason = 'not built yet'
+    ";
+
+    #[test]
+    fn only_named_failures_of_a_tool_are_accepted() {
+        let settings = Settings::parse(SETTINGS).unwrap();
+        let failure = |id: &str| Failure {
+            id: id.into(),
+            what: "x".into(),
+            accepted: None,
+        };
+        let mut result = ToolResult {
+            name: "testssl.sh".into(),
+            missing: None,
+            passed: 1,
+            failures: vec![failure("OCSP")],
+        };
+        settings.judge(&mut result);
+        assert_eq!(
+            result.failures[0].accepted.as_deref(),
+            Some("not built yet")
+        );
+        assert!(told(&result));
+        result.failures.push(failure("other"));
+        settings.judge(&mut result);
+        assert!(!told(&result));
+    }
+
+    #[test]
+    fn what_always_runs_has_to_be_there() {
+        let missing = |name: &str| ToolResult {
+            name: name.into(),
+            missing: Some("not installed".into()),
+            passed: 0,
+            failures: Vec::new(),
+        };
+        assert!(!told(&missing("sslyze")) && told(&missing("h2spec")));
+    }
+
+    #[test]
+    fn the_file_of_the_repository_is_proper() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance.toml");
+        Settings::parse(&fs::read_to_string(file).unwrap()).unwrap();
+        assert!(Settings::parse(&SETTINGS.replace("not built yet", "")).is_err());
+    }
+}

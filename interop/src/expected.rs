@@ -1,0 +1,247 @@
+//! `expected.toml`: what is not expected to pass, and why; and the verdict on a cell.
+
+use std::cell::Cell as Used;
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cases::Direction;
+
+/// What a cell came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "result", content = "why")]
+pub enum Outcome {
+    /// Both sides say what the case is about.
+    Pass,
+    /// They do not: why.
+    Fail(String),
+    /// The stack cannot do it, or cannot tell: why.
+    Unsupported(String),
+}
+
+/// An outcome beside its expectation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "verdict", content = "reason")]
+pub enum Verdict {
+    /// It passes, as it should.
+    Pass,
+    /// It does not, and that is expected: the reason.
+    Expected(String),
+    /// It passes, or fails in another way, though something else is expected: that reason.
+    Stale(String),
+    /// It does not pass, and nobody expects that.
+    Unexpected,
+}
+
+impl Verdict {
+    /// Whether a run with such a cell is in order.
+    pub fn is_good(&self) -> bool {
+        matches!(self, Self::Pass | Self::Expected(_))
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Pass => "pass",
+            Self::Expected(_) => "expected",
+            Self::Stale(_) => "stale",
+            Self::Unexpected => "unexpected",
+        })
+    }
+}
+
+/// How a cell is expected not to pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Fail,
+    Unsupported,
+}
+
+/// An entry of the file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    direction: Direction,
+    peers: Vec<String>,
+    cases: Vec<String>,
+    result: Kind,
+    reason: String,
+    #[serde(skip)]
+    used: Used<bool>,
+}
+
+/// All of the file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    #[serde(default)]
+    expected: Vec<Entry>,
+}
+
+impl Expected {
+    /// Reads the file's text. `peers` and `cases` are the names that there are.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str, peers: &[String], cases: &[&str]) -> Result<Self, String> {
+        let file: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        for entry in &file.expected {
+            if entry.reason.trim().is_empty() {
+                return Err(format!("{:?} {:?}: no reason", entry.peers, entry.cases));
+            }
+            for name in &entry.peers {
+                if !peers.iter().any(|peer| matches(name, peer)) {
+                    return Err(format!("no peer is named {name}"));
+                }
+            }
+            for name in &entry.cases {
+                if !cases.iter().any(|case| matches(name, case)) {
+                    return Err(format!("no case is named {name}"));
+                }
+            }
+        }
+        Ok(file)
+    }
+
+    /// Reads `expected.toml` in this directory.
+    ///
+    /// # Errors
+    /// It cannot be read, or what is wrong with it.
+    pub fn read(directory: &Path, peers: &[String], cases: &[&str]) -> Result<Self, String> {
+        let file = directory.join("expected.toml");
+        let text = std::fs::read_to_string(&file)
+            .map_err(|error| format!("{}: {error}", file.display()))?;
+        Self::parse(&text, peers, cases).map_err(|error| format!("{}: {error}", file.display()))
+    }
+
+    /// What to make of this outcome. The first entry that fits a cell is its expectation.
+    pub fn verdict(
+        &self,
+        direction: Direction,
+        peer: &str,
+        case: &str,
+        outcome: &Outcome,
+    ) -> Verdict {
+        let entry = self.expected.iter().find(|entry| {
+            entry.direction == direction
+                && entry.peers.iter().any(|name| matches(name, peer))
+                && entry.cases.iter().any(|name| matches(name, case))
+        });
+        let Some(entry) = entry else {
+            return match outcome {
+                Outcome::Pass => Verdict::Pass,
+                _ => Verdict::Unexpected,
+            };
+        };
+        entry.used.set(true);
+        match (outcome, entry.result) {
+            (Outcome::Fail(_), Kind::Fail) | (Outcome::Unsupported(_), Kind::Unsupported) => {
+                Verdict::Expected(entry.reason.clone())
+            }
+            _ => Verdict::Stale(entry.reason.clone()),
+        }
+    }
+
+    /// Entries that fitted no cell so far: after a full run nobody needs them.
+    pub fn unused(&self) -> impl Iterator<Item = String> + '_ {
+        let unused = self.expected.iter().filter(|entry| !entry.used.get());
+        unused.map(|entry| format!("{}: {}", entry.peers.join(", "), entry.cases.join(", ")))
+    }
+}
+
+/// Whether a name fits a pattern, in which `*` at the end stands for anything.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => pattern == name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "
+        [[expected]]
+        direction = 'clients'
+        peers = ['go']
+        cases = ['early-*']
+        result = 'unsupported'
+        reason = 'no 0-RTT over TCP'
+        [[expected]]
+        direction = 'servers'
+        peers = ['*']
+        cases = ['replay']
+        result = 'fail'
+        reason = 'accepts replays'
+    ";
+    const CASES: [&str; 3] = ["full", "early-accepted", "replay"];
+
+    fn expected(text: &str) -> Result<Expected, String> {
+        Expected::parse(text, &["go".into(), "nginx".into()], &CASES)
+    }
+
+    #[test]
+    fn without_an_entry_a_cell_has_to_pass() {
+        let expected = expected(FILE).unwrap();
+        let verdict = |outcome| expected.verdict(Direction::Clients, "go", "full", &outcome);
+        assert_eq!(verdict(Outcome::Pass), Verdict::Pass);
+        assert_eq!(verdict(Outcome::Fail("x".into())), Verdict::Unexpected);
+        assert_eq!(
+            verdict(Outcome::Unsupported("x".into())),
+            Verdict::Unexpected
+        );
+    }
+
+    #[test]
+    fn an_expected_failure_carries_its_reason() {
+        let expected = expected(FILE).unwrap();
+        let unsupported = Outcome::Unsupported("cannot".into());
+        let verdict = expected.verdict(Direction::Clients, "go", "early-accepted", &unsupported);
+        assert_eq!(verdict, Verdict::Expected("no 0-RTT over TCP".into()));
+        assert!(verdict.is_good());
+        assert_eq!(expected.unused().collect::<Vec<_>>(), ["*: replay"]);
+    }
+
+    #[test]
+    fn what_passes_or_fails_otherwise_is_stale() {
+        let expected = expected(FILE).unwrap();
+        for outcome in [Outcome::Pass, Outcome::Fail("x".into())] {
+            let verdict = expected.verdict(Direction::Clients, "go", "early-accepted", &outcome);
+            assert!(matches!(verdict, Verdict::Stale(_)), "{outcome:?}");
+            assert!(!verdict.is_good());
+        }
+    }
+
+    #[test]
+    fn directions_are_told_apart() {
+        let expected = expected(FILE).unwrap();
+        let fail = Outcome::Fail("twice".into());
+        let verdict = |direction| expected.verdict(direction, "nginx", "replay", &fail);
+        assert!(verdict(Direction::Servers).is_good());
+        assert_eq!(verdict(Direction::Clients), Verdict::Unexpected);
+    }
+
+    #[test]
+    fn mistakes_of_the_file_are_named() {
+        assert!(
+            expected(&FILE.replace("no 0-RTT over TCP", " "))
+                .unwrap_err()
+                .contains("no reason")
+        );
+        assert!(
+            expected(&FILE.replace("'go'", "'og'"))
+                .unwrap_err()
+                .contains("og")
+        );
+        assert!(
+            expected(&FILE.replace("early-*", "late-*"))
+                .unwrap_err()
+                .contains("late-*")
+        );
+        assert!(expected(&FILE.replace("result", "resutl")).is_err());
+    }
+}

@@ -1,0 +1,144 @@
+//! The images: the base, the builder, the peers, the edge.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::ground::docker::docker;
+use crate::peers::Peer;
+
+/// What all images begin with.
+pub const BASE: &str = "debian:trixie-slim";
+/// What peers' programs are compiled with.
+const BUILD: &str = "cutwater-interop/build";
+/// The edge, with this machine's build.
+pub const EDGE: &str = "cutwater-interop/cutwater";
+/// The edge as it is deployed.
+pub const STATIC: &str = "cutwater-interop/cutwater:static";
+/// The edge behind the interface of quic-interop-runner.
+const QUIC: &str = "cutwater-interop/quic";
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Makes the base and the builder.
+///
+/// # Errors
+/// What could not be built.
+pub fn foundation(interop: &Path) -> Result<(), String> {
+    shown(&mut Command::new(interop.join("base-image")))?;
+    build(
+        BUILD,
+        &interop.join("build"),
+        &interop.join("build/Dockerfile"),
+        None,
+    )
+}
+
+/// Makes the images of these peers. Docker keeps what has not changed.
+///
+/// # Errors
+/// What could not be built; the others are built all the same.
+pub fn peers(interop: &Path, peers: &[Peer]) -> Result<(), String> {
+    let context = interop.join("peers");
+    let mut wrong = Vec::new();
+    for peer in peers {
+        let dockerfile = context.join(&peer.name).join("Dockerfile");
+        if let Err(error) = build(&peer.image(), &context, &dockerfile, None) {
+            wrong.push(error);
+        }
+    }
+    match wrong.as_slice() {
+        [] => Ok(()),
+        all => Err(all.join("\n")),
+    }
+}
+
+/// Makes the edge's image of this program.
+///
+/// # Errors
+/// It could not be built.
+pub fn edge(interop: &Path, binary: &Path, base: &str, tag: &str) -> Result<(), String> {
+    if !binary.is_file() {
+        let hint = "hint: cargo build --release, or --binary FILE";
+        return Err(format!("no program {}\n{hint}", binary.display()));
+    }
+    let context = std::env::temp_dir().join(format!("cutwater-image-{}", std::process::id()));
+    fs::create_dir_all(&context).map_err(|error| format!("{}: {error}", context.display()))?;
+    let copied = fs::copy(binary, context.join("cutwater"));
+    let built = copied
+        .map_err(|error| format!("{}: {error}", binary.display()))
+        .and_then(|_| {
+            build(
+                tag,
+                &context,
+                &interop.join("cutwater/Dockerfile"),
+                Some(base),
+            )
+        });
+    let _ = fs::remove_dir_all(&context);
+    built
+}
+
+/// Makes the image that quic-interop-runner takes.
+///
+/// # Errors
+/// It could not be built.
+pub fn quic(interop: &Path) -> Result<(), String> {
+    let context = interop.join("cutwater/quic");
+    build(QUIC, &context, &context.join("Dockerfile"), None)
+}
+
+/// Builds the static program and makes the production image of it.
+///
+/// # Errors
+/// What could not be built.
+pub fn production(interop: &Path) -> Result<(), String> {
+    let root = interop.parent().unwrap_or(interop);
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
+    // Without --target the flag concerns procedural macros too, which cannot be static.
+    let mut cargo = Command::new("cargo");
+    cargo.args([
+        "build",
+        "--release",
+        "--locked",
+        "--bin",
+        "cutwater",
+        "--target",
+        TARGET,
+    ]);
+    cargo.current_dir(root).env("CARGO_TARGET_DIR", &target);
+    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    shown(&mut cargo)?;
+    edge(
+        interop,
+        &target.join(TARGET).join("release/cutwater"),
+        "scratch",
+        STATIC,
+    )
+}
+
+fn build(tag: &str, context: &Path, dockerfile: &Path, base: Option<&str>) -> Result<(), String> {
+    eprintln!("image {tag}");
+    let (context, dockerfile) = (
+        context.display().to_string(),
+        dockerfile.display().to_string(),
+    );
+    let base = base.map(|base| format!("BASE={base}"));
+    let mut arguments = vec!["build", "--quiet", "--tag", tag, "--file", &dockerfile];
+    if let Some(base) = &base {
+        arguments.extend(["--build-arg", base]);
+    }
+    arguments.push(&context);
+    docker(&arguments).map(drop)
+}
+
+/// Runs a program whose output is shown.
+fn shown(command: &mut Command) -> Result<(), String> {
+    let status = command
+        .status()
+        .map_err(|error| format!("{command:?}: {error}"))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(format!("{command:?}: {status}")),
+    }
+}

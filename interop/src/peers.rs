@@ -1,0 +1,164 @@
+//! `peers.toml`: the stacks and what they can do.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+/// A stack.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    /// Its directory in `peers/`, its image, and what `--peer` takes.
+    pub name: String,
+    /// How it is shown.
+    pub title: String,
+    /// Its programs.
+    pub can: Vec<Role>,
+    /// Whether it belongs to `run --core`.
+    #[serde(default)]
+    pub core: bool,
+    /// Programs that `--local` needs; `None`: in Docker only.
+    pub local: Option<Vec<String>>,
+    /// What the server's own log or answer says where a case is about that.
+    #[serde(default)]
+    pub server_says: BTreeMap<String, String>,
+}
+
+/// What a peer has a program for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// `/peer/client`.
+    Client,
+    /// `/peer/server`.
+    Server,
+}
+
+impl Peer {
+    /// Whether it can play this role.
+    pub fn can(&self, role: Role) -> bool {
+        self.can.contains(&role)
+    }
+
+    /// The name of its image.
+    pub fn image(&self) -> String {
+        format!("cutwater-interop/{}", self.name)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    peer: Vec<Peer>,
+}
+
+/// Reads the file's text.
+///
+/// # Errors
+/// What is wrong with it, and where.
+pub fn parse(text: &str) -> Result<Vec<Peer>, String> {
+    let File { peer } = toml::from_str(text).map_err(|error| error.to_string())?;
+    for (index, one) in peer.iter().enumerate() {
+        let proper = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if one.name.is_empty() || !one.name.bytes().all(proper) {
+            let hint = "hint: lower case, digits and `-`, as in an image's name";
+            return Err(format!("`{}` cannot be a peer's name\n{hint}", one.name));
+        }
+        if peer[..index].iter().any(|other| other.name == one.name) {
+            return Err(format!("peer {} stands there twice", one.name));
+        }
+    }
+    Ok(peer)
+}
+
+/// Reads `peers.toml` in this directory.
+///
+/// # Errors
+/// It cannot be read, or what is wrong with it.
+pub fn read(directory: &Path) -> Result<Vec<Peer>, String> {
+    let file = directory.join("peers.toml");
+    let text =
+        std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+    parse(&text).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+/// The peers of these names, in the order of the file; all of them if none is named.
+///
+/// # Errors
+/// A name that no peer has.
+pub fn choose(peers: Vec<Peer>, names: &[String], core: bool) -> Result<Vec<Peer>, String> {
+    let known: Vec<&str> = peers.iter().map(|peer| peer.name.as_str()).collect();
+    if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        return Err(format!(
+            "no peer is named {name}\nhint: {}",
+            known.join(", ")
+        ));
+    }
+    let wanted = |peer: &Peer| match names {
+        [] => !core || peer.core,
+        _ => names.contains(&peer.name),
+    };
+    Ok(peers.into_iter().filter(wanted).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: &str = "
+        [[peer]]
+        name = 'a'
+        title = 'A'
+        can = ['client', 'server']
+        core = true
+        [[peer]]
+        name = 'b-1'
+        title = 'B'
+        can = ['client']
+        server_says = { early = 'yes' }
+    ";
+
+    #[test]
+    fn the_file_of_the_repository_is_proper() {
+        let peers = read(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        assert!(peers.iter().any(|peer| peer.core && peer.can(Role::Client)));
+    }
+
+    #[test]
+    fn every_peer_of_the_repository_has_its_programs() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
+        for peer in read(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap() {
+            let dockerfile = directory.join(&peer.name).join("Dockerfile");
+            assert!(dockerfile.exists(), "{}", dockerfile.display());
+        }
+    }
+
+    #[test]
+    fn peers_are_chosen_by_name_or_by_core() {
+        let chosen = |names: &[&str], core| {
+            let names: Vec<String> = names.iter().map(|&name| name.into()).collect();
+            choose(parse(TWO).unwrap(), &names, core).map(|all| all.len())
+        };
+        assert_eq!(chosen(&[], false), Ok(2));
+        assert_eq!(chosen(&[], true), Ok(1));
+        assert_eq!(chosen(&["b-1"], true), Ok(1));
+        assert!(chosen(&["c"], false).unwrap_err().contains("hint: a, b-1"));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert!(parse("[[peer]]\nname = 'a'\n").is_err());
+        assert!(
+            parse(&TWO.replace("b-1", "a"))
+                .unwrap_err()
+                .contains("twice")
+        );
+        assert!(
+            parse(&TWO.replace("b-1", "B 1"))
+                .unwrap_err()
+                .contains("hint")
+        );
+        assert!(parse(&TWO.replace("title", "tilte")).is_err());
+    }
+}

@@ -1,0 +1,249 @@
+//! The report as one page that needs nothing else.
+
+use std::fmt::Write;
+
+use super::markdown::{commit, heading, tool_lines, why, word};
+use crate::cases::Direction;
+use crate::conformance::ToolResult;
+use crate::results::Run;
+
+/// The page; `log` gives a cell's log by its name.
+pub(super) fn render(run: &Run, tools: &[ToolResult], log: impl Fn(&str) -> String) -> String {
+    let [pass, expected, stale, unexpected] = run.counts();
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>Cutwater interop, {date}</title>\n\
+         <style>\n{css}</style>\n<h1>Cutwater and other TLS stacks</h1>\n\
+         <p>{date}. Cutwater {version}{commit}, {ground}, {system}, {seconds} s.\n\
+         <p class=\"counts\"><b class=\"pass\">{pass} pass</b> <b class=\"known\">{expected} as expected</b> \
+         <b class=\"stale\">{stale} stale</b> <b class=\"fail\">{unexpected} unexpected</b>\n",
+        css = include_str!("page.css"),
+        date = escape(&run.date),
+        version = escape(&run.cutwater),
+        commit = escape(&commit(run)),
+        ground = escape(&run.ground),
+        system = escape(&run.system),
+        seconds = run.seconds,
+    );
+    for direction in [Direction::Clients, Direction::Servers] {
+        table(&mut page, run, direction);
+    }
+    page.push_str(
+        "<p>pass: both sides say so. n/a: the stack cannot do it or cannot tell. \
+         known: fails for a reason that is known. Click a cell for what was looked at.\n<h2>Versions</h2>\n<ul>\n",
+    );
+    for peer in &run.peers {
+        let stack = peer.stack.as_deref().unwrap_or("did not say");
+        let _ = writeln!(page, "<li>{}: {}", escape(&peer.title), escape(stack));
+    }
+    page.push_str("</ul>\n");
+    for remark in &run.remarks {
+        let _ = writeln!(page, "<p>{}", escape(remark));
+    }
+    if !tools.is_empty() {
+        page.push_str("<h2>Conformance tools</h2>\n<ul>\n");
+        for line in tool_lines(tools) {
+            let _ = writeln!(page, "<li>{}", escape(&line));
+        }
+        page.push_str("</ul>\n");
+    }
+    page.push_str("<h2>Cells</h2>\n<p class=\"hint\">A cell that was clicked is shown here.\n");
+    for cell in &run.cells {
+        let id = id(cell.direction, &cell.peer, &cell.case);
+        let _ = writeln!(
+            page,
+            "<section id=\"{id}\">\n<h3>{}: {}, {} <a href=\"#top\">close</a></h3>\n<p>{} ({} ms)\n<pre>{}</pre>\n</section>",
+            cell.direction,
+            escape(&cell.peer),
+            escape(&cell.case),
+            escape(&why(cell)),
+            cell.milliseconds,
+            escape(&log(&cell.log)),
+        );
+    }
+    page
+}
+
+fn table(page: &mut String, run: &Run, direction: Direction) {
+    let peers = run.peers_of(direction);
+    let Some(cases) = run.cases.get(&direction).filter(|_| !peers.is_empty()) else {
+        return;
+    };
+    let _ = writeln!(
+        page,
+        "<h2>{}</h2>\n<div class=\"wide\"><table>\n<tr><th>",
+        heading(direction)
+    );
+    for peer in &peers {
+        let stack = peer.stack.as_deref().unwrap_or(&peer.title);
+        let _ = write!(
+            page,
+            "<th scope=\"col\" title=\"{}\">{}",
+            escape(stack),
+            escape(&peer.title)
+        );
+    }
+    for (case, title) in cases {
+        let _ = write!(
+            page,
+            "\n<tr><th scope=\"row\" title=\"{}\">{}",
+            escape(case),
+            escape(title)
+        );
+        for peer in &peers {
+            let cell = run.cell(direction, &peer.name, case);
+            let word = word(cell);
+            let class = match word {
+                "pass" | "known" => word,
+                "n/a" => "na",
+                "STALE" => "stale",
+                "" => "",
+                _ => "fail",
+            };
+            let Some(cell) = cell else {
+                page.push_str("<td>");
+                continue;
+            };
+            let _ = write!(
+                page,
+                "<td class=\"{class}\"><a href=\"#{}\" title=\"{}\">{word}</a>",
+                id(direction, &peer.name, case),
+                escape(&why(cell)),
+            );
+        }
+    }
+    page.push_str("\n</table></div>\n");
+}
+
+fn id(direction: Direction, peer: &str, case: &str) -> String {
+    format!("{direction}-{peer}-{case}")
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::conformance::Failure;
+    use crate::expected::{Outcome, Verdict};
+    use crate::report::markdown;
+    use crate::results::{CellResult, PeerVersion};
+
+    /// A run with one cell of each verdict.
+    fn run() -> Run {
+        let cell = |case: &str, outcome, verdict| CellResult {
+            direction: Direction::Clients,
+            peer: "a".into(),
+            case: case.into(),
+            outcome,
+            verdict,
+            milliseconds: 5,
+            log: format!("cells/{case}.log"),
+        };
+        let fail = || Outcome::Fail("status <404>".into());
+        let cells = vec![
+            cell("full", Outcome::Pass, Verdict::Pass),
+            cell("tickets", fail(), Verdict::Unexpected),
+            cell(
+                "early",
+                Outcome::Unsupported("none".into()),
+                Verdict::Expected("no 0-RTT".into()),
+            ),
+            cell("close", Outcome::Pass, Verdict::Stale("a bug".into())),
+            cell("known", fail(), Verdict::Expected("a bug of theirs".into())),
+        ];
+        let names = cells
+            .iter()
+            .map(|cell| (cell.case.clone(), format!("case {}", cell.case)));
+        Run {
+            date: "2026-01-31 12:00 UTC".into(),
+            seconds: 9,
+            cutwater: "0.1.0".into(),
+            commit: Some("abc".into()),
+            ground: "Docker 1".into(),
+            system: "Linux".into(),
+            peers: vec![PeerVersion {
+                name: "a".into(),
+                title: "A & B".into(),
+                stack: Some("A 1.2".into()),
+            }],
+            cases: BTreeMap::from([(Direction::Clients, names.collect())]),
+            cells,
+            remarks: vec!["C was not tried".into()],
+            good: false,
+        }
+    }
+
+    fn tools() -> Vec<ToolResult> {
+        let failure = |id: &str, accepted: Option<&str>| Failure {
+            id: id.into(),
+            what: "bad".into(),
+            accepted: accepted.map(str::to_owned),
+        };
+        let failures = vec![failure("x", Some("known")), failure("y", None)];
+        vec![ToolResult {
+            name: "t".into(),
+            missing: None,
+            passed: 3,
+            failures,
+        }]
+    }
+
+    #[test]
+    fn every_cell_has_its_word_and_its_log() {
+        let page = render(&run(), &[], |name| format!("the log of {name} & more"));
+        for part in [
+            "<td class=\"pass\"><a href=\"#clients-a-full\" title=\"pass\">pass</a>",
+            "<td class=\"fail\"><a href=\"#clients-a-tickets\" title=\"fail: status &lt;404&gt;\">FAIL</a>",
+            ">n/a</a>",
+            ">STALE</a>",
+            ">known</a>",
+            "<section id=\"clients-a-full\">",
+            "the log of cells/full.log &amp; more",
+            "A &amp; B",
+            "A 1.2",
+            "C was not tried",
+            "prefers-color-scheme",
+        ] {
+            assert!(page.contains(part), "{part}\n{page}");
+        }
+        assert!(
+            !page.contains("http://") && !page.contains("https://"),
+            "needs nothing else"
+        );
+    }
+
+    #[test]
+    fn the_text_lists_what_did_not_pass_with_reasons() {
+        let text = markdown::render(&run(), &tools());
+        for part in [
+            "| case full | pass |",
+            "| case tickets | FAIL |",
+            "1 pass, 2 as expected, 1 stale, 1 unexpected",
+            "- clients, a, [tickets](cells/tickets.log): fail: status <404>",
+            "- clients, a, [early](cells/early.log): no 0-RTT (unsupported: none)",
+            "stale: expected otherwise (a bug), found: pass",
+            "Versions: A 1.2.",
+            "- t: 3 passed; x: bad (accepted: known); y: bad (NOT ACCEPTED)",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_report_is_read_as_it_was_written() {
+        let written = serde_json::to_string(&run()).unwrap();
+        let read: Run = serde_json::from_str(&written).unwrap();
+        assert_eq!(
+            render(&read, &[], |_| String::new()),
+            render(&run(), &[], |_| String::new())
+        );
+    }
+}

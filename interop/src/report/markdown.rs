@@ -1,0 +1,155 @@
+//! The report as Markdown.
+
+use std::fmt::Write;
+
+use crate::cases::Direction;
+use crate::conformance::ToolResult;
+use crate::expected::{Outcome, Verdict};
+use crate::results::{CellResult, Run};
+
+/// All of it: tables, and a list of what did not pass.
+pub(super) fn render(run: &Run, tools: &[ToolResult]) -> String {
+    let mut text = format!("# Interop report\n\n{}", render_tables(run, tools));
+    for (title, wanted) in [
+        (
+            "Not as expected",
+            (|cell| !cell.verdict.is_good()) as fn(&CellResult) -> bool,
+        ),
+        ("Expected not to pass", |cell| {
+            matches!(cell.verdict, Verdict::Expected(_))
+        }),
+    ] {
+        let cells: Vec<_> = run.cells.iter().filter(|cell| wanted(cell)).collect();
+        if cells.is_empty() {
+            continue;
+        }
+        let _ = writeln!(text, "\n## {title}\n");
+        for cell in cells {
+            let CellResult {
+                direction,
+                peer,
+                case,
+                log,
+                ..
+            } = cell;
+            let _ = writeln!(
+                text,
+                "- {direction}, {peer}, [{case}]({log}): {}",
+                why(cell)
+            );
+        }
+    }
+    text
+}
+
+/// Why a cell is what it is.
+pub(super) fn why(cell: &CellResult) -> String {
+    let found = match &cell.outcome {
+        Outcome::Pass => "pass".to_owned(),
+        Outcome::Fail(why) => format!("fail: {why}"),
+        Outcome::Unsupported(why) => format!("unsupported: {why}"),
+    };
+    match &cell.verdict {
+        Verdict::Pass | Verdict::Unexpected => found,
+        Verdict::Expected(reason) => format!("{reason} ({found})"),
+        Verdict::Stale(reason) => format!("stale: expected otherwise ({reason}), found: {found}"),
+    }
+}
+
+/// The word of a cell in a table.
+pub(super) fn word(cell: Option<&CellResult>) -> &'static str {
+    let Some(cell) = cell else { return "" };
+    match (&cell.verdict, &cell.outcome) {
+        (Verdict::Pass, _) => "pass",
+        (Verdict::Expected(_), Outcome::Unsupported(_)) => "n/a",
+        (Verdict::Expected(_), _) => "known",
+        (Verdict::Stale(_), _) => "STALE",
+        (Verdict::Unexpected, Outcome::Unsupported(_)) => "UNSUPPORTED",
+        (Verdict::Unexpected, _) => "FAIL",
+    }
+}
+
+/// What the run was, and a table for each direction.
+pub(super) fn render_tables(run: &Run, tools: &[ToolResult]) -> String {
+    let [pass, expected, stale, unexpected] = run.counts();
+    let mut text = format!(
+        "{}: Cutwater {}{} in {} on {}, {} s. {pass} pass, {expected} as expected, {stale} stale, {unexpected} unexpected.\n\n",
+        run.date,
+        run.cutwater,
+        commit(run),
+        run.ground,
+        run.system,
+        run.seconds,
+    );
+    for direction in [Direction::Clients, Direction::Servers] {
+        let peers = run.peers_of(direction);
+        let Some(cases) = run.cases.get(&direction).filter(|_| !peers.is_empty()) else {
+            continue;
+        };
+        let _ = writeln!(text, "### {}\n", heading(direction));
+        let titles: Vec<&str> = peers.iter().map(|peer| peer.title.as_str()).collect();
+        let _ = writeln!(
+            text,
+            "| | {} |\n|---|{}",
+            titles.join(" | "),
+            "---|".repeat(titles.len())
+        );
+        for (case, title) in cases {
+            let words = peers
+                .iter()
+                .map(|peer| word(run.cell(direction, &peer.name, case)));
+            let _ = writeln!(
+                text,
+                "| {title} | {} |",
+                words.collect::<Vec<_>>().join(" | ")
+            );
+        }
+        text.push('\n');
+    }
+    text.push_str("pass: both sides say so. n/a: the stack cannot do it or cannot tell. known: fails for a reason that is known.\n");
+    let stacks = run.peers.iter().filter_map(|peer| peer.stack.as_deref());
+    let stacks: Vec<&str> = stacks.collect();
+    if !stacks.is_empty() {
+        let _ = writeln!(text, "\nVersions: {}.", stacks.join(", "));
+    }
+    for remark in &run.remarks {
+        let _ = writeln!(text, "\n{remark}");
+    }
+    if !tools.is_empty() {
+        text.push_str("\n### Conformance tools\n\n");
+        for line in tool_lines(tools) {
+            let _ = writeln!(text, "- {line}");
+        }
+    }
+    text
+}
+
+/// What the conformance tools found, a line each.
+pub(super) fn tool_lines(tools: &[ToolResult]) -> impl Iterator<Item = String> + '_ {
+    tools.iter().map(|tool| match &tool.missing {
+        Some(why) => format!("{}: did not run: {why}", tool.name),
+        None => {
+            let mut line = format!("{}: {} passed", tool.name, tool.passed);
+            for failure in &tool.failures {
+                let reason = failure.accepted.as_deref();
+                let reason =
+                    reason.map_or_else(|| "NOT ACCEPTED".into(), |it| format!("accepted: {it}"));
+                let _ = write!(line, "; {}: {} ({reason})", failure.id, failure.what);
+            }
+            line
+        }
+    })
+}
+
+pub(super) fn commit(run: &Run) -> String {
+    run.commit
+        .as_ref()
+        .map_or_else(String::new, |commit| format!(" ({commit})"))
+}
+
+pub(super) fn heading(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Clients => "Their clients, our edge",
+        Direction::Servers => "Our client, their servers",
+    }
+}

@@ -1,0 +1,215 @@
+//! The edge's configuration: the sites and routes that the cases ask for.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use crate::pki::Authorities;
+
+/// Takes early data; has an ECDSA and an RSA certificate.
+pub const EDGE: &str = "edge.test";
+/// Covered by a wildcard.
+pub const WILD: &str = "a.wild.test";
+/// Another site than [`EDGE`].
+pub const OTHER: &str = "other.test";
+/// Lets TLS 1.2 in.
+pub const OLD: &str = "old.test";
+/// A site that there is not.
+pub const UNKNOWN: &str = "unknown.test";
+/// What servers of peers are called.
+pub const SERVER: &str = "server.test";
+
+/// Bytes of the answers of `/safe` and `/wait`: more than any handshake flight of a resumption.
+pub const ANSWER: u64 = 10_000;
+/// Bytes of `/large`, and of the largest upload.
+pub const LARGE: u64 = 10_000_000;
+/// Tickets for a full handshake.
+pub const TICKETS: u64 = 2;
+
+/// A mistake that is made on purpose, to see whether the cells that should catch it do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mistake {
+    /// `/safe` waits.
+    SafeWaits,
+    /// `/wait` answers early.
+    WaitAnswers,
+    /// The certificates come from an authority that nobody trusts.
+    WrongAuthority,
+}
+
+/// Where the edge finds and listens.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The directory of the certificates, as the edge sees it.
+    pub pki: String,
+    /// Addresses of the listeners and the admin endpoint.
+    pub main: String,
+    /// The listener on which [`EDGE`] has another early-data policy.
+    pub strict: String,
+    /// The admin endpoint.
+    pub admin: String,
+    /// The origin.
+    pub origin: String,
+}
+
+/// Writes certificates and answers into `pki`, and gives `cutwater.toml`'s text.
+///
+/// # Errors
+/// Something cannot be made or written.
+pub fn prepare(pki: &Path, places: &Places, mistake: Option<Mistake>) -> Result<String, String> {
+    let authorities = Authorities::new()?;
+    authorities.write(pki)?;
+    let issuer = match mistake {
+        Some(Mistake::WrongAuthority) => &Authorities::new()?,
+        _ => &authorities,
+    };
+    for (file, name) in SITES {
+        issuer.issue(pki, file, &[name])?;
+    }
+    authorities.issue(pki, "server", &[SERVER])?;
+    for (file, bytes) in [("answer", ANSWER), ("large", LARGE)] {
+        let file = pki.join(file);
+        fs::write(&file, vec![b'x'; bytes as usize])
+            .map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    Ok(configuration(places, mistake))
+}
+
+/// Certificate files and names.
+const SITES: [(&str, &str); 4] = [
+    ("edge", EDGE),
+    ("wild", "*.wild.test"),
+    ("other", OTHER),
+    ("old", OLD),
+];
+
+fn configuration(places: &Places, mistake: Option<Mistake>) -> String {
+    let Places {
+        pki,
+        main,
+        strict,
+        admin,
+        origin,
+    } = places;
+    let safe = match mistake {
+        Some(Mistake::SafeWaits) => "wait",
+        _ => "safe",
+    };
+    let wait = match mistake {
+        Some(Mistake::WaitAnswers) => "safe",
+        _ => "wait",
+    };
+    let mut text = format!(
+        r#"
+server = {{ workers = 2, drain = {{ timeout = "1s" }} }}
+log = {{ access = "stdout", connections = "all" }}
+admin = {{ address = "{admin}" }}
+sessions = {{ tickets = {TICKETS} }}
+
+[[listen]]
+address = "{main}"
+name = "main"
+
+[[listen]]
+address = "{strict}"
+name = "strict"
+
+[origin.plain]
+servers = ["http://{origin}"]
+
+[origin.aware]
+servers = ["http://{origin}"]
+early_data_aware = true
+"#
+    );
+    let hello = "respond = { status = 200, body = \"hello\\n\" }";
+    let answer = format!("respond = {{ status = 200, body_file = \"{pki}/answer\" }}");
+    let large = format!("respond = {{ status = 200, body_file = \"{pki}/large\" }}");
+    for (file, name) in SITES {
+        let early = name == EDGE || name == OTHER;
+        site(
+            &mut text,
+            pki,
+            file,
+            name,
+            "main",
+            if early { "early_data = true" } else { "" },
+        );
+        if name == OLD {
+            text.push_str("min_version = \"1.2\"\n");
+        }
+        if early {
+            route(&mut text, "/", Some("safe"), hello);
+        } else {
+            route(&mut text, "/", None, hello);
+        }
+        if name == EDGE {
+            route(&mut text, "/safe", Some(safe), &answer);
+            route(&mut text, "/wait", Some(wait), &answer);
+            route(&mut text, "/refuse", Some("refuse"), hello);
+            route(&mut text, "/large", Some("safe"), &large);
+            route(&mut text, "/upload", Some("wait"), "origin = \"plain\"");
+            route(&mut text, "/aware", Some("allow"), "origin = \"aware\"");
+        }
+    }
+    // The same name and certificate, but another policy: its tag differs, so that early data of
+    // the other listener's tickets is refused.
+    // Conformance tools that know no server names go there.
+    let more = "default = true\nearly_data = true";
+    site(&mut text, pki, "edge", EDGE, "strict", more);
+    route(&mut text, "/", Some("wait"), hello);
+    route(&mut text, "/upload", Some("wait"), "origin = \"plain\"");
+    text
+}
+
+fn site(text: &mut String, pki: &str, file: &str, name: &str, listen: &str, more: &str) {
+    let _ = write!(
+        text,
+        r#"
+[[site]]
+names = ["{name}"]
+listen = ["{listen}"]
+certificate = [
+    {{ chain = "{pki}/{file}-ecdsa.pem", key = "{pki}/{file}-ecdsa.key" }},
+    {{ chain = "{pki}/{file}-rsa.pem", key = "{pki}/{file}-rsa.key" }},
+]
+{more}
+"#
+    );
+}
+
+fn route(text: &mut String, path: &str, early: Option<&str>, target: &str) {
+    let _ = write!(text, "\n[[site.route]]\npath = \"{path}\"\n{target}\n");
+    if let Some(policy) = early {
+        let _ = writeln!(text, "early_data = \"{policy}\"");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_edge_takes_the_configuration() {
+        for mistake in [
+            None,
+            Some(Mistake::SafeWaits),
+            Some(Mistake::WaitAnswers),
+            Some(Mistake::WrongAuthority),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let places = Places {
+                pki: directory.path().to_str().unwrap().into(),
+                main: "[::]:8443".into(),
+                strict: "[::]:8444".into(),
+                admin: "127.0.0.1:9901".into(),
+                origin: "127.0.0.1:8080".into(),
+            };
+            let text = prepare(directory.path(), &places, mistake).unwrap();
+            let file = directory.path().join("cutwater.toml");
+            fs::write(&file, &text).unwrap();
+            let report = cutwater::config::check::check(&file, false);
+            assert_eq!(report.code, 0, "{}\n{text}", report.complaints);
+        }
+    }
+}
