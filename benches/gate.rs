@@ -59,6 +59,8 @@ fn table(count: usize) -> Routes {
                 headers: HeaderMap::new(),
                 body: Bytes::new(),
             }),
+            request_headers: None,
+            response_headers: None,
             timeouts: RouteTimeouts::default(),
             limits: RouteLimits::default(),
         })

@@ -6,6 +6,7 @@ mod http {
     mod authority;
     mod bodies;
     mod expect;
+    mod fields;
     mod framing;
     mod hello;
     mod http2;

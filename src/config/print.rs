@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use super::snapshot::{AdminAddress, LogTarget, PathMatch};
+use super::snapshot::{AdminAddress, Field, FieldEdits, LogTarget, PathMatch};
 use super::spec::{
     CertificateFiles, Certificates, ListenSpec, OriginTable, RespondSpec, RouteSpec, SiteSpec,
     Spec, TargetSpec,
@@ -152,6 +152,14 @@ fn write_route(route: &RouteSpec, out: &mut String) -> fmt::Result {
         Some(TargetSpec::Handler(_)) => writeln!(out, "# a handler of a program")?,
         None => {}
     }
+    for (key, edits) in [
+        ("request_headers", &route.request_headers),
+        ("response_headers", &route.response_headers),
+    ] {
+        if !edits.is_empty() {
+            writeln!(out, "{key} = {}", field_edits(edits))?;
+        }
+    }
     let timeouts = &route.timeouts;
     writeln!(
         out,
@@ -190,6 +198,34 @@ fn write_respond(respond: &RespondSpec, out: &mut String) -> fmt::Result {
         write!(out, ", headers = {{ {} }}", fields.join(", "))?;
     }
     writeln!(out, " }}")
+}
+
+fn field_edits(edits: &FieldEdits) -> String {
+    let mut parts = Vec::new();
+    if !edits.remove.is_empty() {
+        let names = list(edits.remove.iter().map(ToString::to_string));
+        parts.push(format!("remove = {names}"));
+    }
+    for (key, fields) in [("set", &edits.set), ("add", &edits.add)] {
+        if !fields.is_empty() {
+            let each = fields.chunk_by(|one, next| one.name == next.name);
+            let each: Vec<String> = each.map(field).collect();
+            parts.push(format!("{key} = {{ {} }}", each.join(", ")));
+        }
+    }
+    format!("{{ {} }}", parts.join(", "))
+}
+
+/// The values of one name.
+fn field(fields: &[Field]) -> String {
+    let value = |field: &Field| String::from_utf8_lossy(field.value.as_bytes()).into_owned();
+    match fields {
+        [only] => format!("{} = {}", string(only.name.as_str()), string(&value(only))),
+        several => {
+            let name = several.first().map_or("", |field| field.name.as_str());
+            format!("{} = {}", string(name), list(several.iter().map(value)))
+        }
+    }
 }
 
 fn servers(origin: &OriginTable) -> String {

@@ -1,5 +1,7 @@
 //! The compiled, validated, immutable configuration that everything else reads.
 
+mod fields;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use crate::early::EarlyDataPolicy;
 use crate::handler::Handler;
 use crate::route::Routes;
 use crate::telemetry::connections::ConnectionLog;
+
+pub use self::fields::{Field, FieldEdits, Message};
 
 /// Everything that one configuration says. Requests load it once; a reload swaps it whole.
 #[derive(Debug)]
@@ -173,6 +177,10 @@ pub struct Route {
     pub early_data: EarlyDataPolicy,
     /// What answers.
     pub target: Target,
+    /// What becomes of the fields of requests on their way to an origin.
+    pub request_headers: Option<Arc<FieldEdits>>,
+    /// What becomes of the fields of answers.
+    pub response_headers: Option<Arc<FieldEdits>>,
     /// Its timeouts.
     pub timeouts: RouteTimeouts,
     /// Its limits.

@@ -16,8 +16,8 @@ use rustls::sign::CertifiedKey;
 use super::diagnostics::{At, Place};
 use super::names::SiteName;
 use super::snapshot::{
-    AdminAddress, Limits, Log, LogTarget, OriginServer, PathMatch, Redirect, RouteLimits,
-    RouteTimeouts, Server, Sessions, SiteTimeouts,
+    AdminAddress, FieldEdits, Limits, Log, LogTarget, OriginServer, PathMatch, Redirect,
+    RouteLimits, RouteTimeouts, Server, Sessions, SiteTimeouts,
 };
 use crate::early::EarlyDataPolicy;
 use crate::handler::Handler;
@@ -162,6 +162,10 @@ pub struct RouteSpec {
     pub early_data: At<EarlyDataPolicy>,
     /// What answers. `None` if that was typed wrongly, which has been reported.
     pub target: Option<TargetSpec>,
+    /// What becomes of the fields of its requests on their way to an origin. Default is nothing.
+    pub request_headers: FieldEdits,
+    /// What becomes of the fields of its answers. Default is nothing.
+    pub response_headers: FieldEdits,
     /// Its timeouts.
     pub timeouts: RouteTimeouts,
     /// Its limits.
@@ -178,6 +182,8 @@ impl RouteSpec {
             methods: Vec::new(),
             early_data: EarlyDataPolicy::default().into(),
             target: Some(target),
+            request_headers: FieldEdits::default(),
+            response_headers: FieldEdits::default(),
             timeouts: RouteTimeouts::default(),
             limits: RouteLimits::default(),
         }

@@ -23,6 +23,7 @@ mod report;
 mod service;
 mod shared;
 mod stage;
+mod target;
 mod timing;
 
 use std::future::Future;

@@ -19,14 +19,13 @@ use crate::config::snapshot::{Route, Target};
 use crate::connection::bodies::{RequestBody, ResponseBody};
 use crate::connection::drain::{drained, is_small};
 use crate::connection::exchange::{BodyFault, Exchange, Received};
-use crate::connection::local::{empty, fixed, local, redirected};
+use crate::connection::local::{empty, local};
 use crate::connection::plan::{Plan, Refusal, plan};
 use crate::connection::shared::Shared;
 use crate::connection::stage::{Stage, Watch};
-use crate::deadline::{Deadline, Elapsed};
+use crate::connection::target::{Failure, target};
+use crate::deadline::Deadline;
 use crate::gate::Decision;
-use crate::handler::{EarlyRequest, HandlerError};
-use crate::origin::{EarlyForward, Forward, ForwardErrorKind};
 use crate::state::Protocol;
 use crate::telemetry::access::AnswerEnd;
 use crate::telemetry::labels::{EarlyState, TimeoutKind, TooEarlyBy};
@@ -280,137 +279,6 @@ fn total_deadline(exchange: &Exchange, route: &Route) -> Option<Deadline> {
     Some(total)
 }
 
-enum Failure {
-    Status(StatusCode, Option<AnswerEnd>),
-    HandshakeFailed,
-}
-
-async fn target(
-    exchange: &mut Exchange,
-    plan: &Plan,
-    route: &Route,
-    parts: Parts,
-    body: Body,
-    total: &Option<Deadline>,
-    early_forward: bool,
-) -> Result<Response<Body>, Failure> {
-    let shared = Arc::clone(&exchange.shared);
-    match &route.target {
-        Target::Respond(respond) => discard(body, total, &shared).await.map(|()| fixed(respond)),
-        Target::Redirect(redirect) => discard(body, total, &shared)
-            .await
-            .map(|()| redirected(redirect)),
-        Target::Handler(handler) => {
-            let deadline = total
-                .clone()
-                .unwrap_or_else(|| Deadline::new(&shared.worker.ticker, None));
-            let request = EarlyRequest::new(
-                Request::from_parts(parts, body),
-                Arc::clone(&shared.state),
-                shared.confirmation.clone(),
-                deadline.clone(),
-                plan.marked,
-            );
-            let request = match plan.early {
-                true => request.counted(exchange.waits()),
-                false => request,
-            };
-            match bounded(handler.call(request), &deadline).await {
-                Ok(Ok(response)) => Ok(response),
-                Ok(Err(HandlerError::TooEarly)) => {
-                    Err(Failure::Status(StatusCode::TOO_EARLY, None))
-                }
-                Ok(Err(HandlerError::HandshakeFailed)) => Err(Failure::HandshakeFailed),
-                Ok(Err(HandlerError::Failed(error))) => {
-                    tracing::warn!(route = %route.name, %error, "handler failed");
-                    Err(Failure::Status(
-                        StatusCode::INTERNAL_SERVER_ERROR,
-                        Some(AnswerEnd::AbortedByHandler),
-                    ))
-                }
-                Err(Elapsed) => Err(total_passed(&shared)),
-            }
-        }
-        Target::Origin(spec) => {
-            let early = match (plan.marked, early_forward) {
-                (true, _) => EarlyForward::Marked,
-                (false, true) => EarlyForward::Early,
-                (false, false) => EarlyForward::No,
-            };
-            let forward = Forward {
-                spec: Arc::clone(spec),
-                parts,
-                body,
-                host: plan.host.clone(),
-                client: shared.forwarded_for.clone(),
-                timeouts: route.timeouts.clone(),
-                deadline: total.clone(),
-                confirmation: shared.confirmation.clone(),
-                early,
-            };
-            match shared.worker.origins.forward(forward).await {
-                Ok(forwarded) => {
-                    exchange.origin = forwarded.address;
-                    exchange.origin_time = Some(forwarded.origin_time);
-                    Ok(forwarded.response)
-                }
-                Err(error) => {
-                    exchange.origin = error.address;
-                    if matches!(error.kind, ForwardErrorKind::HandshakeFailed) {
-                        return Err(Failure::HandshakeFailed);
-                    }
-                    tracing::debug!(origin = %spec.name, %error, "no answer from origin");
-                    Err(Failure::Status(error.status(), None))
-                }
-            }
-        }
-    }
-}
-
-fn total_passed(shared: &Shared) -> Failure {
-    let timeouts = &shared.worker.process.metrics.timeouts;
-    timeouts.inc(TimeoutKind::Total);
-    Failure::Status(
-        StatusCode::GATEWAY_TIMEOUT,
-        Some(AnswerEnd::Timeout(TimeoutKind::Total)),
-    )
-}
-
-/// Reads a body to its end, or to its fault, and forgets it.
-async fn discard(mut body: Body, total: &Option<Deadline>, shared: &Shared) -> Result<(), Failure> {
-    let read = std::future::poll_fn(|cx| {
-        loop {
-            match std::task::ready!(Pin::new(&mut body).poll_frame(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Poll::Ready(()),
-            }
-        }
-    });
-    match total {
-        Some(total) => bounded(read, total).await.map_err(|_| total_passed(shared)),
-        None => {
-            read.await;
-            Ok(())
-        }
-    }
-}
-
-/// Bounds `future` by a deadline that may move while it runs.
-async fn bounded<F: Future>(future: F, deadline: &Deadline) -> Result<F::Output, Elapsed> {
-    let mut future = std::pin::pin!(future);
-    let mut alarm = None;
-    std::future::poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
-            return Poll::Ready(Ok(output));
-        }
-        alarm
-            .get_or_insert_with(|| deadline.watch())
-            .poll_due(cx)
-            .map(|()| Err(Elapsed))
-    })
-    .await
-}
-
 /// The answer to a request whose body failed: 408, 413, or none to who went away.
 fn at_fault(mut exchange: Box<Exchange>, fault: BodyFault, method: &Method) -> Answered {
     let status = match fault {
@@ -447,6 +315,10 @@ fn finish(
 ) -> Response<ResponseBody> {
     exchange.answer(response.status().as_u16());
     let (mut parts, mut body) = response.into_parts();
+    let route = exchange.route.as_deref();
+    if let Some(edits) = route.and_then(|route| route.response_headers.as_deref()) {
+        edits.apply(&mut parts.headers);
+    }
     if exchange.shared.is_closing() && exchange.shared.state.protocol == Protocol::Http1 {
         parts
             .headers

@@ -43,6 +43,9 @@ pub(super) async fn run(
         length: http_body::Body::size_hint(&forward.body).exact(),
     };
     fields::prepare_request(&mut parts, edge);
+    if let Some(edits) = &forward.fields {
+        edits.apply(&mut parts.headers);
+    }
     let upload = Upload::new(forward.body, early);
     let mut exchange = Exchange {
         pool,

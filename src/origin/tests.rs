@@ -203,6 +203,7 @@ fn forward(spec: &Arc<OriginSpec>, request: Request<Body>) -> Forward {
         deadline: None,
         confirmation: Confirmation::confirmed(),
         early: EarlyForward::No,
+        fields: None,
     }
 }
 

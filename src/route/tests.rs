@@ -32,6 +32,8 @@ fn route(text: &str) -> Arc<Route> {
             headers: HeaderMap::new(),
             body: Bytes::new(),
         }),
+        request_headers: None,
+        response_headers: None,
         timeouts: RouteTimeouts::default(),
         limits: RouteLimits::default(),
     })

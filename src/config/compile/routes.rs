@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Work;
 use crate::config::diagnostics::Diagnostic;
 use crate::config::nearest;
-use crate::config::snapshot::{FixedResponse, PathMatch, Route, Target};
+use crate::config::snapshot::{FieldEdits, FixedResponse, Message, PathMatch, Route, Target};
 use crate::config::spec::{RouteSpec, SiteSpec, Spec, TargetSpec};
 use crate::route::{Routes, same_keys};
 
@@ -25,6 +25,7 @@ pub(super) fn compile(spec: &Spec, site: &SiteSpec, work: &mut Work<'_>) -> Rout
             continue;
         };
         check_awareness(typed, &target, work);
+        check_fields(typed, work);
         if let Target::Origin(origin) = &target
             && origin.servers.is_empty()
             && typed.place.is_none()
@@ -39,6 +40,8 @@ pub(super) fn compile(spec: &Spec, site: &SiteSpec, work: &mut Work<'_>) -> Rout
             methods: typed.methods.clone(),
             early_data: typed.early_data.value,
             target,
+            request_headers: edits(&typed.request_headers),
+            response_headers: edits(&typed.response_headers),
             timeouts: typed.timeouts.clone(),
             limits: typed.limits.clone(),
         };
@@ -110,6 +113,25 @@ fn check_awareness(route: &RouteSpec, target: &Target, work: &mut Work<'_>) {
                     answers 425 (RFC 8470)";
         work.warnings.push(warning.hint(hint));
     }
+}
+
+/// Files are held to this where they are read, at the name that is wrong.
+fn check_fields(route: &RouteSpec, work: &mut Work<'_>) {
+    for (edits, message) in [
+        (&route.request_headers, Message::Request),
+        (&route.response_headers, Message::Response),
+    ] {
+        for name in edits.names().filter(|name| message.reserves(name)) {
+            if route.place.is_none() {
+                let message = format!("`{name}` is set by the edge");
+                work.errors.push(Diagnostic::error(None, message));
+            }
+        }
+    }
+}
+
+fn edits(edits: &FieldEdits) -> Option<Arc<FieldEdits>> {
+    (!edits.is_empty()).then(|| Arc::new(edits.clone()))
 }
 
 fn check_host(site: &SiteSpec, route: &RouteSpec, work: &mut Work<'_>) {

@@ -8,7 +8,7 @@ use super::certificates::Source;
 use crate::certs::chooser::CertificateChooser;
 use crate::config::diagnostics::Diagnostic;
 use crate::config::site_tls::SiteTls;
-use crate::config::snapshot::{FixedResponse, Route, Site, Target};
+use crate::config::snapshot::{FieldEdits, FixedResponse, Route, Site, Target};
 use crate::config::spec::{SiteSpec, Spec};
 use crate::route::Routes;
 use crate::tags::Tag;
@@ -181,6 +181,8 @@ fn say_route(route: &Route, said: &mut String) {
         methods,
         early_data,
         target,
+        request_headers,
+        response_headers,
         timeouts,
         limits,
     } = route;
@@ -189,6 +191,9 @@ fn say_route(route: &Route, said: &mut String) {
         said,
         "\n{name:?} {host:?} {path:?} {methods:?} {early_data:?} {timeouts:?} {limits:?} "
     );
+    for edits in [request_headers, response_headers] {
+        say_edits(edits.as_deref(), said);
+    }
     let _ = match target {
         Target::Respond(FixedResponse {
             status,
@@ -199,4 +204,19 @@ fn say_route(route: &Route, said: &mut String) {
         Target::Handler(handler) => write!(said, "{:p}", Arc::as_ptr(handler)),
         target => write!(said, "{target:?}"),
     };
+}
+
+fn say_edits(edits: Option<&FieldEdits>, said: &mut String) {
+    let Some(FieldEdits { remove, set, add }) = edits else {
+        said.push_str("None ");
+        return;
+    };
+    let _ = write!(said, "{remove:?} ");
+    for (fields, mark) in [(set, '='), (add, '+')] {
+        for field in fields {
+            // The debug form of a secret is the same for all of them.
+            let value = Tag::of(&[field.value.as_bytes()]);
+            let _ = write!(said, "{}{mark}{value:?} ", field.name);
+        }
+    }
 }
