@@ -18,6 +18,7 @@ mod http {
     mod paths;
     mod pipelining;
     mod redirect;
+    mod rewrite;
     mod stand;
     mod tools;
 }

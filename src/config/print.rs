@@ -139,7 +139,11 @@ fn write_route(route: &RouteSpec, out: &mut String) -> fmt::Result {
         Some(TargetSpec::Redirect(redirect)) => {
             let to = string(&String::from_utf8_lossy(redirect.to.as_bytes()));
             let status = redirect.status.as_u16();
-            writeln!(out, "redirect = {{ to = {to}, status = {status} }}")?;
+            let (path, query) = (redirect.keep_path, redirect.keep_query);
+            writeln!(
+                out,
+                "redirect = {{ to = {to}, status = {status}, keep_path = {path}, keep_query = {query} }}"
+            )?;
         }
         Some(TargetSpec::Named(name)) => writeln!(out, "origin = {}", string(&name.value))?,
         Some(TargetSpec::Inline(origin)) => {
@@ -151,6 +155,9 @@ fn write_route(route: &RouteSpec, out: &mut String) -> fmt::Result {
         }
         Some(TargetSpec::Handler(_)) => writeln!(out, "# a handler of a program")?,
         None => {}
+    }
+    if let Some(rewrite) = &route.prefix_rewrite {
+        writeln!(out, "prefix_rewrite = {}", string(rewrite))?;
     }
     for (key, edits) in [
         ("request_headers", &route.request_headers),

@@ -177,6 +177,8 @@ pub struct Route {
     pub early_data: EarlyDataPolicy,
     /// What answers.
     pub target: Target,
+    /// What an origin sees in place of the route's path.
+    pub prefix_rewrite: Option<Box<str>>,
     /// What becomes of the fields of requests on their way to an origin.
     pub request_headers: Option<Arc<FieldEdits>>,
     /// What becomes of the fields of answers.
@@ -230,13 +232,29 @@ pub struct FixedResponse {
     pub body: Bytes,
 }
 
-/// A redirect to a fixed place.
+/// A redirect.
 #[derive(Clone, Debug)]
 pub struct Redirect {
     /// The status: 301, 302, 303, 307, 308.
     pub status: StatusCode,
-    /// The value of Location.
+    /// The value of Location, or what it begins with.
     pub to: http::HeaderValue,
+    /// Whether what the request's path has behind the route's comes behind `to`. Default is false.
+    pub keep_path: bool,
+    /// Whether the request's query is kept. Default is false.
+    pub keep_query: bool,
+}
+
+impl Redirect {
+    /// A redirect to a fixed place.
+    pub fn new(status: StatusCode, to: http::HeaderValue) -> Self {
+        Self {
+            status,
+            to,
+            keep_path: false,
+            keep_query: false,
+        }
+    }
 }
 
 /// A pool of origin servers. Equal inline lists share one.

@@ -162,6 +162,8 @@ pub struct RouteSpec {
     pub early_data: At<EarlyDataPolicy>,
     /// What answers. `None` if that was typed wrongly, which has been reported.
     pub target: Option<TargetSpec>,
+    /// What an origin sees in place of the route's path; `/` strips it. Default is the path itself.
+    pub prefix_rewrite: Option<String>,
     /// What becomes of the fields of its requests on their way to an origin. Default is nothing.
     pub request_headers: FieldEdits,
     /// What becomes of the fields of its answers. Default is nothing.
@@ -182,6 +184,7 @@ impl RouteSpec {
             methods: Vec::new(),
             early_data: EarlyDataPolicy::default().into(),
             target: Some(target),
+            prefix_rewrite: None,
             request_headers: FieldEdits::default(),
             response_headers: FieldEdits::default(),
             timeouts: RouteTimeouts::default(),

@@ -218,7 +218,8 @@ fn origin_host(
     }
 }
 
-fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
+/// `uri` with another path and query.
+pub(super) fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(path.parse().ok()?);
     Uri::from_parts(parts).ok()

@@ -162,7 +162,7 @@ fn start(mut exchange: Box<Exchange>, plan: Plan, parts: Parts, incoming: Incomi
         }
         // A request with a body must be read, or hyper closes the connection after the answer.
         if incoming.is_end_stream()
-            && let Some(response) = local(&route.target)
+            && let Some(response) = local(route, &parts.uri)
         {
             let total = total_deadline(&exchange, route);
             return Answer::Ready(Some(finish(exchange, response, &parts.method, total)));

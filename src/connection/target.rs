@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Uri};
 use http_body::Body as HttpBody;
 
 use crate::body::Body;
 use crate::config::snapshot::{Route, Target};
 use crate::connection::exchange::Exchange;
 use crate::connection::local::{fixed, redirected};
-use crate::connection::plan::Plan;
+use crate::connection::plan::{Plan, with_path};
 use crate::connection::shared::Shared;
 use crate::deadline::{Deadline, Elapsed};
 use crate::handler::{EarlyRequest, HandlerError};
 use crate::origin::{EarlyForward, Forward, ForwardErrorKind};
+use crate::route;
 use crate::telemetry::access::AnswerEnd;
 use crate::telemetry::labels::TimeoutKind;
 
@@ -32,7 +33,7 @@ pub(super) async fn target(
     exchange: &mut Exchange,
     plan: &Plan,
     route: &Route,
-    parts: Parts,
+    mut parts: Parts,
     body: Body,
     total: &Option<Deadline>,
     early_forward: bool,
@@ -42,7 +43,7 @@ pub(super) async fn target(
         Target::Respond(respond) => discard(body, total, &shared).await.map(|()| fixed(respond)),
         Target::Redirect(redirect) => discard(body, total, &shared)
             .await
-            .map(|()| redirected(redirect)),
+            .map(|()| redirected(redirect, &route.path, &parts.uri)),
         Target::Handler(handler) => {
             let deadline = total
                 .clone()
@@ -75,6 +76,10 @@ pub(super) async fn target(
             }
         }
         Target::Origin(spec) => {
+            if let Some(to) = &route.prefix_rewrite {
+                parts.uri = rewritten(&parts.uri, to, route)
+                    .ok_or(Failure::Status(StatusCode::URI_TOO_LONG, None))?;
+            }
             let early = match (plan.marked, early_forward) {
                 (true, _) => EarlyForward::Marked,
                 (false, true) => EarlyForward::Early,
@@ -109,6 +114,17 @@ pub(super) async fn target(
             }
         }
     }
+}
+
+/// The target as an origin sees it: `to` in place of the route's own path. `None` if it does not fit
+/// into a URI any more.
+fn rewritten(uri: &Uri, to: &str, route: &Route) -> Option<Uri> {
+    let mut path = route::join(to, route::rest(&route.path, uri.path()));
+    if let Some(query) = uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    with_path(uri, &path)
 }
 
 fn total_passed(shared: &Shared) -> Failure {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::uri::PathAndQuery;
+
 use super::Work;
 use crate::config::diagnostics::Diagnostic;
 use crate::config::nearest;
@@ -25,7 +27,7 @@ pub(super) fn compile(spec: &Spec, site: &SiteSpec, work: &mut Work<'_>) -> Rout
             continue;
         };
         check_awareness(typed, &target, work);
-        check_fields(typed, work);
+        check_program(typed, work);
         if let Target::Origin(origin) = &target
             && origin.servers.is_empty()
             && typed.place.is_none()
@@ -40,6 +42,7 @@ pub(super) fn compile(spec: &Spec, site: &SiteSpec, work: &mut Work<'_>) -> Rout
             methods: typed.methods.clone(),
             early_data: typed.early_data.value,
             target,
+            prefix_rewrite: typed.prefix_rewrite.as_deref().map(Into::into),
             request_headers: edits(&typed.request_headers),
             response_headers: edits(&typed.response_headers),
             timeouts: typed.timeouts.clone(),
@@ -115,17 +118,23 @@ fn check_awareness(route: &RouteSpec, target: &Target, work: &mut Work<'_>) {
     }
 }
 
-/// Files are held to this where they are read, at the name that is wrong.
-fn check_fields(route: &RouteSpec, work: &mut Work<'_>) {
+/// Files are held to this where they are read, at the value that is wrong.
+fn check_program(route: &RouteSpec, work: &mut Work<'_>) {
+    if route.place.is_some() {
+        return;
+    }
+    let rewrite = route.prefix_rewrite.as_deref();
+    if let Some(rewrite) = rewrite.filter(|path| path.parse::<PathAndQuery>().is_err()) {
+        let message = format!("{rewrite:?} is no path to rewrite to");
+        work.errors.push(Diagnostic::error(None, message));
+    }
     for (edits, message) in [
         (&route.request_headers, Message::Request),
         (&route.response_headers, Message::Response),
     ] {
         for name in edits.names().filter(|name| message.reserves(name)) {
-            if route.place.is_none() {
-                let message = format!("`{name}` is set by the edge");
-                work.errors.push(Diagnostic::error(None, message));
-            }
+            let message = format!("`{name}` is set by the edge");
+            work.errors.push(Diagnostic::error(None, message));
         }
     }
 }

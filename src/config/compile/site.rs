@@ -181,6 +181,7 @@ fn say_route(route: &Route, said: &mut String) {
         methods,
         early_data,
         target,
+        prefix_rewrite,
         request_headers,
         response_headers,
         timeouts,
@@ -189,7 +190,7 @@ fn say_route(route: &Route, said: &mut String) {
     // Writing to a String does not fail.
     let _ = write!(
         said,
-        "\n{name:?} {host:?} {path:?} {methods:?} {early_data:?} {timeouts:?} {limits:?} "
+        "\n{name:?} {host:?} {path:?} {methods:?} {early_data:?} {prefix_rewrite:?} {timeouts:?} {limits:?} "
     );
     for edits in [request_headers, response_headers] {
         say_edits(edits.as_deref(), said);

@@ -36,10 +36,10 @@ tables! {
     SITE "[[site]]" ["names" "listen" "certificate" "default" "alpn" "min_version" "early_data" "ocsp" "client_auth" "timeouts" "route"];
     CERTIFICATE "certificate" ["chain" "key"];
     SITE_TIMEOUTS "timeouts of [[site]]" ["handshake" "request_headers" "keep_alive"];
-    ROUTE "[[site.route]]" ["path" "exact" "methods" "host" "early_data" "origin" "respond" "redirect" "request_headers" "response_headers" "timeouts" "limits"];
+    ROUTE "[[site.route]]" ["path" "exact" "methods" "host" "early_data" "origin" "respond" "redirect" "strip_prefix" "prefix_rewrite" "request_headers" "response_headers" "timeouts" "limits"];
     ROUTE_TIMEOUTS "timeouts of [[site.route]]" ["connect" "request_body_idle" "response_headers" "response_idle" "write_idle" "total"];
     ROUTE_LIMITS "limits of [[site.route]]" ["header_bytes" "headers" "uri" "body"];
     FIELD_EDITS "request_headers and response_headers" ["remove" "set" "add"];
     RESPOND "respond" ["status" "body" "body_file" "headers"];
-    REDIRECT "redirect" ["to" "status"];
+    REDIRECT "redirect" ["to" "status" "keep_path" "keep_query"];
 }

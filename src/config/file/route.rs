@@ -15,15 +15,23 @@ use crate::early::EarlyDataPolicy;
 
 pub(super) fn read(value: &Value<'_>) -> Option<RouteSpec> {
     let table = value.table(&keys::ROUTE, "[[site.route]]")?;
-    let redirect = Redirect {
-        status: StatusCode::PERMANENT_REDIRECT,
-        to: HeaderValue::from_static("/"),
-    };
+    let redirect = Redirect::new(
+        StatusCode::PERMANENT_REDIRECT,
+        HeaderValue::from_static("/"),
+    );
     let mut route = RouteSpec::new("/", TargetSpec::Redirect(redirect));
     route.place = Some(table.place());
     route.target = target::read(&table);
     if let Some(path) = path(&table) {
         route.path = path;
+    }
+    if let (Some(TargetSpec::Redirect(redirect)), PathMatch::Exact(_)) =
+        (&route.target, &route.path)
+        && redirect.keep_path
+        && let Some(value) = table.get("exact")
+    {
+        let message = "`exact` beside `keep_path`: there is no rest to keep";
+        value.key_error(message, "write `path`, or take `keep_path` away");
     }
     if let Some(value) = table.get("methods") {
         route.methods = methods(&value);
@@ -43,14 +51,15 @@ pub(super) fn read(value: &Value<'_>) -> Option<RouteSpec> {
     {
         route.early_data = value.at(policy);
     }
+    route.prefix_rewrite = prefix_rewrite(&table);
     route.request_headers = fields::edits(&table, "request_headers", Message::Request);
-    if !matches!(
-        route.target,
-        None | Some(TargetSpec::Named(_) | TargetSpec::Inline(_))
-    ) && let Some(value) = table.get("request_headers")
-    {
-        let message = "`request_headers` of a route without `origin`";
-        value.key_error(message, "nobody would see them: take this away");
+    if let Some(TargetSpec::Respond(_) | TargetSpec::Redirect(_)) = route.target {
+        for key in ["strip_prefix", "prefix_rewrite", "request_headers"] {
+            if let Some(value) = table.get(key) {
+                let message = format!("`{key}` of a route without `origin`");
+                value.key_error(message, "no origin would see it: take this away");
+            }
+        }
     }
     route.response_headers = fields::edits(&table, "response_headers", Message::Response);
     timeouts(&table, &mut route);
@@ -73,12 +82,39 @@ fn path(table: &Table<'_>) -> Option<PathMatch> {
     }
 }
 
+/// What an origin sees in place of the route's path.
+fn prefix_rewrite(table: &Table<'_>) -> Option<String> {
+    let (strip, rewrite) = (table.get("strip_prefix"), table.get("prefix_rewrite"));
+    let mut to = None;
+    if let Some(value) = &strip
+        && value.boolean().is_some_and(|strip| strip.value)
+    {
+        to = Some("/".to_owned());
+        if rewrite.is_some() {
+            let message = "`strip_prefix` beside `prefix_rewrite`";
+            value.key_error(message, "take one of the two away");
+        }
+        if table.get("exact").is_some() {
+            let message = "`strip_prefix` beside `exact`: nothing would be left";
+            value.key_error(message, "write prefix_rewrite = \"/\" if that is meant");
+        }
+    }
+    match rewrite {
+        Some(value) => checked_path(&value),
+        None => to,
+    }
+}
+
 /// A path as requests have it when routes are compared with it: every other spelling would match
 /// nothing.
 fn checked_path(value: &Value<'_>) -> Option<String> {
     let text = value.string("/api")?;
     let wrong = |why: &str, hint: String| {
-        value.error(format!("{text:?} matches no request: {why}"), hint);
+        let message = match value.name() {
+            "prefix_rewrite" => format!("{text:?} is no path: {why}"),
+            _ => format!("{text:?} matches no request: {why}"),
+        };
+        value.error(message, hint);
         None
     };
     if !text.starts_with('/') {

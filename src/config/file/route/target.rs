@@ -52,23 +52,49 @@ fn redirect(value: &Value<'_>) -> Option<TargetSpec> {
             None => value.error("no such redirect", "allowed are 301, 302, 303, 307, 308"),
         }
     }
+    let keep = |key: &str| {
+        let value = table.get(key)?;
+        let keep = value.boolean()?.value;
+        keep.then_some(value)
+    };
+    let (path, query) = (keep("keep_path"), keep("keep_query"));
     let value = table.require("to", "to = \"https://example.com/\"")?;
     let text = value.string("https://example.com/")?;
+    let wrong = |hint: &str| {
+        value.error(format!("{text:?} cannot be redirected to"), hint);
+        None
+    };
+    if ["$request_uri", "$uri", "$args", "{uri}"]
+        .iter()
+        .any(|name| text.contains(name))
+    {
+        return wrong("write keep_path = true and keep_query = true beside a plain URL");
+    }
     let begins = ["https://", "http://", "/"]
         .iter()
         .any(|start| text.starts_with(start));
     let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
-    match HeaderValue::from_str(text) {
-        Ok(to) if begins && printable => Some(TargetSpec::Redirect(Redirect { status, to })),
-        _ => {
-            let message = format!("{text:?} cannot be redirected to");
-            value.error(
-                message,
-                "write a URL or a path, with everything else escaped",
-            );
-            None
-        }
+    let to = HeaderValue::from_str(text).ok();
+    let Some(to) = to.filter(|_| begins && printable) else {
+        return wrong("write a URL or a path, with everything else escaped");
+    };
+    if let Some(path) = &path
+        && text.contains(['?', '#'])
+    {
+        let message = "`keep_path` beside a `to` that does not end with its path";
+        path.key_error(message, "take the query or the fragment away");
+    } else if let Some(query) = &query
+        && text.contains('#')
+    {
+        let message = "`keep_query` beside a `to` with a fragment";
+        query.key_error(message, "take the fragment away");
     }
+    Some(TargetSpec::Redirect(Redirect {
+        status,
+        to,
+        keep_path: path.is_some(),
+        keep_query: query.is_some(),
+    }))
 }
 
 fn respond(value: &Value<'_>) -> Option<TargetSpec> {

@@ -53,7 +53,7 @@ fn mistakes_in_the_fields_of_a_route_are_told() {
         ),
         (
             "respond = {}\nrequest_headers = { remove = [\"cookie\"] }",
-            "6:1 `request_headers` of a route without `origin` / nobody would see them: take this away",
+            "6:1 `request_headers` of a route without `origin` / no origin would see it: take this away",
         ),
     ]);
 }
@@ -67,4 +67,72 @@ fn several_values_of_one_field_stay_in_their_order() {
         .collect();
     assert_eq!(shown, ["b=3", "a=2", "a=1"]);
     assert!(route.request_headers.is_empty());
+}
+
+#[test]
+fn mistakes_in_a_rewrite_are_told() {
+    wrong(&[
+        (
+            "origin = \"a\"\nstrip_prefix = 1",
+            "6:16 `strip_prefix` must be true or false, not an integer / write, for example, true",
+        ),
+        (
+            "origin = \"a\"\nstrip_prefix = true\nprefix_rewrite = \"/\"",
+            "6:1 `strip_prefix` beside `prefix_rewrite` / take one of the two away",
+        ),
+        (
+            "origin = \"a\"\nprefix_rewrite = \"v2\"",
+            "6:18 \"v2\" is no path: it does not begin with / / write \"/v2\"",
+        ),
+        (
+            "origin = \"a\"\nprefix_rewrite = \"/a/../b\"",
+            "6:18 \"/a/../b\" is no path: dot segments are removed first / take them away",
+        ),
+        (
+            "respond = {}\nstrip_prefix = true",
+            "6:1 `strip_prefix` of a route without `origin` / no origin would see it: take this away",
+        ),
+    ]);
+    let exact = text("origin = \"a\"\nstrip_prefix = true").replace("path =", "exact =");
+    assert_eq!(
+        errors(&exact),
+        [
+            "6:1 `strip_prefix` beside `exact`: nothing would be left / write prefix_rewrite = \"/\" if that is meant"
+        ]
+    );
+}
+
+#[test]
+fn to_strip_a_prefix_is_to_rewrite_it_to_the_root() {
+    let rewrite = |lines: &str| route(&format!("origin = \"a\"\n{lines}")).prefix_rewrite;
+    assert_eq!(rewrite("strip_prefix = true").as_deref(), Some("/"));
+    assert_eq!(rewrite("prefix_rewrite = \"/v2\"").as_deref(), Some("/v2"));
+    assert_eq!(rewrite("strip_prefix = false"), None);
+    assert_eq!(rewrite(""), None);
+}
+
+#[test]
+fn mistakes_in_a_redirect_that_keeps_are_told() {
+    wrong(&[
+        (
+            "redirect = { to = \"https://b.com$request_uri\" }",
+            "5:19 \"https://b.com$request_uri\" cannot be redirected to / write keep_path = true and keep_query = true beside a plain URL",
+        ),
+        (
+            "redirect = { to = \"/?a\", keep_path = true }",
+            "5:26 `keep_path` beside a `to` that does not end with its path / take the query or the fragment away",
+        ),
+        (
+            "redirect = { to = \"/#a\", keep_query = true }",
+            "5:26 `keep_query` beside a `to` with a fragment / take the fragment away",
+        ),
+    ]);
+    let exact =
+        text("redirect = { to = \"/\", keep_path = true }").replace("\npath =", "\nexact =");
+    assert_eq!(
+        errors(&exact),
+        [
+            "4:1 `exact` beside `keep_path`: there is no rest to keep / write `path`, or take `keep_path` away"
+        ]
+    );
 }
