@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use super::snapshot::{AdminAddress, Field, FieldEdits, LogTarget, PathMatch};
+use super::snapshot::{AdminAddress, Field, FieldEdits, HostHeader, LogTarget, PathMatch};
 use super::spec::{
     CertificateFiles, Certificates, ListenSpec, OriginTable, RespondSpec, RouteSpec, SiteSpec,
     Spec, TargetSpec,
@@ -60,6 +60,7 @@ fn write_spec(spec: &Spec, out: &mut String) -> fmt::Result {
         writeln!(out, "\n[origin.{}]", string(name))?;
         writeln!(out, "servers = {}", servers(origin))?;
         writeln!(out, "early_data_aware = {}", origin.early_data_aware)?;
+        writeln!(out, "host = {}", string(host(origin.host)))?;
     }
     for site in &spec.sites {
         write_site(site, out)?;
@@ -148,9 +149,10 @@ fn write_route(route: &RouteSpec, out: &mut String) -> fmt::Result {
         Some(TargetSpec::Named(name)) => writeln!(out, "origin = {}", string(&name.value))?,
         Some(TargetSpec::Inline(origin)) => {
             let (servers, aware) = (servers(origin), origin.early_data_aware);
+            let host = string(host(origin.host));
             writeln!(
                 out,
-                "origin = {{ servers = {servers}, early_data_aware = {aware} }}"
+                "origin = {{ servers = {servers}, early_data_aware = {aware}, host = {host} }}"
             )?;
         }
         Some(TargetSpec::Handler(_)) => writeln!(out, "# a handler of a program")?,
@@ -232,6 +234,13 @@ fn field(fields: &[Field]) -> String {
             let name = several.first().map_or("", |field| field.name.as_str());
             format!("{} = {}", string(name), list(several.iter().map(value)))
         }
+    }
+}
+
+fn host(host: HostHeader) -> &'static str {
+    match host {
+        HostHeader::Client => "client",
+        HostHeader::Origin => "origin",
     }
 }
 

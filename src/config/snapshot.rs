@@ -266,6 +266,18 @@ pub struct OriginSpec {
     pub servers: Vec<OriginServer>,
     /// Whether the origin understands `Early-Data` and answers 425 (EARLY-DATA R16).
     pub early_data_aware: bool,
+    /// What it gets as Host.
+    pub host: HostHeader,
+}
+
+/// What an origin gets as Host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HostHeader {
+    /// The authority that the client asked for.
+    #[default]
+    Client,
+    /// The authority of the origin's server.
+    Origin,
 }
 
 /// One origin server over plain HTTP/1.1.
@@ -284,6 +296,19 @@ pub enum OriginHost {
     Name(String),
     /// An address.
     Address(IpAddr),
+}
+
+impl OriginServer {
+    /// Host and port as a Host field has them: without a port that the scheme implies
+    /// (RFC 9110 §7.2, §4.2.3).
+    pub fn authority(&self) -> String {
+        let url = self.to_string();
+        let authority = url.strip_prefix("http://").unwrap_or(&url);
+        authority
+            .strip_suffix(":80")
+            .unwrap_or(authority)
+            .to_owned()
+    }
 }
 
 impl std::fmt::Display for OriginServer {

@@ -16,8 +16,8 @@ use rustls::sign::CertifiedKey;
 use super::diagnostics::{At, Place};
 use super::names::SiteName;
 use super::snapshot::{
-    AdminAddress, FieldEdits, Limits, Log, LogTarget, OriginServer, PathMatch, Redirect,
-    RouteLimits, RouteTimeouts, Server, Sessions, SiteTimeouts,
+    AdminAddress, FieldEdits, HostHeader, Limits, Log, LogTarget, OriginServer, PathMatch,
+    Redirect, RouteLimits, RouteTimeouts, Server, Sessions, SiteTimeouts,
 };
 use crate::early::EarlyDataPolicy;
 use crate::handler::Handler;
@@ -240,6 +240,8 @@ pub struct OriginTable {
     pub servers: Vec<OriginServer>,
     /// Default is false (EARLY-DATA R16).
     pub early_data_aware: bool,
+    /// Default is the client's.
+    pub host: HostHeader,
 }
 
 impl Default for Server {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use http::header::HOST;
 use http::request::Parts;
 use http::{Response, StatusCode, response};
 
@@ -97,6 +98,9 @@ impl Exchange<'_> {
     ) -> Result<Forwarded, ForwardErrorKind> {
         loop {
             let (mut lease, reused) = self.acquire().await?;
+            if let Some(host) = lease.host() {
+                parts.headers.insert(HOST, host.clone());
+            }
             let begin = Instant::now();
             match self.send(&mut lease, &parts).await {
                 Ok(head) => {

@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::config::snapshot::{OriginHost, OriginServer};
+use crate::config::snapshot::{HostHeader, OriginHost, OriginServer};
 use crate::confirm::Settler;
 
 /// An origin that follows a script.
@@ -188,6 +188,7 @@ fn spec(servers: &[SocketAddr]) -> Arc<OriginSpec> {
         name: "app".into(),
         servers: servers.collect(),
         early_data_aware: true,
+        host: HostHeader::default(),
     })
 }
 

@@ -90,3 +90,20 @@ async fn a_body_is_framed_as_before() {
     }
     assert_eq!(origin.requests()[1].field("content-length"), Some("5"));
 }
+
+#[tokio::test]
+async fn an_origin_gets_its_own_authority_as_host_if_asked_for() {
+    let origin = Origin::start(|_| Reply::ok("ok")).await;
+    let own = format!(
+        "origin = {{ servers = [{:?}], host = \"origin\" }}",
+        origin.url()
+    );
+    let stand = Stand::start(&(route("/own", &own) + &forward("/", &origin))).await;
+    let authority = origin.url().replace("http://", "");
+    for (path, host) in [("/own", authority.as_str()), ("/", NAME)] {
+        assert_eq!(stand.ask(&get(path)).await.status, 200);
+        let asked = origin.requests().pop().unwrap();
+        assert_eq!(asked.field("host"), Some(host), "{path}");
+        assert_eq!(asked.field("x-forwarded-host"), Some(NAME), "{path}");
+    }
+}

@@ -32,7 +32,7 @@ tables! {
     LISTEN_TIMEOUTS "timeouts of [[listen]]" ["client_hello" "proxy_header"];
     ADMIN "[admin]" ["address"];
     SESSIONS "[sessions]" ["capacity" "tickets" "store"];
-    ORIGIN "[origin.NAME]" ["servers" "early_data_aware"];
+    ORIGIN "[origin.NAME]" ["servers" "early_data_aware" "host"];
     SITE "[[site]]" ["names" "listen" "certificate" "default" "alpn" "min_version" "early_data" "ocsp" "client_auth" "timeouts" "route"];
     CERTIFICATE "certificate" ["chain" "key"];
     SITE_TIMEOUTS "timeouts of [[site]]" ["handshake" "request_headers" "keep_alive"];

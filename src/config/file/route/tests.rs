@@ -1,5 +1,6 @@
 use crate::config::file::tests::{errors, read_text};
-use crate::config::spec::RouteSpec;
+use crate::config::snapshot::HostHeader;
+use crate::config::spec::{RouteSpec, TargetSpec};
 
 /// A route with these lines, which begin at line 5.
 fn text(lines: &str) -> String {
@@ -135,4 +136,31 @@ fn mistakes_in_a_redirect_that_keeps_are_told() {
             "4:1 `exact` beside `keep_path`: there is no rest to keep / write `path`, or take `keep_path` away"
         ]
     );
+}
+
+#[test]
+fn the_host_of_an_origin_is_the_clients_or_its_own() {
+    let host = |lines: &str| {
+        let Some(TargetSpec::Inline(origin)) = route(lines).target else {
+            panic!("{lines}");
+        };
+        let authorities = origin.servers.iter().map(|server| server.authority());
+        (origin.host, authorities.collect::<Vec<_>>().join(" "))
+    };
+    let servers = "servers = [\"http://a.com\", \"http://[::1]:81\", \"http://10.0.0.1:8080\"]";
+    assert_eq!(
+        host(&format!("origin = {{ {servers}, host = \"origin\" }}")),
+        (
+            HostHeader::Origin,
+            "a.com [::1]:81 10.0.0.1:8080".to_owned()
+        )
+    );
+    assert_eq!(
+        host(&format!("origin = {{ {servers} }}")).0,
+        HostHeader::Client
+    );
+    wrong(&[(
+        &format!("origin = {{ {servers}, host = \"app\" }}"),
+        "5:90 `host` cannot be \"app\" / allowed are \"client\", \"origin\"",
+    )]);
 }
