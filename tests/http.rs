@@ -5,6 +5,7 @@ mod support;
 mod http {
     mod authority;
     mod bodies;
+    mod error_pages;
     mod expect;
     mod fields;
     mod framing;

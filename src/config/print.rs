@@ -23,6 +23,9 @@ fn write_spec(spec: &Spec, out: &mut String) -> fmt::Result {
     if let Some(directory) = &spec.certificate_directory {
         writeln!(out, "certificate_directory = {}\n", path(&directory.value))?;
     }
+    if !spec.error_pages.is_empty() {
+        writeln!(out, "error_pages = {}\n", error_pages(&spec.error_pages))?;
+    }
     let server = &spec.server;
     writeln!(out, "[server]\nworkers = {}", server.workers)?;
     let (delay, timeout) = (duration(server.drain_delay), duration(server.drain_timeout));
@@ -114,6 +117,9 @@ fn write_site(site: &SiteSpec, out: &mut String) -> fmt::Result {
         duration(timeouts.request_headers),
         duration(timeouts.keep_alive)
     )?;
+    if !site.error_pages.is_empty() {
+        writeln!(out, "error_pages = {}", error_pages(&site.error_pages))?;
+    }
     for route in &site.routes {
         write_route(route, out)?;
     }
@@ -191,12 +197,28 @@ fn write_route(route: &RouteSpec, out: &mut String) -> fmt::Result {
 }
 
 fn write_respond(respond: &RespondSpec, out: &mut String) -> fmt::Result {
-    write!(out, "respond = {{ status = {}", respond.status.as_u16())?;
+    let mut parts = vec![format!("status = {}", respond.status.as_u16())];
+    parts.extend(content(respond));
+    writeln!(out, "respond = {{ {} }}", parts.join(", "))
+}
+
+fn error_pages(pages: &[RespondSpec]) -> String {
+    let page = |page: &RespondSpec| {
+        let content = content(page).join(", ");
+        format!("{} = {{ {content} }}", page.status.as_u16())
+    };
+    let pages: Vec<String> = pages.iter().map(page).collect();
+    format!("{{ {} }}", pages.join(", "))
+}
+
+/// Body and fields of a fixed answer.
+fn content(respond: &RespondSpec) -> Vec<String> {
+    let mut parts = Vec::new();
     if let Some(file) = &respond.body_file {
-        write!(out, ", body_file = {}", path(file))?;
+        parts.push(format!("body_file = {}", path(file)));
     } else if !respond.body.is_empty() {
         let body = String::from_utf8_lossy(&respond.body);
-        write!(out, ", body = {}", string(&body))?;
+        parts.push(format!("body = {}", string(&body)));
     }
     if !respond.headers.is_empty() {
         let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
@@ -204,9 +226,9 @@ fn write_respond(respond: &RespondSpec, out: &mut String) -> fmt::Result {
             format!("{} = {}", string(name.as_str()), string(&value))
         };
         let fields: Vec<String> = respond.headers.iter().map(field).collect();
-        write!(out, ", headers = {{ {} }}", fields.join(", "))?;
+        parts.push(format!("headers = {{ {} }}", fields.join(", ")));
     }
-    writeln!(out, " }}")
+    parts
 }
 
 fn field_edits(edits: &FieldEdits) -> String {

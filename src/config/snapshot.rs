@@ -141,6 +141,8 @@ pub struct Site {
     pub certificates: crate::tags::Tag,
     /// Its timeouts.
     pub timeouts: SiteTimeouts,
+    /// The edge's own answers that have a body here.
+    pub error_pages: Vec<FixedResponse>,
     /// Its routes, ordered for matching.
     pub routes: Routes,
     /// The largest `limits.header_bytes` of its routes: what a head may have before its route is known.

@@ -42,6 +42,8 @@ pub struct Spec {
     pub listeners: Vec<ListenSpec>,
     /// `[origin.NAME]`.
     pub origins: BTreeMap<String, OriginTable>,
+    /// `[error_pages]`, of all sites that have none of their own.
+    pub error_pages: Vec<RespondSpec>,
     /// `[[site]]`, in the order of the files.
     pub sites: Vec<SiteSpec>,
 }
@@ -95,6 +97,8 @@ pub struct SiteSpec {
     pub early_data: At<bool>,
     /// Its timeouts.
     pub timeouts: SiteTimeouts,
+    /// Its own bodies of the edge's answers. Default are those of all sites.
+    pub error_pages: Vec<RespondSpec>,
     /// Its routes, in the file's order.
     pub routes: Vec<RouteSpec>,
 }
@@ -112,6 +116,7 @@ impl SiteSpec {
             tls12: false,
             early_data: false.into(),
             timeouts: SiteTimeouts::default(),
+            error_pages: Vec::new(),
             routes: Vec::new(),
         }
     }

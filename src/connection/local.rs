@@ -5,6 +5,7 @@ use http::{HeaderValue, Response, StatusCode, Uri};
 
 use crate::body::Body;
 use crate::config::snapshot::{FixedResponse, PathMatch, Redirect, Route, Target};
+use crate::connection::shared::{Shared, Standing};
 use crate::route;
 
 /// The answer of a route that has one of its own. `uri` is normal.
@@ -48,6 +49,18 @@ fn kept(redirect: &Redirect, own: &PathMatch, uri: &Uri) -> Option<HeaderValue> 
         location.push_str(query);
     }
     HeaderValue::try_from(location).ok()
+}
+
+/// An answer that the edge gives by itself: the site's own page, or an empty one.
+pub(super) fn own(shared: &Shared, status: StatusCode) -> Response<Body> {
+    let snapshot = shared.worker.process.current.peek();
+    let standing = shared.standing(&snapshot);
+    let site = match &standing {
+        Standing::Here(site) => site,
+        Standing::Gone => &shared.site,
+    };
+    let page = site.error_pages.iter().find(|page| page.status == status);
+    page.map_or_else(|| empty(status), fixed)
 }
 
 pub(super) fn empty(status: StatusCode) -> Response<Body> {

@@ -19,7 +19,7 @@ use crate::config::snapshot::{Route, Target};
 use crate::connection::bodies::{RequestBody, ResponseBody};
 use crate::connection::drain::{drained, is_small};
 use crate::connection::exchange::{BodyFault, Exchange, Received};
-use crate::connection::local::{empty, local};
+use crate::connection::local::{empty, local, own};
 use crate::connection::plan::{Plan, Refusal, plan};
 use crate::connection::shared::Shared;
 use crate::connection::stage::{Stage, Watch};
@@ -112,7 +112,7 @@ impl Answer {
         parts: &Parts,
         incoming: Incoming,
     ) -> Self {
-        let mut response = empty(refusal.status);
+        let mut response = own(&exchange.shared, refusal.status);
         if let Some(allow) = refusal.allow {
             response.headers_mut().insert(ALLOW, allow);
         }
@@ -240,7 +240,7 @@ async fn run(
         Err(Failure::Status(status, end)) => {
             counted(&mut exchange, status);
             let _ = end.map(|end| exchange.end = end);
-            let mut response = empty(status);
+            let mut response = own(&shared, status);
             if exchange.received.as_ref().is_some_and(|body| !body.ended()) {
                 // Nobody reads the rest.
                 close_after(&shared, &mut response);

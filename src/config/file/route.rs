@@ -13,6 +13,8 @@ use crate::config::snapshot::{Message, PathMatch, Redirect};
 use crate::config::spec::{RouteSpec, TargetSpec};
 use crate::early::EarlyDataPolicy;
 
+pub(super) use target::error_pages;
+
 pub(super) fn read(value: &Value<'_>) -> Option<RouteSpec> {
     let table = value.table(&keys::ROUTE, "[[site.route]]")?;
     let redirect = Redirect::new(

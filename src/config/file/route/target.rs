@@ -120,6 +120,12 @@ fn respond(value: &Value<'_>) -> Option<TargetSpec> {
         }
         respond.status = status;
     }
+    content(&table, &mut respond);
+    Some(TargetSpec::Respond(respond))
+}
+
+/// What a fixed answer says: `headers`, and `body` or `body_file`.
+fn content(table: &Table<'_>, respond: &mut RespondSpec) {
     if let Some(value) = table.get("headers") {
         respond.headers = headers(&value);
     }
@@ -152,7 +158,29 @@ fn respond(value: &Value<'_>) -> Option<TargetSpec> {
         let message = format!("an answer of status {status} has no body");
         written.key_error(message, "take the body away");
     }
-    Some(TargetSpec::Respond(respond))
+}
+
+/// `[error_pages]`, of all sites or of one.
+pub(in crate::config::file) fn error_pages(table: &Table<'_>) -> Vec<RespondSpec> {
+    let example = "error_pages = { 404 = { body_file = \"404.html\" } }";
+    let value = table.get("error_pages");
+    let Some(table) = value.and_then(|value| value.table(&keys::ERROR_PAGES, example)) else {
+        return Vec::new();
+    };
+    let codes = keys::ERROR_PAGES.known.iter();
+    let page = |code: &&str| {
+        let example = "{ body_file = \"404.html\" }";
+        let page = table.get(code)?.table(&keys::ERROR_PAGE, example)?;
+        let mut respond = RespondSpec {
+            status: StatusCode::from_bytes(code.as_bytes()).ok()?,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            body_file: None,
+        };
+        content(&page, &mut respond);
+        Some(respond)
+    };
+    codes.filter_map(page).collect()
 }
 
 fn headers(value: &Value<'_>) -> HeaderMap {

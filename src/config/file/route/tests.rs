@@ -139,6 +139,26 @@ fn mistakes_in_a_redirect_that_keeps_are_told() {
 }
 
 #[test]
+fn mistakes_in_error_pages_are_told() {
+    for (line, expected) in [
+        (
+            "error_pages = { 500 = { body = \"\" } }",
+            "1:17 unknown key `500` in error_pages / did you mean `502`?",
+        ),
+        (
+            "error_pages = { 404 = \"404.html\" }",
+            "1:23 `404` must be a table, not a string / write, for example, { body_file = \"404.html\" }",
+        ),
+        (
+            "error_pages.404 = { status = 404 }",
+            "1:21 unknown key `status` in a page of error_pages / known are: body, body_file, headers",
+        ),
+    ] {
+        assert_eq!(errors(line), [expected]);
+    }
+}
+
+#[test]
 fn the_host_of_an_origin_is_the_clients_or_its_own() {
     let host = |lines: &str| {
         let Some(TargetSpec::Inline(origin)) = route(lines).target else {
