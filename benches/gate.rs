@@ -59,6 +59,7 @@ fn table(count: usize) -> Routes {
                 headers: HeaderMap::new(),
                 body: Bytes::new(),
             }),
+            admission: None,
             prefix_rewrite: None,
             request_headers: None,
             response_headers: None,

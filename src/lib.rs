@@ -76,6 +76,8 @@
 
 #![warn(missing_docs)]
 
+#[doc(hidden)]
+pub mod admission;
 pub mod body;
 pub mod certs;
 pub mod config;

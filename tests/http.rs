@@ -3,6 +3,7 @@
 mod support;
 
 mod http {
+    mod admission;
     mod authority;
     mod bodies;
     mod error_pages;

@@ -164,6 +164,20 @@ fn write_route(route: &RouteSpec, out: &mut String) -> fmt::Result {
         Some(TargetSpec::Handler(_)) => writeln!(out, "# a handler of a program")?,
         None => {}
     }
+    for (key, networks) in [("allow", &route.allow), ("deny", &route.deny)] {
+        if !networks.is_empty() {
+            let networks = list(networks.iter().map(ToString::to_string));
+            writeln!(out, "{key} = {networks}")?;
+        }
+    }
+    if let Some(rate) = &route.rate_limit {
+        let (requests, per) = (rate.requests, duration(rate.per));
+        writeln!(
+            out,
+            "rate_limit = {{ requests = {requests}, per = {per}, burst = {}, clients = {} }}",
+            rate.burst, rate.clients
+        )?;
+    }
     if let Some(rewrite) = &route.prefix_rewrite {
         writeln!(out, "prefix_rewrite = {}", string(rewrite))?;
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
+use crate::admission::Admission;
 use crate::config::names::{NameIndex, SiteName};
 use crate::config::site_tls::SiteTls;
 use crate::early::EarlyDataPolicy;
@@ -179,6 +180,8 @@ pub struct Route {
     pub early_data: EarlyDataPolicy,
     /// What answers.
     pub target: Target,
+    /// Whose requests it takes; `None` is everybody's.
+    pub admission: Option<Admission>,
     /// What an origin sees in place of the route's path.
     pub prefix_rewrite: Option<Box<str>>,
     /// What becomes of the fields of requests on their way to an origin.

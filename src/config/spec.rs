@@ -19,6 +19,7 @@ use super::snapshot::{
     AdminAddress, FieldEdits, HostHeader, Limits, Log, LogTarget, OriginServer, PathMatch,
     Redirect, RouteLimits, RouteTimeouts, Server, Sessions, SiteTimeouts,
 };
+use crate::admission::{Network, Rate};
 use crate::early::EarlyDataPolicy;
 use crate::handler::Handler;
 use crate::telemetry::connections::ConnectionLog;
@@ -167,6 +168,12 @@ pub struct RouteSpec {
     pub early_data: At<EarlyDataPolicy>,
     /// What answers. `None` if that was typed wrongly, which has been reported.
     pub target: Option<TargetSpec>,
+    /// The networks whose requests it takes; empty is all.
+    pub allow: Vec<Network>,
+    /// The networks whose requests it does not take, though `allow` may cover them.
+    pub deny: Vec<Network>,
+    /// How often each client address may ask. Default is without a limit.
+    pub rate_limit: Option<Rate>,
     /// What an origin sees in place of the route's path; `/` strips it. Default is the path itself.
     pub prefix_rewrite: Option<String>,
     /// What becomes of the fields of its requests on their way to an origin. Default is nothing.
@@ -189,6 +196,9 @@ impl RouteSpec {
             methods: Vec::new(),
             early_data: EarlyDataPolicy::default().into(),
             target: Some(target),
+            allow: Vec::new(),
+            deny: Vec::new(),
+            rate_limit: None,
             prefix_rewrite: None,
             request_headers: FieldEdits::default(),
             response_headers: FieldEdits::default(),

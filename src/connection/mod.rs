@@ -5,6 +5,7 @@
 //! again if anything moved; make hyper when the first whole head is there; flush once; see which
 //! deadline is next.
 
+mod admit;
 mod bodies;
 mod closing;
 pub mod context;

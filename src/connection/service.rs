@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH};
+use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
@@ -16,6 +16,7 @@ use tracing::Instrument;
 
 use crate::body::Body;
 use crate::config::snapshot::{Route, Target};
+use crate::connection::admit::admit;
 use crate::connection::bodies::{RequestBody, ResponseBody};
 use crate::connection::drain::{drained, is_small};
 use crate::connection::exchange::{BodyFault, Exchange, Received};
@@ -113,8 +114,8 @@ impl Answer {
         incoming: Incoming,
     ) -> Self {
         let mut response = own(&exchange.shared, refusal.status);
-        if let Some(allow) = refusal.allow {
-            response.headers_mut().insert(ALLOW, allow);
+        if let Some((name, value)) = refusal.field {
+            response.headers_mut().insert(name, value);
         }
         if refusal.close {
             // HTTP/1.1 says so in the answer, HTTP/2 by GOAWAY.
@@ -145,6 +146,14 @@ fn start(mut exchange: Box<Exchange>, plan: Plan, parts: Parts, incoming: Incomi
     if plan.decision == Decision::TooEarly {
         exchange.too_early(TooEarlyBy::Edge);
         return Answer::refuse(exchange, StatusCode::TOO_EARLY.into(), &parts, incoming);
+    }
+    if let Some(admission) = &route.admission
+        && let Err(refusal) = admit(&shared, admission, plan.early)
+    {
+        if refusal.status == StatusCode::TOO_EARLY {
+            exchange.too_early(TooEarlyBy::Edge);
+        }
+        return Answer::refuse(exchange, refusal, &parts, incoming);
     }
     shared.set_write_idle(route.timeouts.write_idle);
     if shared.state.protocol == Protocol::Http2 {

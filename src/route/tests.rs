@@ -32,6 +32,7 @@ fn route(text: &str) -> Arc<Route> {
             headers: HeaderMap::new(),
             body: Bytes::new(),
         }),
+        admission: None,
         prefix_rewrite: None,
         request_headers: None,
         response_headers: None,

@@ -15,6 +15,7 @@ const STAGES: &[(&str, &[&str])] = &[
     ("tls", &[]),
     ("http", &[]),
     ("gate", &[]),
+    ("admission", &[]),
     // Pure functions over the octets of a target: where a path is normalised and an authority is
     // read must not differ between the match and what is matched.
     ("route", &["http::authority", "http::path"]),
@@ -32,16 +33,19 @@ const BESIDE: &[(&str, &[&str])] = &[
     ("tags", &[]),
     ("certs", &["config::names"]),
     ("telemetry", &[]),
-    // A snapshot holds certificates that were read, routes in the order of matching, and a library
-    // user's handlers.
-    ("config", &["certs", "handler", "route", "telemetry"]),
+    // A snapshot holds certificates that were read, routes in the order of matching and whom they
+    // admit, and a library user's handlers.
+    (
+        "config",
+        &["admission", "certs", "handler", "route", "telemetry"],
+    ),
 ];
 
 /// These put the others together, or stand outside: they may import anything but the typed file.
 const FREE: &[&str] = &["connection", "server", "edge", "serve", "demo", "load"];
 
 /// Decisions that take time and state as arguments.
-const PURE: &[&str] = &["gate", "route", "tls::select"];
+const PURE: &[&str] = &["admission", "gate", "route", "tls::select"];
 
 fn covers(room: &str, path: &str) -> bool {
     path == room

@@ -5,14 +5,20 @@ use std::sync::Arc;
 use http::uri::PathAndQuery;
 
 use super::Work;
+use crate::admission::{Admission, Networks, RateLimit};
 use crate::config::diagnostics::Diagnostic;
 use crate::config::nearest;
-use crate::config::snapshot::{FieldEdits, FixedResponse, Message, PathMatch, Route, Target};
+use crate::config::snapshot::{FieldEdits, FixedResponse, Message, PathMatch, Route, Site, Target};
 use crate::config::spec::{RouteSpec, SiteSpec, Spec, TargetSpec};
 use crate::route::{Routes, same_keys};
 
 /// The routes of a site.
-pub(super) fn compile(spec: &Spec, site: &SiteSpec, work: &mut Work<'_>) -> Routes {
+pub(super) fn compile(
+    spec: &Spec,
+    site: &SiteSpec,
+    former: Option<&Site>,
+    work: &mut Work<'_>,
+) -> Routes {
     if site.routes.is_empty() {
         let message = format!("site {} has no route", site.label());
         let error = Diagnostic::error(site.place.clone(), message);
@@ -35,8 +41,10 @@ pub(super) fn compile(spec: &Spec, site: &SiteSpec, work: &mut Work<'_>) -> Rout
             let message = format!("origin `{}` has no server", origin.name);
             work.errors.push(Diagnostic::error(None, message));
         }
+        let name = name(typed);
         let route = Route {
-            name: name(typed).into(),
+            admission: admission(typed, &name, former),
+            name: name.into(),
             host: typed.host.as_ref().map(|host| host.value.clone()),
             path: typed.path.clone(),
             methods: typed.methods.clone(),
@@ -137,6 +145,28 @@ fn check_program(route: &RouteSpec, work: &mut Work<'_>) {
             work.errors.push(Diagnostic::error(None, message));
         }
     }
+}
+
+/// Whose requests a route takes. The buckets of a rate that stayed the same live on.
+fn admission(route: &RouteSpec, name: &str, former: Option<&Site>) -> Option<Admission> {
+    if route.allow.is_empty() && route.deny.is_empty() && route.rate_limit.is_none() {
+        return None;
+    }
+    let rate = route.rate_limit.map(|rate| {
+        let former = former.and_then(|former| {
+            let same = former.routes.iter().find(|route| *route.name == *name)?;
+            same.admission.as_ref()?.rate.as_ref()
+        });
+        match former.filter(|former| former.rate() == rate) {
+            Some(former) => Arc::clone(former),
+            None => Arc::new(RateLimit::new(rate)),
+        }
+    });
+    Some(Admission {
+        allow: (!route.allow.is_empty()).then(|| Networks::new(&route.allow)),
+        deny: Networks::new(&route.deny),
+        rate,
+    })
 }
 
 fn edits(edits: &FieldEdits) -> Option<Arc<FieldEdits>> {

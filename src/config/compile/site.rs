@@ -26,11 +26,11 @@ pub(super) fn compile(
         work.errors
             .push(error.hint("add `names = [\"example.com\"]`"));
     }
-    let routes = super::routes::compile(spec, site, work);
-    check_early_data(site, &routes, work);
     let name: Arc<str> = site.label().into();
     let trust = trust(identity, site);
     let former = work.former(&name, &trust);
+    let routes = super::routes::compile(spec, site, former.map(|former| &**former), work);
+    check_early_data(site, &routes, work);
     let (certificates, tls) = tls(spec, site, trust, &routes, certificates, former, work);
     let largest = |limit: fn(&Route) -> usize| routes.iter().map(|route| limit(route)).max();
     let error_pages = error_pages(spec, site);
@@ -209,6 +209,7 @@ fn say_route(route: &Route, said: &mut String) {
         methods,
         early_data,
         target,
+        admission,
         prefix_rewrite,
         request_headers,
         response_headers,
@@ -218,7 +219,7 @@ fn say_route(route: &Route, said: &mut String) {
     // Writing to a String does not fail.
     let _ = write!(
         said,
-        "\n{name:?} {host:?} {path:?} {methods:?} {early_data:?} {prefix_rewrite:?} {timeouts:?} {limits:?} "
+        "\n{name:?} {host:?} {path:?} {methods:?} {early_data:?} {admission:?} {prefix_rewrite:?} {timeouts:?} {limits:?} "
     );
     for edits in [request_headers, response_headers] {
         say_edits(edits.as_deref(), said);

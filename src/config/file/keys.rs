@@ -38,9 +38,10 @@ tables! {
     ERROR_PAGE "a page of error_pages" ["body" "body_file" "headers"];
     CERTIFICATE "certificate" ["chain" "key"];
     SITE_TIMEOUTS "timeouts of [[site]]" ["handshake" "request_headers" "keep_alive"];
-    ROUTE "[[site.route]]" ["path" "exact" "methods" "host" "early_data" "origin" "respond" "redirect" "strip_prefix" "prefix_rewrite" "request_headers" "response_headers" "timeouts" "limits"];
+    ROUTE "[[site.route]]" ["path" "exact" "methods" "host" "early_data" "origin" "respond" "redirect" "allow" "deny" "rate_limit" "strip_prefix" "prefix_rewrite" "request_headers" "response_headers" "timeouts" "limits"];
     ROUTE_TIMEOUTS "timeouts of [[site.route]]" ["connect" "request_body_idle" "response_headers" "response_idle" "write_idle" "total"];
     ROUTE_LIMITS "limits of [[site.route]]" ["header_bytes" "headers" "uri" "body"];
+    RATE_LIMIT "rate_limit" ["requests" "per" "burst" "clients"];
     FIELD_EDITS "request_headers and response_headers" ["remove" "set" "add"];
     RESPOND "respond" ["status" "body" "body_file" "headers"];
     REDIRECT "redirect" ["to" "status" "keep_path" "keep_query"];

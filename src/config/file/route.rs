@@ -1,5 +1,6 @@
 //! `[[site.route]]`.
 
+mod admission;
 mod fields;
 mod target;
 #[cfg(test)]
@@ -53,6 +54,7 @@ pub(super) fn read(value: &Value<'_>) -> Option<RouteSpec> {
     {
         route.early_data = value.at(policy);
     }
+    admission::read(&table, &mut route);
     route.prefix_rewrite = prefix_rewrite(&table);
     route.request_headers = fields::edits(&table, "request_headers", Message::Request);
     if let Some(TargetSpec::Respond(_) | TargetSpec::Redirect(_)) = route.target {

@@ -139,6 +139,39 @@ fn mistakes_in_a_redirect_that_keeps_are_told() {
 }
 
 #[test]
+fn mistakes_in_whom_a_route_admits_are_told() {
+    wrong(&[
+        (
+            "respond = {}\nallow = [\"10.1.2.3/8\"]",
+            "6:10 \"10.1.2.3/8\" is no network: its address has bits set behind its prefix / write \"10.0.0.0/8\"",
+        ),
+        (
+            "respond = {}\ndeny = [\"a.com\"]",
+            "6:9 \"a.com\" is no network: not an address and not a network / write, for example, \"10.0.0.0/8\" or \"2001:db8::1\"",
+        ),
+        (
+            "respond = {}\nallow = []",
+            "6:9 `allow` is empty / write, for example, [\"10.0.0.0/8\"]",
+        ),
+        (
+            "respond = {}\nrate_limit = { per = \"1m\" }",
+            "6:14 `requests` is missing in rate_limit / add requests = 100",
+        ),
+        (
+            "respond = {}\nrate_limit = { requests = 0 }",
+            "6:27 `requests` cannot be 0 / allowed are 1 to 1000000",
+        ),
+        (
+            "respond = {}\nrate_limit = { requests = 1, per = \"off\" }",
+            "6:36 `per` cannot be \"off\" / it always has an end: write, for example, \"10s\"",
+        ),
+    ]);
+    let rate = route("respond = {}\nrate_limit = { requests = 5 }").rate_limit;
+    let rate = rate.map(|rate| (rate.requests, rate.per.as_secs(), rate.burst, rate.clients));
+    assert_eq!(rate, Some((5, 1, 5, 10_000)));
+}
+
+#[test]
 fn mistakes_in_error_pages_are_told() {
     for (line, expected) in [
         (
