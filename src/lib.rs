@@ -99,6 +99,7 @@ pub mod listen;
 pub mod load;
 #[doc(hidden)]
 pub mod origin;
+pub mod request_id;
 #[doc(hidden)]
 pub mod route;
 #[doc(hidden)]

@@ -90,6 +90,7 @@ pub(super) async fn target(
                 parts,
                 body,
                 host: plan.host.clone(),
+                request_id: exchange.request_id.to_header(),
                 client: shared.forwarded_for.clone(),
                 timeouts: route.timeouts.clone(),
                 deadline: total.clone(),

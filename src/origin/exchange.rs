@@ -38,6 +38,7 @@ pub(super) async fn run(
     let mut parts = forward.parts;
     let edge = Edge {
         host: forward.host,
+        request_id: forward.request_id,
         client: forward.client,
         early: forward.early,
         has_body: !http_body::Body::is_end_stream(&forward.body),

@@ -69,6 +69,8 @@ pub struct Forward {
     pub body: Body,
     /// The authority that the client asked for: becomes `Host` and `X-Forwarded-Host`.
     pub host: HeaderValue,
+    /// Becomes `X-Request-Id`.
+    pub request_id: HeaderValue,
     /// The client's IP address: becomes `X-Forwarded-For`. Made once per connection.
     pub client: HeaderValue,
     /// `connect`, `response_headers` and `response_idle` of the route.

@@ -199,6 +199,7 @@ fn forward(spec: &Arc<OriginSpec>, request: Request<Body>) -> Forward {
         parts,
         body,
         host: HeaderValue::from_static("site.example"),
+        request_id: HeaderValue::from_static("0123"),
         client: HeaderValue::from_static("192.0.2.7"),
         timeouts: RouteTimeouts::default(),
         deadline: None,

@@ -3,7 +3,15 @@
 use super::source::product;
 
 /// What every stage speaks of: no decision is taken there.
-const VOCABULARY: &[&str] = &["body", "confirm", "deadline", "early", "state", "tags"];
+const VOCABULARY: &[&str] = &[
+    "body",
+    "confirm",
+    "deadline",
+    "early",
+    "request_id",
+    "state",
+    "tags",
+];
 
 /// What a configuration becomes. How it is typed is known to `config` alone.
 const COMPILED: &[&str] = &["config::names", "config::site_tls", "config::snapshot"];
@@ -29,6 +37,7 @@ const BESIDE: &[(&str, &[&str])] = &[
     ("confirm", &[]),
     ("deadline", &[]),
     ("early", &[]),
+    ("request_id", &[]),
     ("state", &[]),
     ("tags", &[]),
     ("certs", &["config::names"]),

@@ -107,3 +107,27 @@ async fn an_origin_gets_its_own_authority_as_host_if_asked_for() {
         assert_eq!(asked.field("x-forwarded-host"), Some(NAME), "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_request_has_an_id_of_its_own_that_the_log_and_the_origin_share() {
+    let origin = Origin::start(|_| Reply::ok("ok")).await;
+    let stand = Stand::start(&forward("/", &origin)).await;
+    let mut client = stand.http1().await;
+    for path in ["/a", "/b"] {
+        let sent = format!(
+            "GET {path} HTTP/1.1\r\nhost: {NAME}\r\nx-request-id: forged\r\n\
+             x_request_id: forged\r\n\r\n"
+        );
+        client.send(sent.as_bytes()).await;
+        assert_eq!(client.response().await.status, 200);
+        let asked = origin.requests().pop().unwrap();
+        let id = asked.field("x-request-id").unwrap();
+        assert_eq!(asked.field("x_request_id"), None);
+        assert_eq!(id.len(), 32);
+        assert!(id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let line = stand.edge.until_access(|line| line["path"] == path).await;
+        assert_eq!(line["request_id"], id);
+    }
+    let ids: Vec<_> = origin.requests();
+    assert_ne!(ids[0].field("x-request-id"), ids[1].field("x-request-id"));
+}
