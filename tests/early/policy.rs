@@ -151,3 +151,27 @@ async fn requests_not_confirmed_when_a_reload_switches_early_data_off_get_425() 
     client.ending().await;
     scene.settle(0).await;
 }
+
+#[tokio::test]
+async fn over_tcp_an_early_request_is_admitted_or_not_by_its_address() {
+    // EARLY-DATA R15: the three-way handshake has proved it.
+    let mut scene = Scene::start().await;
+    let guarded = "path = \"/\"\nrate_limit = { requests = 1, per = \"1h\" }";
+    scene.config = scene.config.replacen("path = \"/\"", guarded, 1);
+    scene.restart().await;
+    for status in [200, 429] {
+        let mut client = scene.early(GET).await;
+        client.send_pending().await;
+        assert_eq!(client.response().await.status, status);
+        client.finish().await;
+        client.close_notify().await;
+        let line = scene
+            .edge
+            .until_access(|line| line["status"] == status)
+            .await;
+        assert_eq!(line["answered_before_finished"], true, "{status}");
+    }
+    let by_rate = ["by=\"rate\""];
+    assert_eq!(scene.metric("requests_denied_total", &by_rate).await, 1.0);
+    scene.settle(0).await;
+}
