@@ -21,6 +21,7 @@ mod http {
     mod pipelining;
     mod redirect;
     mod rewrite;
+    mod secrets;
     mod stand;
     mod tools;
 }

@@ -4,6 +4,7 @@
 //! one value, except where one key excludes another in the same table: those rules are in
 //! [`compile`](super::compile()).
 
+mod environment;
 mod global;
 mod include;
 pub mod keys;
@@ -23,7 +24,7 @@ use toml::de::DeTable;
 
 use self::tree::{Reader, Table};
 use super::diagnostics::{Diagnostic, Place, SourceFile};
-use super::spec::Spec;
+use super::spec::{Environment, Spec};
 
 /// What was read of a file and what it includes.
 #[derive(Debug)]
@@ -81,9 +82,11 @@ fn open(path: &Path, place: Option<&Place>) -> Result<Arc<SourceFile>, Diagnosti
 
 fn read_main(file: &Arc<SourceFile>, read: &mut Read) {
     let spec = &mut read.spec;
+    let mut environment = Environment::default();
     let mut included = Vec::new();
     walk(
         file,
+        &mut environment,
         &mut read.errors,
         &mut read.readable,
         |reader, root| {
@@ -103,6 +106,7 @@ fn read_main(file: &Arc<SourceFile>, read: &mut Read) {
             match open(&path, include.place.as_ref()) {
                 Ok(file) => walk(
                     &file,
+                    &mut environment,
                     &mut read.errors,
                     &mut read.readable,
                     |reader, root| {
@@ -114,17 +118,19 @@ fn read_main(file: &Arc<SourceFile>, read: &mut Read) {
             }
         }
     }
+    read.spec.environment = environment;
 }
 
 /// Parses one file and lets `read` walk through it. A file with mistakes of TOML itself is walked
 /// too, for those of its lines that have none.
 fn walk(
     file: &Arc<SourceFile>,
+    environment: &mut Environment,
     errors: &mut Vec<Diagnostic>,
     readable: &mut bool,
     read: impl FnOnce(&Reader, &DeTable<'_>),
 ) {
-    let (root, mistakes) = DeTable::parse_recoverable(&file.text);
+    let (mut root, mistakes) = DeTable::parse_recoverable(&file.text);
     let mistakes = mistakes.into_iter().map(|mistake| {
         let place = mistake.span().map(|span| Place::new(file, span));
         Diagnostic::error(place, mistake.message().trim_end())
@@ -137,10 +143,12 @@ fn walk(
     mistakes.sort_by_key(place);
     mistakes.dedup_by_key(|error| line(error));
     let reader = Reader::new(file, mistakes.is_empty());
+    let missing = environment::expand(file, root.get_mut(), environment);
     read(&reader, root.get_ref());
-    let spoilt: Vec<_> = mistakes.iter().map(line).collect();
+    let spoilt: Vec<_> = mistakes.iter().chain(&missing).map(line).collect();
     let found = reader.into_errors().into_iter();
     errors.extend(found.filter(|error| !spoilt.contains(&line(error))));
     *readable &= mistakes.is_empty();
     errors.extend(mistakes);
+    errors.extend(missing);
 }

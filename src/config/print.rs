@@ -1,5 +1,7 @@
 //! The merged configuration with its defaults, as TOML that means the same.
 
+mod conceal;
+
 use std::fmt::{self, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +18,7 @@ pub fn print(spec: &Spec) -> String {
     let mut text = String::new();
     // Writing to a String does not fail.
     let _ = write_spec(spec, &mut text);
-    text
+    conceal::conceal(&text, &spec.environment)
 }
 
 fn write_spec(spec: &Spec, out: &mut String) -> fmt::Result {
@@ -263,7 +265,11 @@ fn field_edits(edits: &FieldEdits) -> String {
 
 /// The values of one name.
 fn field(fields: &[Field]) -> String {
-    let value = |field: &Field| String::from_utf8_lossy(field.value.as_bytes()).into_owned();
+    let value = |field: &Field| match &field.file {
+        // What stands in the file is a secret.
+        Some(file) => format!("file:{}", absolute(file)),
+        None => String::from_utf8_lossy(field.value.as_bytes()).into_owned(),
+    };
     match fields {
         [only] => format!("{} = {}", string(only.name.as_str()), string(&value(only))),
         several => {

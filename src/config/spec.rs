@@ -45,8 +45,20 @@ pub struct Spec {
     pub origins: BTreeMap<String, OriginTable>,
     /// `[error_pages]`, of all sites that have none of their own.
     pub error_pages: Vec<RespondSpec>,
+    /// The variables that the files name, and what they say.
+    pub environment: Environment,
     /// `[[site]]`, in the order of the files.
     pub sites: Vec<SiteSpec>,
+}
+
+/// Variables by name. Their values may be secrets: they are shown nowhere.
+#[derive(Clone, Default)]
+pub struct Environment(pub BTreeMap<String, String>);
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.keys()).finish()
+    }
 }
 
 /// One `[[listen]]`.

@@ -143,3 +143,38 @@ fn generations_count_what_was_stored() {
     assert!(Arc::ptr_eq(&first.sites[0], &current.peek().sites[0]));
     assert!(fixed_at_start(&first, &current.load()).is_empty());
 }
+
+#[test]
+fn no_secret_is_printed_and_what_is_printed_means_the_same() {
+    let examples = examples();
+    let path = |name: &str| examples.path().join(name);
+    fs::write(path("key.txt"), "of-the-file\n").unwrap();
+    // Cargo sets this for tests; its value stands for a secret.
+    let secret = std::env::var("CARGO_PKG_DESCRIPTION").unwrap();
+    let minimal = fs::read_to_string(path("minimal.toml")).unwrap();
+    let routes = r#"
+[[site.route]]
+path = "/secret"
+origin = ["http://127.0.0.1:1"]
+request_headers = { set = { a = "x ${CARGO_PKG_DESCRIPTION}", b = "file:key.txt", c = "$${literal}" } }
+"#;
+    fs::write(path("secret.toml"), minimal + routes).unwrap();
+    let report = check(&path("secret.toml"), true);
+    assert_eq!(report.complaints, "");
+    let printed = report.output;
+    assert!(!printed.contains(&secret), "{printed}");
+    assert!(!printed.contains("of-the-file"), "{printed}");
+    assert!(
+        printed.contains("\"x ${CARGO_PKG_DESCRIPTION}\""),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("key.txt\", \"c\" = \"$${literal}\""),
+        "{printed}"
+    );
+    fs::write(path("printed.toml"), &printed).unwrap();
+    let read = file::read(&path("printed.toml"));
+    assert!(read.errors.is_empty(), "{printed}\n{:?}", read.errors);
+    assert_eq!(print(&read.spec), printed);
+    assert!(!format!("{:?}", read.spec).contains("of-the-file"));
+}

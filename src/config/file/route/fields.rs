@@ -1,5 +1,8 @@
 //! Header fields in tables: those of a fixed answer, and what a route does to a message's.
 
+use std::fs;
+use std::path::PathBuf;
+
 use http::header::{self, HeaderName, HeaderValue};
 use toml::de::DeValue;
 
@@ -48,11 +51,9 @@ fn fields(value: &Value<'_>, message: Message) -> Vec<Field> {
             _ => vec![value],
         };
         fields.extend(values.iter().filter_map(|value| {
-            Some(Field {
-                name: name.clone(),
-                value: self::value(value)?,
-                file: None,
-            })
+            let (value, file) = value_or_file(value)?;
+            let name = name.clone();
+            Some(Field { name, value, file })
         }));
     }
     fields
@@ -93,6 +94,41 @@ fn parse(
         return wrong(format!("`{name}` is set by the edge"), hint);
     }
     Some(name)
+}
+
+/// The value of a field, or `file:PATH`: the file that it stands in, without the end of its line.
+fn value_or_file(value: &Value<'_>) -> Option<(HeaderValue, Option<PathBuf>)> {
+    let Some(path) = value.string("value")?.strip_prefix("file:") else {
+        return Some((self::value(value)?, None));
+    };
+    let path = value.beside(path);
+    let wrong = |why: String, hint: &str| {
+        value.error(
+            format!("cannot take a value from {}: {why}", path.display()),
+            hint,
+        );
+        None
+    };
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) => {
+            let hint = "a path is relative to the file that it stands in";
+            return wrong(error.to_string(), hint);
+        }
+    };
+    let text = text.strip_suffix(b"\n").unwrap_or(&text);
+    let text = text.strip_suffix(b"\r").unwrap_or(text);
+    match HeaderValue::from_bytes(text) {
+        Ok(_) if text.is_empty() => wrong("it is empty".to_owned(), "write the value into it"),
+        Ok(mut value) => {
+            value.set_sensitive(true);
+            Some((value, Some(path)))
+        }
+        Err(_) => wrong(
+            "it has more than one line, or control characters".to_owned(),
+            "the file has the value alone",
+        ),
+    }
 }
 
 /// The value of a field.

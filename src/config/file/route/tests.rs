@@ -217,3 +217,11 @@ fn the_host_of_an_origin_is_the_clients_or_its_own() {
         "5:90 `host` cannot be \"app\" / allowed are \"client\", \"origin\"",
     )]);
 }
+
+#[test]
+fn a_value_that_cannot_be_read_from_its_file_is_told() {
+    wrong(&[(
+        "origin = \"a\"\nrequest_headers = { set = { a = \"file:none.txt\" } }",
+        "6:33 cannot take a value from none.txt: No such file or directory (os error 2) / a path is relative to the file that it stands in",
+    )]);
+}
