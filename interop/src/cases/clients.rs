@@ -399,7 +399,9 @@ fn download(cell: &mut Cell<'_, '_>) -> Played {
         .and_then(|one| one.responses.last())
         .and_then(|one| one.bytes);
     if got.is_none() && talk.complete {
-        return Err(Trouble::Unsupported("the stack does not tell: bytes".into()));
+        return Err(Trouble::Unsupported(
+            "the stack does not tell: bytes".into(),
+        ));
     }
     cell.is("peer, bytes of the answer", got, Some(LARGE));
     let sent = talk.edge.marked.first().map(|one| one.bytes_out);
