@@ -95,7 +95,7 @@ pub(super) struct Exchange {
 impl Exchange {
     pub(super) fn begin<B>(shared: &Arc<Shared>, request: &Request<B>) -> Box<Self> {
         shared.begin();
-        let arrived_early = shared.confirmation.is_pending();
+        let arrived_early = shared.may_be_early();
         let asked = shared.worker.process.access.is_some().then(|| Asked {
             time: SystemTime::now(),
             method: request.method().clone(),

@@ -251,6 +251,12 @@ impl Connection {
                 self.worker.ticker.now(),
             );
         }
+        if let Some(shared) = &self.shared
+            && self.timing.is_between()
+            && !shared.confirmation.is_pending()
+        {
+            shared.early_bytes_are_over();
+        }
         if let Some(step) = self.answer_violation() {
             return step;
         }

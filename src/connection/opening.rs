@@ -243,6 +243,7 @@ impl Connection {
             self.report.generation(),
             link.violation_status(),
             self.timing.calls(),
+            link.tls.facts().early_bytes > 0 && self.timing.calls() == 0,
         ))
     }
 }

@@ -173,6 +173,8 @@ impl Report {
                 // EARLY-DATA P4: at least one byte was delivered.
                 metrics.early.accepted.inc();
                 self.early = EarlyOutcome::Accepted;
+            } else if facts.early_accepted {
+                self.early = EarlyOutcome::Empty;
             } else if let Some(refusal) =
                 refusal.and_then(|refusal| EarlyRefusal::from_word(refusal.label()))
                 && kind.is_some()

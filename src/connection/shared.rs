@@ -43,6 +43,8 @@ pub(super) struct Shared {
     in_flight: AtomicUsize,
     /// Bodies of requests that somebody may still read, perhaps after the answer.
     pub(super) unread_bodies: AtomicUsize,
+    /// Requests that begin now may have bytes that came as early data.
+    early_bytes: AtomicBool,
     /// The connection is to be closed after the answers under way.
     pub(super) closing: AtomicBool,
     /// `write_idle` of the route asked last, in milliseconds; 0 is off.
@@ -75,6 +77,7 @@ impl Shared {
         generation: u64,
         violation: Arc<AtomicU16>,
         calls: u64,
+        early_bytes: bool,
     ) -> Arc<Self> {
         let forwarded_for =
             http::HeaderValue::from_str(&state.client.ip().to_canonical().to_string())
@@ -93,6 +96,7 @@ impl Shared {
             calls: AtomicU64::new(calls),
             in_flight: AtomicUsize::new(0),
             unread_bodies: AtomicUsize::new(0),
+            early_bytes: AtomicBool::new(early_bytes),
             closing: AtomicBool::new(false),
             // Answers without a route are bounded too.
             write_idle: AtomicU64::new(in_millis(RouteTimeouts::default().write_idle)),
@@ -137,6 +141,17 @@ impl Shared {
             .listeners
             .iter()
             .find(|listener| listener.name == self.state.listener)
+    }
+
+    /// Whether a request that begins now may have bytes that came as early data. Cautious: they may
+    /// have been read together with the client's Finished.
+    pub(super) fn may_be_early(&self) -> bool {
+        self.early_bytes.load(Ordering::Relaxed) || self.confirmation.is_pending()
+    }
+
+    /// All that came before Finished is handed out.
+    pub(super) fn early_bytes_are_over(&self) {
+        self.early_bytes.store(false, Ordering::Relaxed);
     }
 
     /// A request was handed out.

@@ -89,14 +89,16 @@ pub struct ConnectionRecord<'a> {
 
 /// What became of a connection's early data.
 ///
-/// In JSON: `none`, `accepted`, `offered` (the handshake ended before it was decided), or
+/// In JSON: `none`, `accepted`, `empty`, `offered` (the handshake ended before it was decided), or
 /// `refused_` and the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EarlyOutcome {
     /// None was offered.
     None,
-    /// Offered; neither a byte was delivered nor was it refused.
+    /// Offered, and the handshake ended before it was decided.
     Offered,
+    /// Accepted, and the client had none to send.
+    Empty,
     /// At least one byte was delivered.
     Accepted,
     /// Refused at the TLS layer.
@@ -108,6 +110,7 @@ impl Serialize for EarlyOutcome {
         match self {
             Self::None => serializer.serialize_str("none"),
             Self::Offered => serializer.serialize_str("offered"),
+            Self::Empty => serializer.serialize_str("empty"),
             Self::Accepted => serializer.serialize_str("accepted"),
             Self::Refused(reason) => {
                 serializer.collect_str(&format_args!("refused_{}", reason.as_str()))

@@ -68,6 +68,37 @@ async fn a_safe_early_get_is_answered_before_finished_and_an_early_post_after() 
 }
 
 #[tokio::test]
+async fn early_data_that_comes_together_with_finished_is_not_early_but_logged() {
+    let scene = Scene::start().await;
+    let mut client = scene.early(GET).await;
+    client.hold_finished();
+    let flight = client.take_pending();
+    let hello = 5 + usize::from(u16::from_be_bytes([flight[3], flight[4]]));
+    client.send_raw(&flight[..hello]).await;
+    client.server_flight().await.unwrap();
+    let rest = [&flight[hello..], &client.take_pending()].concat();
+    client.send_raw(&rest).await;
+    assert_eq!(client.response().await.text(), "hello");
+    assert!(client.early_accepted());
+    // Nothing is left to be held.
+    client.finish().await;
+    client.send(&get("/late")).await;
+    assert_eq!(client.response().await.text(), "hello");
+
+    let get = scene.edge.until_access(|line| line["path"] == "/").await;
+    assert_eq!(get["early"], "none");
+    assert_eq!(get["arrived_early"], true);
+    assert_eq!(get["answered_before_finished"], false);
+    let late = scene
+        .edge
+        .until_access(|line| line["path"] == "/late")
+        .await;
+    assert_eq!(late["arrived_early"], false);
+    client.close_notify().await;
+    assert_eq!(scene.line(&client).await["early"], "accepted");
+}
+
+#[tokio::test]
 async fn the_same_over_http2() {
     let mut scene = Scene::start().await;
     scene.setup = scene.setup.alpn(&["h2"]);
@@ -176,6 +207,7 @@ async fn early_data_without_a_byte_of_it_is_neither_accepted_nor_refused() {
     client.close_notify().await;
     let line = scene.line(&client).await;
     assert_eq!(line["resumed"], true);
+    assert_eq!(line["early"], "empty");
     let offered = scene.metric("early_data_offered_total", &[]).await;
     assert_eq!(scene.metric("early_data_accepted_total", &[]).await, 0.0);
     assert_eq!(scene.metric("early_data_refused_total", &[]).await, 0.0);

@@ -88,7 +88,7 @@ fn chart(findings: &Findings, index: usize) -> String {
         .columns
         .iter()
         .zip(&line.cells)
-        .filter_map(|(name, cell)| Some((name.as_str(), cell.as_ref()?.median()?)))
+        .filter_map(|(name, cell)| Some((name.as_str(), cell.as_ref()?.figure(line.row.unit())?)))
         .collect();
     let most = bars.iter().map(|(_, value)| *value).fold(0.0, f64::max);
     if most <= 0.0 {

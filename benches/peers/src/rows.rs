@@ -45,6 +45,11 @@ pub struct Load {
 }
 
 impl Unit {
+    /// Whether the larger of two figures is the better one.
+    pub fn more_is_better(self) -> bool {
+        self == Self::GigabytesPerSecond
+    }
+
     /// As it stands in the table.
     pub fn as_str(self) -> &'static str {
         match self {

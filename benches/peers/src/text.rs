@@ -22,11 +22,12 @@ pub fn cell(table: &Table, line: usize, column: usize) -> String {
     let Some(cell) = line.cells.get(column).and_then(Option::as_ref) else {
         return "·".into();
     };
-    let Some(median) = cell.median() else {
+    let unit = line.row.unit();
+    let Some(figure) = cell.figure(unit) else {
         return "failed".into();
     };
-    let mut text = number(median);
-    if let Some(spread) = cell.spread() {
+    let mut text = number(figure);
+    if let Some(spread) = cell.spread(unit) {
         text.push_str(&format!(" ±{spread:.0}%"));
     }
     if let Some(name) = table.columns.get(column).filter(|name| *name != OURS)
@@ -61,7 +62,9 @@ impl Findings {
         for (name, value) in &self.facts {
             text.push_str(&format!("{name}: {value}\n"));
         }
-        text.push_str("median of the rounds, ± half their range, × cutwater's; ! see below\n\n");
+        text.push_str(
+            "better quartile of the rounds, ± half their range, × cutwater's; ! see below\n\n",
+        );
         text.push_str(&align(&rows));
         text.push('\n');
         for (row, reached, goal) in self.goals() {
@@ -82,8 +85,8 @@ impl Findings {
             let servers = servers.filter_map(|(name, cell)| {
                 let cell = cell.as_ref()?;
                 Some(json!({
-                    "name": name, "values": cell.values, "median": cell.median(),
-                    "spread_percent": cell.spread(), "ratio": table.ratio(line.row, name),
+                    "name": name, "values": cell.values, "figure": cell.figure(line.row.unit()),
+                    "spread_percent": cell.spread(line.row.unit()), "ratio": table.ratio(line.row, name),
                     "problems": cell.problems,
                 }))
             });
@@ -169,7 +172,7 @@ mod tests {
                 lines: vec![
                     Line {
                         row: Row::Full,
-                        cells: vec![cell(&[98.0, 102.0], ""), cell(&[50.0], "two errors"), None],
+                        cells: vec![cell(&[100.0, 104.0], ""), cell(&[50.0], "two errors"), None],
                     },
                     Line {
                         row: Row::H2,
@@ -209,7 +212,7 @@ mod tests {
     #[test]
     fn the_json_has_every_value() {
         let json = findings().json();
-        assert_eq!(json["rows"][0]["servers"][0]["values"][1], 102.0);
+        assert_eq!(json["rows"][0]["servers"][0]["values"][1], 104.0);
         assert_eq!(json["rows"][0]["servers"][1]["ratio"], 0.5);
         assert_eq!(json["rows"][1]["servers"].as_array().map(Vec::len), Some(2));
         assert_eq!(json["goals"][0]["reached"], false);
