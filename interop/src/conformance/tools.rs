@@ -142,7 +142,7 @@ fn read_sslyze(text: &str) -> Result<(usize, Vec<Failure>), String> {
 /// h2spec: it knows no server names, so it goes to the listener with a default site.
 pub(super) fn h2spec(ground: &dyn Ground, program: Option<&Path>, logs: &Path) -> ToolResult {
     let Some(program) = program else {
-        return result("h2spec", Err("no --h2spec".into()));
+        return result("h2spec", Err("packaged nowhere; --h2spec FILE".into()));
     };
     let edge = ground.edge(true);
     let mut command = bounded(program);
@@ -189,7 +189,10 @@ pub(super) fn tlsfuzzer(
     logs: &Path,
 ) -> ToolResult {
     let Some(directory) = directory else {
-        return result("tlsfuzzer", Err("no --tlsfuzzer".into()));
+        return result(
+            "tlsfuzzer",
+            Err("packaged nowhere; --tlsfuzzer DIRECTORY".into()),
+        );
     };
     let edge = ground.edge(true);
     let (mut passed, mut failures) = (0, Vec::new());
