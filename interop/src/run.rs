@@ -89,7 +89,7 @@ pub fn run(plan: &Plan<'_>) -> Result<Run, String> {
         run.peers.push(PeerVersion {
             name: peer.name.clone(),
             title: peer.title.clone(),
-            stack: None,
+            stack: plan.ground.packaged(peer),
         });
         for &direction in &plan.directions {
             match direction {
