@@ -59,6 +59,10 @@ fn table(count: usize) -> Routes {
                 headers: HeaderMap::new(),
                 body: Bytes::new(),
             }),
+            admission: None,
+            prefix_rewrite: None,
+            request_headers: None,
+            response_headers: None,
             timeouts: RouteTimeouts::default(),
             limits: RouteLimits::default(),
         })

@@ -76,6 +76,8 @@
 
 #![warn(missing_docs)]
 
+#[doc(hidden)]
+pub mod admission;
 pub mod body;
 pub mod certs;
 pub mod config;
@@ -97,6 +99,7 @@ pub mod listen;
 pub mod load;
 #[doc(hidden)]
 pub mod origin;
+pub mod request_id;
 #[doc(hidden)]
 pub mod route;
 #[doc(hidden)]

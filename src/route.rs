@@ -1,5 +1,6 @@
 //! Which route a request takes. Pure: host, path and method in, a route or the reason for none out.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -134,6 +135,40 @@ pub fn same_keys(one: &Route, other: &Route) -> bool {
         && one.host == other.host
         && within(&one.methods, &other.methods)
         && within(&other.methods, &one.methods)
+}
+
+/// What a normal path, which `own` matches, has behind it: empty, or beginning with a slash. A slash
+/// that ends `own` belongs to it; an exact path has nothing behind it.
+pub fn rest<'p>(own: &PathMatch, path: &'p str) -> &'p str {
+    let PathMatch::Prefix(own) = own else {
+        return "";
+    };
+    let own = normalise(own).unwrap_or(Cow::Borrowed(own));
+    let mut octets = key(own.trim_end_matches('/')).count();
+    let mut rest = path;
+    let mut previous = 0;
+    while octets > 0 {
+        let Some(&byte) = rest.as_bytes().first() else {
+            return "";
+        };
+        // As `key` counts: an escape is one octet, a run of slashes is one slash.
+        rest = rest.get(if byte == b'%' { 3 } else { 1 }..).unwrap_or("");
+        if byte != b'/' || previous != b'/' {
+            octets -= 1;
+        }
+        previous = byte;
+    }
+    rest
+}
+
+/// `rest`, as [`rest`] gives it, behind a path or a URL: with one slash between the two. More would let
+/// a client make `//elsewhere.example`, which browsers take for another host.
+pub fn join(base: &str, rest: &str) -> String {
+    if rest.is_empty() {
+        return base.to_owned();
+    }
+    let (base, rest) = (base.trim_end_matches('/'), rest.trim_start_matches('/'));
+    format!("{base}/{rest}")
 }
 
 impl Entry {

@@ -3,9 +3,12 @@
 mod support;
 
 mod http {
+    mod admission;
     mod authority;
     mod bodies;
+    mod error_pages;
     mod expect;
+    mod fields;
     mod framing;
     mod hello;
     mod http2;
@@ -17,6 +20,7 @@ mod http {
     mod paths;
     mod pipelining;
     mod redirect;
+    mod rewrite;
     mod stand;
     mod tools;
 }

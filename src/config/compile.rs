@@ -130,6 +130,7 @@ impl<'p> Work<'p> {
             name,
             servers: table.servers.clone(),
             early_data_aware: table.early_data_aware,
+            host: table.host,
         });
         match self.origins.get(&origin) {
             Some(known) => Arc::clone(known),

@@ -89,6 +89,7 @@ fn read_main(file: &Arc<SourceFile>, read: &mut Read) {
         |reader, root| {
             let top = Table::open_root(reader, root, &keys::TOP);
             included = global::read(&top, spec);
+            spec.error_pages = route::error_pages(&top);
             spec.sites = site::read_all(&top);
         },
     );

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use super::snapshot::{AdminAddress, LogTarget, PathMatch};
+use super::snapshot::{AdminAddress, Field, FieldEdits, HostHeader, LogTarget, PathMatch};
 use super::spec::{
     CertificateFiles, Certificates, ListenSpec, OriginTable, RespondSpec, RouteSpec, SiteSpec,
     Spec, TargetSpec,
@@ -22,6 +22,9 @@ pub fn print(spec: &Spec) -> String {
 fn write_spec(spec: &Spec, out: &mut String) -> fmt::Result {
     if let Some(directory) = &spec.certificate_directory {
         writeln!(out, "certificate_directory = {}\n", path(&directory.value))?;
+    }
+    if !spec.error_pages.is_empty() {
+        writeln!(out, "error_pages = {}\n", error_pages(&spec.error_pages))?;
     }
     let server = &spec.server;
     writeln!(out, "[server]\nworkers = {}", server.workers)?;
@@ -60,6 +63,7 @@ fn write_spec(spec: &Spec, out: &mut String) -> fmt::Result {
         writeln!(out, "\n[origin.{}]", string(name))?;
         writeln!(out, "servers = {}", servers(origin))?;
         writeln!(out, "early_data_aware = {}", origin.early_data_aware)?;
+        writeln!(out, "host = {}", string(host(origin.host)))?;
     }
     for site in &spec.sites {
         write_site(site, out)?;
@@ -113,6 +117,9 @@ fn write_site(site: &SiteSpec, out: &mut String) -> fmt::Result {
         duration(timeouts.request_headers),
         duration(timeouts.keep_alive)
     )?;
+    if !site.error_pages.is_empty() {
+        writeln!(out, "error_pages = {}", error_pages(&site.error_pages))?;
+    }
     for route in &site.routes {
         write_route(route, out)?;
     }
@@ -139,18 +146,48 @@ fn write_route(route: &RouteSpec, out: &mut String) -> fmt::Result {
         Some(TargetSpec::Redirect(redirect)) => {
             let to = string(&String::from_utf8_lossy(redirect.to.as_bytes()));
             let status = redirect.status.as_u16();
-            writeln!(out, "redirect = {{ to = {to}, status = {status} }}")?;
+            let (path, query) = (redirect.keep_path, redirect.keep_query);
+            writeln!(
+                out,
+                "redirect = {{ to = {to}, status = {status}, keep_path = {path}, keep_query = {query} }}"
+            )?;
         }
         Some(TargetSpec::Named(name)) => writeln!(out, "origin = {}", string(&name.value))?,
         Some(TargetSpec::Inline(origin)) => {
             let (servers, aware) = (servers(origin), origin.early_data_aware);
+            let host = string(host(origin.host));
             writeln!(
                 out,
-                "origin = {{ servers = {servers}, early_data_aware = {aware} }}"
+                "origin = {{ servers = {servers}, early_data_aware = {aware}, host = {host} }}"
             )?;
         }
         Some(TargetSpec::Handler(_)) => writeln!(out, "# a handler of a program")?,
         None => {}
+    }
+    for (key, networks) in [("allow", &route.allow), ("deny", &route.deny)] {
+        if !networks.is_empty() {
+            let networks = list(networks.iter().map(ToString::to_string));
+            writeln!(out, "{key} = {networks}")?;
+        }
+    }
+    if let Some(rate) = &route.rate_limit {
+        let (requests, per) = (rate.requests, duration(rate.per));
+        writeln!(
+            out,
+            "rate_limit = {{ requests = {requests}, per = {per}, burst = {}, clients = {} }}",
+            rate.burst, rate.clients
+        )?;
+    }
+    if let Some(rewrite) = &route.prefix_rewrite {
+        writeln!(out, "prefix_rewrite = {}", string(rewrite))?;
+    }
+    for (key, edits) in [
+        ("request_headers", &route.request_headers),
+        ("response_headers", &route.response_headers),
+    ] {
+        if !edits.is_empty() {
+            writeln!(out, "{key} = {}", field_edits(edits))?;
+        }
     }
     let timeouts = &route.timeouts;
     writeln!(
@@ -174,12 +211,28 @@ fn write_route(route: &RouteSpec, out: &mut String) -> fmt::Result {
 }
 
 fn write_respond(respond: &RespondSpec, out: &mut String) -> fmt::Result {
-    write!(out, "respond = {{ status = {}", respond.status.as_u16())?;
+    let mut parts = vec![format!("status = {}", respond.status.as_u16())];
+    parts.extend(content(respond));
+    writeln!(out, "respond = {{ {} }}", parts.join(", "))
+}
+
+fn error_pages(pages: &[RespondSpec]) -> String {
+    let page = |page: &RespondSpec| {
+        let content = content(page).join(", ");
+        format!("{} = {{ {content} }}", page.status.as_u16())
+    };
+    let pages: Vec<String> = pages.iter().map(page).collect();
+    format!("{{ {} }}", pages.join(", "))
+}
+
+/// Body and fields of a fixed answer.
+fn content(respond: &RespondSpec) -> Vec<String> {
+    let mut parts = Vec::new();
     if let Some(file) = &respond.body_file {
-        write!(out, ", body_file = {}", path(file))?;
+        parts.push(format!("body_file = {}", path(file)));
     } else if !respond.body.is_empty() {
         let body = String::from_utf8_lossy(&respond.body);
-        write!(out, ", body = {}", string(&body))?;
+        parts.push(format!("body = {}", string(&body)));
     }
     if !respond.headers.is_empty() {
         let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
@@ -187,9 +240,44 @@ fn write_respond(respond: &RespondSpec, out: &mut String) -> fmt::Result {
             format!("{} = {}", string(name.as_str()), string(&value))
         };
         let fields: Vec<String> = respond.headers.iter().map(field).collect();
-        write!(out, ", headers = {{ {} }}", fields.join(", "))?;
+        parts.push(format!("headers = {{ {} }}", fields.join(", ")));
     }
-    writeln!(out, " }}")
+    parts
+}
+
+fn field_edits(edits: &FieldEdits) -> String {
+    let mut parts = Vec::new();
+    if !edits.remove.is_empty() {
+        let names = list(edits.remove.iter().map(ToString::to_string));
+        parts.push(format!("remove = {names}"));
+    }
+    for (key, fields) in [("set", &edits.set), ("add", &edits.add)] {
+        if !fields.is_empty() {
+            let each = fields.chunk_by(|one, next| one.name == next.name);
+            let each: Vec<String> = each.map(field).collect();
+            parts.push(format!("{key} = {{ {} }}", each.join(", ")));
+        }
+    }
+    format!("{{ {} }}", parts.join(", "))
+}
+
+/// The values of one name.
+fn field(fields: &[Field]) -> String {
+    let value = |field: &Field| String::from_utf8_lossy(field.value.as_bytes()).into_owned();
+    match fields {
+        [only] => format!("{} = {}", string(only.name.as_str()), string(&value(only))),
+        several => {
+            let name = several.first().map_or("", |field| field.name.as_str());
+            format!("{} = {}", string(name), list(several.iter().map(value)))
+        }
+    }
+}
+
+fn host(host: HostHeader) -> &'static str {
+    match host {
+        HostHeader::Client => "client",
+        HostHeader::Origin => "origin",
+    }
 }
 
 fn servers(origin: &OriginTable) -> String {

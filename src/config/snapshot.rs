@@ -1,5 +1,7 @@
 //! The compiled, validated, immutable configuration that everything else reads.
 
+mod fields;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,12 +10,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
+use crate::admission::Admission;
 use crate::config::names::{NameIndex, SiteName};
 use crate::config::site_tls::SiteTls;
 use crate::early::EarlyDataPolicy;
 use crate::handler::Handler;
 use crate::route::Routes;
 use crate::telemetry::connections::ConnectionLog;
+
+pub use self::fields::{Field, FieldEdits, Message};
 
 /// Everything that one configuration says. Requests load it once; a reload swaps it whole.
 #[derive(Debug)]
@@ -137,6 +142,8 @@ pub struct Site {
     pub certificates: crate::tags::Tag,
     /// Its timeouts.
     pub timeouts: SiteTimeouts,
+    /// The edge's own answers that have a body here.
+    pub error_pages: Vec<FixedResponse>,
     /// Its routes, ordered for matching.
     pub routes: Routes,
     /// The largest `limits.header_bytes` of its routes: what a head may have before its route is known.
@@ -173,6 +180,14 @@ pub struct Route {
     pub early_data: EarlyDataPolicy,
     /// What answers.
     pub target: Target,
+    /// Whose requests it takes; `None` is everybody's.
+    pub admission: Option<Admission>,
+    /// What an origin sees in place of the route's path.
+    pub prefix_rewrite: Option<Box<str>>,
+    /// What becomes of the fields of requests on their way to an origin.
+    pub request_headers: Option<Arc<FieldEdits>>,
+    /// What becomes of the fields of answers.
+    pub response_headers: Option<Arc<FieldEdits>>,
     /// Its timeouts.
     pub timeouts: RouteTimeouts,
     /// Its limits.
@@ -222,13 +237,29 @@ pub struct FixedResponse {
     pub body: Bytes,
 }
 
-/// A redirect to a fixed place.
+/// A redirect.
 #[derive(Clone, Debug)]
 pub struct Redirect {
     /// The status: 301, 302, 303, 307, 308.
     pub status: StatusCode,
-    /// The value of Location.
+    /// The value of Location, or what it begins with.
     pub to: http::HeaderValue,
+    /// Whether what the request's path has behind the route's comes behind `to`. Default is false.
+    pub keep_path: bool,
+    /// Whether the request's query is kept. Default is false.
+    pub keep_query: bool,
+}
+
+impl Redirect {
+    /// A redirect to a fixed place.
+    pub fn new(status: StatusCode, to: http::HeaderValue) -> Self {
+        Self {
+            status,
+            to,
+            keep_path: false,
+            keep_query: false,
+        }
+    }
 }
 
 /// A pool of origin servers. Equal inline lists share one.
@@ -240,6 +271,18 @@ pub struct OriginSpec {
     pub servers: Vec<OriginServer>,
     /// Whether the origin understands `Early-Data` and answers 425 (EARLY-DATA R16).
     pub early_data_aware: bool,
+    /// What it gets as Host.
+    pub host: HostHeader,
+}
+
+/// What an origin gets as Host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HostHeader {
+    /// The authority that the client asked for.
+    #[default]
+    Client,
+    /// The authority of the origin's server.
+    Origin,
 }
 
 /// One origin server over plain HTTP/1.1.
@@ -258,6 +301,19 @@ pub enum OriginHost {
     Name(String),
     /// An address.
     Address(IpAddr),
+}
+
+impl OriginServer {
+    /// Host and port as a Host field has them: without a port that the scheme implies
+    /// (RFC 9110 §7.2, §4.2.3).
+    pub fn authority(&self) -> String {
+        let url = self.to_string();
+        let authority = url.strip_prefix("http://").unwrap_or(&url);
+        authority
+            .strip_suffix(":80")
+            .unwrap_or(authority)
+            .to_owned()
+    }
 }
 
 impl std::fmt::Display for OriginServer {

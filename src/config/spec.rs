@@ -16,9 +16,10 @@ use rustls::sign::CertifiedKey;
 use super::diagnostics::{At, Place};
 use super::names::SiteName;
 use super::snapshot::{
-    AdminAddress, Limits, Log, LogTarget, OriginServer, PathMatch, Redirect, RouteLimits,
-    RouteTimeouts, Server, Sessions, SiteTimeouts,
+    AdminAddress, FieldEdits, HostHeader, Limits, Log, LogTarget, OriginServer, PathMatch,
+    Redirect, RouteLimits, RouteTimeouts, Server, Sessions, SiteTimeouts,
 };
+use crate::admission::{Network, Rate};
 use crate::early::EarlyDataPolicy;
 use crate::handler::Handler;
 use crate::telemetry::connections::ConnectionLog;
@@ -42,6 +43,8 @@ pub struct Spec {
     pub listeners: Vec<ListenSpec>,
     /// `[origin.NAME]`.
     pub origins: BTreeMap<String, OriginTable>,
+    /// `[error_pages]`, of all sites that have none of their own.
+    pub error_pages: Vec<RespondSpec>,
     /// `[[site]]`, in the order of the files.
     pub sites: Vec<SiteSpec>,
 }
@@ -95,6 +98,8 @@ pub struct SiteSpec {
     pub early_data: At<bool>,
     /// Its timeouts.
     pub timeouts: SiteTimeouts,
+    /// Its own bodies of the edge's answers. Default are those of all sites.
+    pub error_pages: Vec<RespondSpec>,
     /// Its routes, in the file's order.
     pub routes: Vec<RouteSpec>,
 }
@@ -112,6 +117,7 @@ impl SiteSpec {
             tls12: false,
             early_data: false.into(),
             timeouts: SiteTimeouts::default(),
+            error_pages: Vec::new(),
             routes: Vec::new(),
         }
     }
@@ -162,6 +168,18 @@ pub struct RouteSpec {
     pub early_data: At<EarlyDataPolicy>,
     /// What answers. `None` if that was typed wrongly, which has been reported.
     pub target: Option<TargetSpec>,
+    /// The networks whose requests it takes; empty is all.
+    pub allow: Vec<Network>,
+    /// The networks whose requests it does not take, though `allow` may cover them.
+    pub deny: Vec<Network>,
+    /// How often each client address may ask. Default is without a limit.
+    pub rate_limit: Option<Rate>,
+    /// What an origin sees in place of the route's path; `/` strips it. Default is the path itself.
+    pub prefix_rewrite: Option<String>,
+    /// What becomes of the fields of its requests on their way to an origin. Default is nothing.
+    pub request_headers: FieldEdits,
+    /// What becomes of the fields of its answers. Default is nothing.
+    pub response_headers: FieldEdits,
     /// Its timeouts.
     pub timeouts: RouteTimeouts,
     /// Its limits.
@@ -178,6 +196,12 @@ impl RouteSpec {
             methods: Vec::new(),
             early_data: EarlyDataPolicy::default().into(),
             target: Some(target),
+            allow: Vec::new(),
+            deny: Vec::new(),
+            rate_limit: None,
+            prefix_rewrite: None,
+            request_headers: FieldEdits::default(),
+            response_headers: FieldEdits::default(),
             timeouts: RouteTimeouts::default(),
             limits: RouteLimits::default(),
         }
@@ -231,6 +255,8 @@ pub struct OriginTable {
     pub servers: Vec<OriginServer>,
     /// Default is false (EARLY-DATA R16).
     pub early_data_aware: bool,
+    /// Default is the client's.
+    pub host: HostHeader,
 }
 
 impl Default for Server {

@@ -13,6 +13,7 @@ use crate::connection::record;
 use crate::connection::shared::Shared;
 use crate::connection::stage::Stage;
 use crate::handler::Waits;
+use crate::request_id::RequestId;
 use crate::telemetry::access::{AccessRecord, AnswerEnd, Confirmed};
 use crate::telemetry::labels::{self, EarlyState, TooEarlyBy};
 
@@ -75,6 +76,8 @@ struct Asked {
 pub(super) struct Exchange {
     pub(super) shared: Arc<Shared>,
     started: Instant,
+    /// Always our own: no peer is trusted yet to have made one.
+    pub(super) request_id: RequestId,
     asked: Option<Asked>,
     pub(super) route: Option<Arc<Route>>,
     pub(super) target: labels::Target,
@@ -105,6 +108,7 @@ impl Exchange {
         Box::new(Self {
             shared: Arc::clone(shared),
             started: Instant::now(),
+            request_id: RequestId::make(),
             asked,
             route: None,
             target: labels::Target::Edge,
@@ -204,6 +208,7 @@ impl Drop for Exchange {
         if let Some(asked) = self.asked.take() {
             shared.log(Line {
                 asked,
+                request_id: self.request_id,
                 route: self.route.take(),
                 early: self.early,
                 arrived_early: self.arrived_early,
@@ -229,6 +234,7 @@ impl Drop for Exchange {
 /// A line of the access log that may have to wait for the end of the handshake.
 pub(super) struct Line {
     asked: Asked,
+    request_id: RequestId,
     route: Option<Arc<Route>>,
     early: EarlyState,
     arrived_early: bool,
@@ -266,6 +272,7 @@ impl Line {
         let origin = self.origin.map(|origin| origin.to_string());
         sink.write_json(&AccessRecord {
             time: self.asked.time,
+            request_id: self.request_id,
             client: state.client,
             listener: &state.listener,
             worker: state.worker,

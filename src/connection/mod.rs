@@ -5,6 +5,7 @@
 //! again if anything moved; make hyper when the first whole head is there; flush once; see which
 //! deadline is next.
 
+mod admit;
 mod bodies;
 mod closing;
 pub mod context;
@@ -23,6 +24,7 @@ mod report;
 mod service;
 mod shared;
 mod stage;
+mod target;
 mod timing;
 
 use std::future::Future;

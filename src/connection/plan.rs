@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::header::CONTENT_LENGTH;
+use http::header::{ALLOW, CONTENT_LENGTH};
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
 use crate::config::snapshot::{Route, Site, Snapshot, Target};
 use crate::connection::fields::Fields;
@@ -31,7 +31,8 @@ pub(super) struct Plan {
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
-    pub(super) allow: Option<HeaderValue>,
+    /// A field that says more: Allow, Retry-After.
+    pub(super) field: Option<(HeaderName, HeaderValue)>,
     /// Whether the connection ends with it.
     pub(super) close: bool,
 }
@@ -40,7 +41,7 @@ impl Refusal {
     fn new(status: StatusCode) -> Self {
         Self {
             status,
-            allow: None,
+            field: None,
             close: false,
         }
     }
@@ -108,7 +109,7 @@ pub(super) fn plan(
         .map_err(|none| match none {
             NoRoute::NotFound => StatusCode::NOT_FOUND.into(),
             NoRoute::MethodNotAllowed { allow } => Refusal {
-                allow: Some(allow),
+                field: Some((ALLOW, allow)),
                 ..Refusal::new(StatusCode::METHOD_NOT_ALLOWED)
             },
         })?;
@@ -216,7 +217,8 @@ fn origin_host(
     }
 }
 
-fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
+/// `uri` with another path and query.
+pub(super) fn with_path(uri: &Uri, path: &str) -> Option<Uri> {
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(path.parse().ok()?);
     Uri::from_parts(parts).ok()

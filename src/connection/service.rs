@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH};
+use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
@@ -16,17 +16,17 @@ use tracing::Instrument;
 
 use crate::body::Body;
 use crate::config::snapshot::{Route, Target};
+use crate::connection::admit::admit;
 use crate::connection::bodies::{RequestBody, ResponseBody};
 use crate::connection::drain::{drained, is_small};
 use crate::connection::exchange::{BodyFault, Exchange, Received};
-use crate::connection::local::{empty, fixed, local, redirected};
+use crate::connection::local::{empty, local, own};
 use crate::connection::plan::{Plan, Refusal, plan};
 use crate::connection::shared::Shared;
 use crate::connection::stage::{Stage, Watch};
-use crate::deadline::{Deadline, Elapsed};
+use crate::connection::target::{Failure, target};
+use crate::deadline::Deadline;
 use crate::gate::Decision;
-use crate::handler::{EarlyRequest, HandlerError};
-use crate::origin::{EarlyForward, Forward, ForwardErrorKind};
 use crate::state::Protocol;
 use crate::telemetry::access::AnswerEnd;
 use crate::telemetry::labels::{EarlyState, TimeoutKind, TooEarlyBy};
@@ -113,9 +113,9 @@ impl Answer {
         parts: &Parts,
         incoming: Incoming,
     ) -> Self {
-        let mut response = empty(refusal.status);
-        if let Some(allow) = refusal.allow {
-            response.headers_mut().insert(ALLOW, allow);
+        let mut response = own(&exchange.shared, refusal.status);
+        if let Some((name, value)) = refusal.field {
+            response.headers_mut().insert(name, value);
         }
         if refusal.close {
             // HTTP/1.1 says so in the answer, HTTP/2 by GOAWAY.
@@ -147,6 +147,14 @@ fn start(mut exchange: Box<Exchange>, plan: Plan, parts: Parts, incoming: Incomi
         exchange.too_early(TooEarlyBy::Edge);
         return Answer::refuse(exchange, StatusCode::TOO_EARLY.into(), &parts, incoming);
     }
+    if let Some(admission) = &route.admission
+        && let Err(refusal) = admit(&shared, admission, plan.early)
+    {
+        if refusal.status == StatusCode::TOO_EARLY {
+            exchange.too_early(TooEarlyBy::Edge);
+        }
+        return Answer::refuse(exchange, refusal, &parts, incoming);
+    }
     shared.set_write_idle(route.timeouts.write_idle);
     if shared.state.protocol == Protocol::Http2 {
         let stage = Stage::default();
@@ -163,7 +171,7 @@ fn start(mut exchange: Box<Exchange>, plan: Plan, parts: Parts, incoming: Incomi
         }
         // A request with a body must be read, or hyper closes the connection after the answer.
         if incoming.is_end_stream()
-            && let Some(response) = local(&route.target)
+            && let Some(response) = local(route, &parts.uri)
         {
             let total = total_deadline(&exchange, route);
             return Answer::Ready(Some(finish(exchange, response, &parts.method, total)));
@@ -241,7 +249,7 @@ async fn run(
         Err(Failure::Status(status, end)) => {
             counted(&mut exchange, status);
             let _ = end.map(|end| exchange.end = end);
-            let mut response = empty(status);
+            let mut response = own(&shared, status);
             if exchange.received.as_ref().is_some_and(|body| !body.ended()) {
                 // Nobody reads the rest.
                 close_after(&shared, &mut response);
@@ -280,137 +288,6 @@ fn total_deadline(exchange: &Exchange, route: &Route) -> Option<Deadline> {
     Some(total)
 }
 
-enum Failure {
-    Status(StatusCode, Option<AnswerEnd>),
-    HandshakeFailed,
-}
-
-async fn target(
-    exchange: &mut Exchange,
-    plan: &Plan,
-    route: &Route,
-    parts: Parts,
-    body: Body,
-    total: &Option<Deadline>,
-    early_forward: bool,
-) -> Result<Response<Body>, Failure> {
-    let shared = Arc::clone(&exchange.shared);
-    match &route.target {
-        Target::Respond(respond) => discard(body, total, &shared).await.map(|()| fixed(respond)),
-        Target::Redirect(redirect) => discard(body, total, &shared)
-            .await
-            .map(|()| redirected(redirect)),
-        Target::Handler(handler) => {
-            let deadline = total
-                .clone()
-                .unwrap_or_else(|| Deadline::new(&shared.worker.ticker, None));
-            let request = EarlyRequest::new(
-                Request::from_parts(parts, body),
-                Arc::clone(&shared.state),
-                shared.confirmation.clone(),
-                deadline.clone(),
-                plan.marked,
-            );
-            let request = match plan.early {
-                true => request.counted(exchange.waits()),
-                false => request,
-            };
-            match bounded(handler.call(request), &deadline).await {
-                Ok(Ok(response)) => Ok(response),
-                Ok(Err(HandlerError::TooEarly)) => {
-                    Err(Failure::Status(StatusCode::TOO_EARLY, None))
-                }
-                Ok(Err(HandlerError::HandshakeFailed)) => Err(Failure::HandshakeFailed),
-                Ok(Err(HandlerError::Failed(error))) => {
-                    tracing::warn!(route = %route.name, %error, "handler failed");
-                    Err(Failure::Status(
-                        StatusCode::INTERNAL_SERVER_ERROR,
-                        Some(AnswerEnd::AbortedByHandler),
-                    ))
-                }
-                Err(Elapsed) => Err(total_passed(&shared)),
-            }
-        }
-        Target::Origin(spec) => {
-            let early = match (plan.marked, early_forward) {
-                (true, _) => EarlyForward::Marked,
-                (false, true) => EarlyForward::Early,
-                (false, false) => EarlyForward::No,
-            };
-            let forward = Forward {
-                spec: Arc::clone(spec),
-                parts,
-                body,
-                host: plan.host.clone(),
-                client: shared.forwarded_for.clone(),
-                timeouts: route.timeouts.clone(),
-                deadline: total.clone(),
-                confirmation: shared.confirmation.clone(),
-                early,
-            };
-            match shared.worker.origins.forward(forward).await {
-                Ok(forwarded) => {
-                    exchange.origin = forwarded.address;
-                    exchange.origin_time = Some(forwarded.origin_time);
-                    Ok(forwarded.response)
-                }
-                Err(error) => {
-                    exchange.origin = error.address;
-                    if matches!(error.kind, ForwardErrorKind::HandshakeFailed) {
-                        return Err(Failure::HandshakeFailed);
-                    }
-                    tracing::debug!(origin = %spec.name, %error, "no answer from origin");
-                    Err(Failure::Status(error.status(), None))
-                }
-            }
-        }
-    }
-}
-
-fn total_passed(shared: &Shared) -> Failure {
-    let timeouts = &shared.worker.process.metrics.timeouts;
-    timeouts.inc(TimeoutKind::Total);
-    Failure::Status(
-        StatusCode::GATEWAY_TIMEOUT,
-        Some(AnswerEnd::Timeout(TimeoutKind::Total)),
-    )
-}
-
-/// Reads a body to its end, or to its fault, and forgets it.
-async fn discard(mut body: Body, total: &Option<Deadline>, shared: &Shared) -> Result<(), Failure> {
-    let read = std::future::poll_fn(|cx| {
-        loop {
-            match std::task::ready!(Pin::new(&mut body).poll_frame(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Poll::Ready(()),
-            }
-        }
-    });
-    match total {
-        Some(total) => bounded(read, total).await.map_err(|_| total_passed(shared)),
-        None => {
-            read.await;
-            Ok(())
-        }
-    }
-}
-
-/// Bounds `future` by a deadline that may move while it runs.
-async fn bounded<F: Future>(future: F, deadline: &Deadline) -> Result<F::Output, Elapsed> {
-    let mut future = std::pin::pin!(future);
-    let mut alarm = None;
-    std::future::poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
-            return Poll::Ready(Ok(output));
-        }
-        alarm
-            .get_or_insert_with(|| deadline.watch())
-            .poll_due(cx)
-            .map(|()| Err(Elapsed))
-    })
-    .await
-}
-
 /// The answer to a request whose body failed: 408, 413, or none to who went away.
 fn at_fault(mut exchange: Box<Exchange>, fault: BodyFault, method: &Method) -> Answered {
     let status = match fault {
@@ -447,6 +324,10 @@ fn finish(
 ) -> Response<ResponseBody> {
     exchange.answer(response.status().as_u16());
     let (mut parts, mut body) = response.into_parts();
+    let route = exchange.route.as_deref();
+    if let Some(edits) = route.and_then(|route| route.response_headers.as_deref()) {
+        edits.apply(&mut parts.headers);
+    }
     if exchange.shared.is_closing() && exchange.shared.state.protocol == Protocol::Http1 {
         parts
             .headers

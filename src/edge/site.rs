@@ -12,7 +12,7 @@ use rustls::sign::CertifiedKey;
 
 use super::EdgeError;
 use crate::config::names::SiteName;
-use crate::config::snapshot::{OriginHost, OriginServer};
+use crate::config::snapshot::{HostHeader, OriginHost, OriginServer};
 use crate::config::spec::{Certificates, OriginTable, RouteSpec, SiteSpec, TargetSpec};
 use crate::early::EarlyDataPolicy;
 use crate::handler::Handler;
@@ -214,6 +214,7 @@ impl Origin {
         Self(OriginTable {
             servers: Vec::new(),
             early_data_aware: false,
+            host: HostHeader::default(),
         })
         .and(address)
     }
@@ -225,6 +226,17 @@ impl Origin {
             host: OriginHost::Address(address.ip()),
             port: address.port(),
         });
+        self
+    }
+
+    /// Whether requests carry the server's own authority as Host instead of the one that the client
+    /// asked for. Default is false.
+    #[must_use]
+    pub fn own_host(mut self, own: bool) -> Self {
+        self.0.host = match own {
+            true => HostHeader::Origin,
+            false => HostHeader::Client,
+        };
         self
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use http::header::HOST;
 use http::request::Parts;
 use http::{Response, StatusCode, response};
 
@@ -37,6 +38,7 @@ pub(super) async fn run(
     let mut parts = forward.parts;
     let edge = Edge {
         host: forward.host,
+        request_id: forward.request_id,
         client: forward.client,
         early: forward.early,
         has_body: !http_body::Body::is_end_stream(&forward.body),
@@ -46,6 +48,9 @@ pub(super) async fn run(
         kind: ForwardErrorKind::RequestBody("the lengths of the request's body differ".into()),
         address: None,
     })?;
+    if let Some(edits) = &forward.fields {
+        edits.apply(&mut parts.headers);
+    }
     let upload = Upload::new(forward.body, early);
     let mut exchange = Exchange {
         pool,
@@ -97,6 +102,9 @@ impl Exchange<'_> {
     ) -> Result<Forwarded, ForwardErrorKind> {
         loop {
             let (mut lease, reused) = self.acquire().await?;
+            if let Some(host) = lease.host() {
+                parts.headers.insert(HOST, host.clone());
+            }
             let begin = Instant::now();
             match self.send(&mut lease, &parts).await {
                 Ok(head) => {

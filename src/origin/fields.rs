@@ -16,10 +16,12 @@ use crate::early::EARLY_DATA;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the edge says about a request on its way to an origin.
 pub(super) struct Edge {
     pub(super) host: HeaderValue,
+    pub(super) request_id: HeaderValue,
     pub(super) client: HeaderValue,
     pub(super) early: EarlyForward,
     pub(super) has_body: bool,
@@ -55,6 +57,7 @@ pub(super) fn prepare_request(parts: &mut Parts, edge: Edge) -> Result<(), Ambig
     if edge.early != EarlyForward::No || headers.contains_key(EARLY_DATA) {
         headers.insert(EARLY_DATA, HeaderValue::from_static("1"));
     }
+    headers.insert(X_REQUEST_ID, edge.request_id);
     headers.insert(X_FORWARDED_FOR, edge.client);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
     headers.insert(X_FORWARDED_HOST, edge.host.clone());
@@ -235,20 +238,24 @@ fn is_dropped_from_requests(name: &str) -> bool {
         || matches!(name, "expect" | "http2-settings" | "proxy")
         || name == FORWARDED
         || is_forwarded(name)
+        || (name.len() == X_REQUEST_ID.as_str().len() && begins(name, b"x-request-id"))
 }
 
 fn is_dropped_from_responses(name: &str) -> bool {
     is_hop_by_hop(name) || name == "early-data"
 }
 
-/// `X-Forwarded-…`, with `_` read as `-`: CGI and WSGI cannot tell the two apart.
 fn is_forwarded(name: &str) -> bool {
     const PREFIX: &[u8] = b"x-forwarded-";
-    name.len() > PREFIX.len()
-        && PREFIX
-            .iter()
-            .zip(name.bytes())
-            .all(|(want, is)| *want == is || (*want == b'-' && is == b'_'))
+    name.len() > PREFIX.len() && begins(name, PREFIX)
+}
+
+/// Whether a name begins so, with `_` read as `-`: CGI and WSGI cannot tell the two apart.
+fn begins(name: &str, prefix: &[u8]) -> bool {
+    prefix
+        .iter()
+        .zip(name.bytes())
+        .all(|(want, is)| *want == is || (*want == b'-' && is == b'_'))
 }
 
 /// The number that a Content-Length gives.

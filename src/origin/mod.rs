@@ -33,7 +33,7 @@ use http::{HeaderValue, Response};
 
 use self::pool::Pool;
 use crate::body::Body;
-use crate::config::snapshot::{OriginSpec, RouteTimeouts};
+use crate::config::snapshot::{FieldEdits, OriginSpec, RouteTimeouts};
 use crate::confirm::Confirmation;
 use crate::deadline::{Deadline, Ticker};
 use crate::telemetry::metrics::Metrics;
@@ -69,6 +69,8 @@ pub struct Forward {
     pub body: Body,
     /// The authority that the client asked for: becomes `Host` and `X-Forwarded-Host`.
     pub host: HeaderValue,
+    /// Becomes `X-Request-Id`.
+    pub request_id: HeaderValue,
     /// The client's IP address: becomes `X-Forwarded-For`. Made once per connection.
     pub client: HeaderValue,
     /// `connect`, `response_headers` and `response_idle` of the route.
@@ -80,6 +82,8 @@ pub struct Forward {
     pub confirmation: Confirmation,
     /// Whether the request may be a replay.
     pub early: EarlyForward,
+    /// What else becomes of the request's fields, after all that the edge says itself.
+    pub fields: Option<Arc<FieldEdits>>,
 }
 
 /// An origin's answer.

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use super::error::ForwardErrorKind;
 use super::link::Link;
-use crate::config::snapshot::{OriginHost, OriginServer, OriginSpec};
+use crate::config::snapshot::{HostHeader, OriginHost, OriginServer, OriginSpec};
 use crate::deadline::{Ticker, within};
 
 /// Idle connections kept to one server, per worker.
@@ -25,6 +27,8 @@ const AVOIDED: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Pool {
     spec: Arc<OriginSpec>,
+    /// The Host of each server; empty if they get the client's.
+    hosts: Vec<HeaderValue>,
     ticker: Arc<Ticker>,
     state: Mutex<State>,
 }
@@ -51,8 +55,17 @@ struct Server {
 impl Pool {
     pub(super) fn new(spec: Arc<OriginSpec>, ticker: Arc<Ticker>) -> Arc<Self> {
         let servers = spec.servers.iter().map(|_| Server::default()).collect();
+        let hosts = match spec.host {
+            HostHeader::Client => Vec::new(),
+            HostHeader::Origin => {
+                let host = |server: &OriginServer| HeaderValue::try_from(server.authority());
+                // Names and addresses are printable: none is left out.
+                spec.servers.iter().flat_map(host).collect()
+            }
+        };
         Arc::new(Self {
             spec,
+            hosts,
             state: Mutex::new(State {
                 servers,
                 next: 0,
@@ -192,6 +205,11 @@ impl Lease {
     /// one.
     pub(super) fn link(&mut self) -> Option<&mut Link> {
         self.link.as_deref_mut()
+    }
+
+    /// The server's own Host, if that is what it gets.
+    pub(super) fn host(&self) -> Option<&HeaderValue> {
+        self.pool.hosts.get(self.server)
     }
 
     /// What is left of the answer's body, where that is known.

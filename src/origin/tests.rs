@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::config::snapshot::{OriginHost, OriginServer};
+use crate::config::snapshot::{HostHeader, OriginHost, OriginServer};
 use crate::confirm::Settler;
 
 /// An origin that follows a script.
@@ -188,6 +188,7 @@ fn spec(servers: &[SocketAddr]) -> Arc<OriginSpec> {
         name: "app".into(),
         servers: servers.collect(),
         early_data_aware: true,
+        host: HostHeader::default(),
     })
 }
 
@@ -198,11 +199,13 @@ fn forward(spec: &Arc<OriginSpec>, request: Request<Body>) -> Forward {
         parts,
         body,
         host: HeaderValue::from_static("site.example"),
+        request_id: HeaderValue::from_static("0123"),
         client: HeaderValue::from_static("192.0.2.7"),
         timeouts: RouteTimeouts::default(),
         deadline: None,
         confirmation: Confirmation::confirmed(),
         early: EarlyForward::No,
+        fields: None,
     }
 }
 

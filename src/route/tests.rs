@@ -32,6 +32,10 @@ fn route(text: &str) -> Arc<Route> {
             headers: HeaderMap::new(),
             body: Bytes::new(),
         }),
+        admission: None,
+        prefix_rewrite: None,
+        request_headers: None,
+        response_headers: None,
         timeouts: RouteTimeouts::default(),
         limits: RouteLimits::default(),
     })
@@ -189,6 +193,48 @@ fn texts() -> impl Strategy<Value = Vec<String>> {
         "(a\\.b |\\*\\.b )?=?/([ab:](/[ab:])?)?( (GET|POST|GET,POST))?",
         1..8,
     )
+}
+
+#[test]
+fn what_a_path_has_behind_a_prefix_keeps_its_spelling() {
+    for (own, path, expected) in [
+        ("/", "/", "/"),
+        ("/", "/a/b", "/a/b"),
+        ("/", "//a", "//a"),
+        ("/api", "/api", ""),
+        ("/api", "/api/", "/"),
+        ("/api", "/api/a%20b//c", "/a%20b//c"),
+        ("/api", "/api//evil.example", "//evil.example"),
+        ("/api", "//api/x", "/x"),
+        ("/api/", "/api/", "/"),
+        ("/api/", "/api/x", "/x"),
+        ("/a/b", "/a//b/x", "/x"),
+        ("/a:b", "/a%3Ab/x", "/x"),
+        ("/a%3Ab", "/a:b/x", "/x"),
+        ("/%C3%A4", "/%C3%A4/x", "/x"),
+    ] {
+        let own = PathMatch::Prefix(own.into());
+        assert_eq!(rest(&own, path), expected, "{own:?} {path}");
+    }
+    assert_eq!(rest(&PathMatch::Exact("/a".into()), "/a"), "");
+    // What does not match gives nothing that could be misread.
+    assert_eq!(rest(&PathMatch::Prefix("/longer".into()), "/a"), "");
+}
+
+#[test]
+fn a_rest_is_joined_by_one_slash() {
+    for (base, rest, expected) in [
+        ("/", "", "/"),
+        ("/", "/x", "/x"),
+        ("/", "//elsewhere.example", "/elsewhere.example"),
+        ("/v2", "", "/v2"),
+        ("/v2", "/", "/v2/"),
+        ("/v2/", "///x//y", "/v2/x//y"),
+        ("https://example.org", "", "https://example.org"),
+        ("https://example.org", "/x", "https://example.org/x"),
+    ] {
+        assert_eq!(join(base, rest), expected, "{base} {rest}");
+    }
 }
 
 proptest! {

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
 
+use crate::request_id::RequestId;
+
 use super::labels::{EarlyState, Label, Protocol, TimeoutKind};
 use super::timestamp::{millis, optional_millis, time};
 
@@ -15,6 +17,8 @@ pub struct AccessRecord<'a> {
     /// When the request's head was whole.
     #[serde(serialize_with = "time")]
     pub time: SystemTime,
+    /// What an origin gets as X-Request-Id.
+    pub request_id: RequestId,
     /// The client's address and port.
     pub client: SocketAddr,
     /// The listener's name or address.

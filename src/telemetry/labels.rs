@@ -336,6 +336,14 @@ labels! {
         Body => "body",
     }
 
+    /// Why a route did not admit a client.
+    DeniedBy {
+        /// `allow` or `deny`: 403.
+        Network => "network",
+        /// `rate_limit`: 429.
+        Rate => "rate",
+    }
+
     /// The deadline that passed.
     TimeoutKind {
         /// accept → PROXY header whole.

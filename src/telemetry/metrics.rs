@@ -6,9 +6,9 @@ use prometheus::{Histogram, IntCounter, IntGauge, Registry, Result};
 
 use super::family::{CounterGrid, Counters, Families, Histograms};
 use super::labels::{
-    AcceptError, Alert, Cap, ConnectionEnd, Direction, EarlyRefusal, EarlyState, FailedBy,
-    HandshakeKind, HelloError, Limit, Log, OriginConnection, OriginError, Protocol, ReloadResult,
-    RetryReason, StatusClass, Target, TimeoutKind, TlsVersion, TooEarlyBy,
+    AcceptError, Alert, Cap, ConnectionEnd, DeniedBy, Direction, EarlyRefusal, EarlyState,
+    FailedBy, HandshakeKind, HelloError, Limit, Log, OriginConnection, OriginError, Protocol,
+    ReloadResult, RetryReason, StatusClass, Target, TimeoutKind, TlsVersion, TooEarlyBy,
 };
 
 /// All metrics of one edge. Share it in an `Arc`; recording is one atomic add.
@@ -126,6 +126,8 @@ pub struct Requests {
     pub misdirected: IntCounter,
     /// Limits that were passed.
     pub limits_hit: Counters<Limit>,
+    /// Requests that a route did not admit.
+    pub denied: Counters<DeniedBy>,
 }
 
 impl Requests {
@@ -360,6 +362,11 @@ impl Requests {
                 "limits_hit_total",
                 "Requests past a limit of their route",
                 "limit",
+            )?,
+            denied: families.counters(
+                "requests_denied_total",
+                "Requests that their route did not admit",
+                "by",
             )?,
         })
     }

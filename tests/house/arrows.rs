@@ -3,7 +3,15 @@
 use super::source::product;
 
 /// What every stage speaks of: no decision is taken there.
-const VOCABULARY: &[&str] = &["body", "confirm", "deadline", "early", "state", "tags"];
+const VOCABULARY: &[&str] = &[
+    "body",
+    "confirm",
+    "deadline",
+    "early",
+    "request_id",
+    "state",
+    "tags",
+];
 
 /// What a configuration becomes. How it is typed is known to `config` alone.
 const COMPILED: &[&str] = &["config::names", "config::site_tls", "config::snapshot"];
@@ -15,6 +23,7 @@ const STAGES: &[(&str, &[&str])] = &[
     ("tls", &[]),
     ("http", &[]),
     ("gate", &[]),
+    ("admission", &[]),
     // Pure functions over the octets of a target: where a path is normalised and an authority is
     // read must not differ between the match and what is matched.
     ("route", &["http::authority", "http::path"]),
@@ -28,20 +37,24 @@ const BESIDE: &[(&str, &[&str])] = &[
     ("confirm", &[]),
     ("deadline", &[]),
     ("early", &[]),
+    ("request_id", &[]),
     ("state", &[]),
     ("tags", &[]),
     ("certs", &["config::names"]),
     ("telemetry", &[]),
-    // A snapshot holds certificates that were read, routes in the order of matching, and a library
-    // user's handlers.
-    ("config", &["certs", "handler", "route", "telemetry"]),
+    // A snapshot holds certificates that were read, routes in the order of matching and whom they
+    // admit, and a library user's handlers.
+    (
+        "config",
+        &["admission", "certs", "handler", "route", "telemetry"],
+    ),
 ];
 
 /// These put the others together, or stand outside: they may import anything but the typed file.
 const FREE: &[&str] = &["connection", "server", "edge", "serve", "demo", "load"];
 
 /// Decisions that take time and state as arguments.
-const PURE: &[&str] = &["gate", "route", "tls::select"];
+const PURE: &[&str] = &["admission", "gate", "route", "tls::select"];
 
 fn covers(room: &str, path: &str) -> bool {
     path == room

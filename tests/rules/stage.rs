@@ -166,10 +166,8 @@ fn routes(
         body: "ok".into(),
         body_file: None,
     };
-    let redirect = Redirect {
-        to: HeaderValue::from_static("https://elsewhere.test/"),
-        status: StatusCode::PERMANENT_REDIRECT,
-    };
+    let to = HeaderValue::from_static("https://elsewhere.test/");
+    let redirect = Redirect::new(StatusCode::PERMANENT_REDIRECT, to);
     site.early_data_policy(policy)
         .route(RouteSpec::new(
             &path("respond"),

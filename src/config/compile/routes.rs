@@ -2,15 +2,23 @@
 
 use std::sync::Arc;
 
+use http::uri::PathAndQuery;
+
 use super::Work;
+use crate::admission::{Admission, Networks, RateLimit};
 use crate::config::diagnostics::Diagnostic;
 use crate::config::nearest;
-use crate::config::snapshot::{FixedResponse, PathMatch, Route, Target};
+use crate::config::snapshot::{FieldEdits, FixedResponse, Message, PathMatch, Route, Site, Target};
 use crate::config::spec::{RouteSpec, SiteSpec, Spec, TargetSpec};
 use crate::route::{Routes, same_keys};
 
 /// The routes of a site.
-pub(super) fn compile(spec: &Spec, site: &SiteSpec, work: &mut Work<'_>) -> Routes {
+pub(super) fn compile(
+    spec: &Spec,
+    site: &SiteSpec,
+    former: Option<&Site>,
+    work: &mut Work<'_>,
+) -> Routes {
     if site.routes.is_empty() {
         let message = format!("site {} has no route", site.label());
         let error = Diagnostic::error(site.place.clone(), message);
@@ -25,6 +33,7 @@ pub(super) fn compile(spec: &Spec, site: &SiteSpec, work: &mut Work<'_>) -> Rout
             continue;
         };
         check_awareness(typed, &target, work);
+        check_program(typed, work);
         if let Target::Origin(origin) = &target
             && origin.servers.is_empty()
             && typed.place.is_none()
@@ -32,13 +41,18 @@ pub(super) fn compile(spec: &Spec, site: &SiteSpec, work: &mut Work<'_>) -> Rout
             let message = format!("origin `{}` has no server", origin.name);
             work.errors.push(Diagnostic::error(None, message));
         }
+        let name = name(typed);
         let route = Route {
-            name: name(typed).into(),
+            admission: admission(typed, &name, former),
+            name: name.into(),
             host: typed.host.as_ref().map(|host| host.value.clone()),
             path: typed.path.clone(),
             methods: typed.methods.clone(),
             early_data: typed.early_data.value,
             target,
+            prefix_rewrite: typed.prefix_rewrite.as_deref().map(Into::into),
+            request_headers: edits(&typed.request_headers),
+            response_headers: edits(&typed.response_headers),
             timeouts: typed.timeouts.clone(),
             limits: typed.limits.clone(),
         };
@@ -110,6 +124,53 @@ fn check_awareness(route: &RouteSpec, target: &Target, work: &mut Work<'_>) {
                     answers 425 (RFC 8470)";
         work.warnings.push(warning.hint(hint));
     }
+}
+
+/// Files are held to this where they are read, at the value that is wrong.
+fn check_program(route: &RouteSpec, work: &mut Work<'_>) {
+    if route.place.is_some() {
+        return;
+    }
+    let rewrite = route.prefix_rewrite.as_deref();
+    if let Some(rewrite) = rewrite.filter(|path| path.parse::<PathAndQuery>().is_err()) {
+        let message = format!("{rewrite:?} is no path to rewrite to");
+        work.errors.push(Diagnostic::error(None, message));
+    }
+    for (edits, message) in [
+        (&route.request_headers, Message::Request),
+        (&route.response_headers, Message::Response),
+    ] {
+        for name in edits.names().filter(|name| message.reserves(name)) {
+            let message = format!("`{name}` is set by the edge");
+            work.errors.push(Diagnostic::error(None, message));
+        }
+    }
+}
+
+/// Whose requests a route takes. The buckets of a rate that stayed the same live on.
+fn admission(route: &RouteSpec, name: &str, former: Option<&Site>) -> Option<Admission> {
+    if route.allow.is_empty() && route.deny.is_empty() && route.rate_limit.is_none() {
+        return None;
+    }
+    let rate = route.rate_limit.map(|rate| {
+        let former = former.and_then(|former| {
+            let same = former.routes.iter().find(|route| *route.name == *name)?;
+            same.admission.as_ref()?.rate.as_ref()
+        });
+        match former.filter(|former| former.rate() == rate) {
+            Some(former) => Arc::clone(former),
+            None => Arc::new(RateLimit::new(rate)),
+        }
+    });
+    Some(Admission {
+        allow: (!route.allow.is_empty()).then(|| Networks::new(&route.allow)),
+        deny: Networks::new(&route.deny),
+        rate,
+    })
+}
+
+fn edits(edits: &FieldEdits) -> Option<Arc<FieldEdits>> {
+    (!edits.is_empty()).then(|| Arc::new(edits.clone()))
 }
 
 fn check_host(site: &SiteSpec, route: &RouteSpec, work: &mut Work<'_>) {

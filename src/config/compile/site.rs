@@ -8,7 +8,7 @@ use super::certificates::Source;
 use crate::certs::chooser::CertificateChooser;
 use crate::config::diagnostics::Diagnostic;
 use crate::config::site_tls::SiteTls;
-use crate::config::snapshot::{FixedResponse, Route, Site, Target};
+use crate::config::snapshot::{FieldEdits, FixedResponse, Route, Site, Target};
 use crate::config::spec::{SiteSpec, Spec};
 use crate::route::Routes;
 use crate::tags::Tag;
@@ -26,19 +26,28 @@ pub(super) fn compile(
         work.errors
             .push(error.hint("add `names = [\"example.com\"]`"));
     }
-    let routes = super::routes::compile(spec, site, work);
-    check_early_data(site, &routes, work);
     let name: Arc<str> = site.label().into();
     let trust = trust(identity, site);
     let former = work.former(&name, &trust);
+    let routes = super::routes::compile(spec, site, former.map(|former| &**former), work);
+    check_early_data(site, &routes, work);
     let (certificates, tls) = tls(spec, site, trust, &routes, certificates, former, work);
     let largest = |limit: fn(&Route) -> usize| routes.iter().map(|route| limit(route)).max();
+    let error_pages = error_pages(spec, site);
     let compiled = Site {
-        digest: digest(site, &name, &routes, certificates, tls.as_deref()),
+        digest: digest(
+            site,
+            &name,
+            &routes,
+            &error_pages,
+            certificates,
+            tls.as_deref(),
+        ),
         name,
         tls,
         certificates,
         timeouts: site.timeouts.clone(),
+        error_pages,
         max_header_bytes: largest(|route| route.limits.header_bytes).unwrap_or(0),
         max_headers: largest(|route| route.limits.headers).unwrap_or(0),
         max_uri: largest(|route| route.limits.uri).unwrap_or(0),
@@ -50,6 +59,21 @@ pub(super) fn compile(
         }
         _ => Arc::new(compiled),
     }
+}
+
+/// Its own pages, and those of all sites for what it has none for.
+fn error_pages(spec: &Spec, site: &SiteSpec) -> Vec<FixedResponse> {
+    let mut pages: Vec<FixedResponse> = Vec::new();
+    for page in site.error_pages.iter().chain(&spec.error_pages) {
+        if !pages.iter().any(|known| known.status == page.status) {
+            pages.push(FixedResponse {
+                status: page.status,
+                headers: page.headers.clone(),
+                body: page.body.clone(),
+            });
+        }
+    }
+    pages
 }
 
 fn check_early_data(site: &SiteSpec, routes: &Routes, work: &mut Work<'_>) {
@@ -151,6 +175,7 @@ fn digest(
     site: &SiteSpec,
     name: &str,
     routes: &Routes,
+    error_pages: &[FixedResponse],
     certificates: Tag,
     tls: Option<&SiteTls>,
 ) -> Tag {
@@ -166,6 +191,9 @@ fn digest(
         site.timeouts,
         tls.map(|tls| (tls.tickets, tls.early)),
     );
+    for page in error_pages {
+        say_fixed(page, &mut said);
+    }
     for route in routes.iter() {
         say_route(route, &mut said);
     }
@@ -181,22 +209,52 @@ fn say_route(route: &Route, said: &mut String) {
         methods,
         early_data,
         target,
+        admission,
+        prefix_rewrite,
+        request_headers,
+        response_headers,
         timeouts,
         limits,
     } = route;
     // Writing to a String does not fail.
     let _ = write!(
         said,
-        "\n{name:?} {host:?} {path:?} {methods:?} {early_data:?} {timeouts:?} {limits:?} "
+        "\n{name:?} {host:?} {path:?} {methods:?} {early_data:?} {admission:?} {prefix_rewrite:?} {timeouts:?} {limits:?} "
     );
+    for edits in [request_headers, response_headers] {
+        say_edits(edits.as_deref(), said);
+    }
     let _ = match target {
-        Target::Respond(FixedResponse {
-            status,
-            headers,
-            body,
-        }) => write!(said, "{status:?} {headers:?} {:?}", Tag::of(&[body])),
+        Target::Respond(respond) => {
+            say_fixed(respond, said);
+            Ok(())
+        }
         // The former site keeps its handler alive, so no other can have its address.
         Target::Handler(handler) => write!(said, "{:p}", Arc::as_ptr(handler)),
         target => write!(said, "{target:?}"),
     };
+}
+
+fn say_fixed(respond: &FixedResponse, said: &mut String) {
+    let FixedResponse {
+        status,
+        headers,
+        body,
+    } = respond;
+    let _ = write!(said, "{status:?} {headers:?} {:?} ", Tag::of(&[body]));
+}
+
+fn say_edits(edits: Option<&FieldEdits>, said: &mut String) {
+    let Some(FieldEdits { remove, set, add }) = edits else {
+        said.push_str("None ");
+        return;
+    };
+    let _ = write!(said, "{remove:?} ");
+    for (fields, mark) in [(set, '='), (add, '+')] {
+        for field in fields {
+            // The debug form of a secret is the same for all of them.
+            let value = Tag::of(&[field.value.as_bytes()]);
+            let _ = write!(said, "{}{mark}{value:?} ", field.name);
+        }
+    }
 }

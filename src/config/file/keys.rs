@@ -22,7 +22,7 @@ macro_rules! tables {
 }
 
 tables! {
-    TOP "the file" ["include" "certificate_directory" "server" "limits" "log" "listen" "admin" "sessions" "origin" "site"];
+    TOP "the file" ["include" "certificate_directory" "server" "limits" "log" "listen" "admin" "sessions" "origin" "error_pages" "site"];
     INCLUDED "an included file" ["site"];
     SERVER "[server]" ["workers" "drain"];
     DRAIN "drain" ["delay" "timeout"];
@@ -32,13 +32,17 @@ tables! {
     LISTEN_TIMEOUTS "timeouts of [[listen]]" ["client_hello" "proxy_header"];
     ADMIN "[admin]" ["address"];
     SESSIONS "[sessions]" ["capacity" "tickets" "store"];
-    ORIGIN "[origin.NAME]" ["servers" "early_data_aware"];
-    SITE "[[site]]" ["names" "listen" "certificate" "default" "alpn" "min_version" "early_data" "ocsp" "client_auth" "timeouts" "route"];
+    ORIGIN "[origin.NAME]" ["servers" "early_data_aware" "host"];
+    SITE "[[site]]" ["names" "listen" "certificate" "default" "alpn" "min_version" "early_data" "ocsp" "client_auth" "timeouts" "error_pages" "route"];
+    ERROR_PAGES "error_pages" ["403" "404" "421" "425" "429" "502" "503" "504"];
+    ERROR_PAGE "a page of error_pages" ["body" "body_file" "headers"];
     CERTIFICATE "certificate" ["chain" "key"];
     SITE_TIMEOUTS "timeouts of [[site]]" ["handshake" "request_headers" "keep_alive"];
-    ROUTE "[[site.route]]" ["path" "exact" "methods" "host" "early_data" "origin" "respond" "redirect" "timeouts" "limits"];
+    ROUTE "[[site.route]]" ["path" "exact" "methods" "host" "early_data" "origin" "respond" "redirect" "allow" "deny" "rate_limit" "strip_prefix" "prefix_rewrite" "request_headers" "response_headers" "timeouts" "limits"];
     ROUTE_TIMEOUTS "timeouts of [[site.route]]" ["connect" "request_body_idle" "response_headers" "response_idle" "write_idle" "total"];
     ROUTE_LIMITS "limits of [[site.route]]" ["header_bytes" "headers" "uri" "body"];
+    RATE_LIMIT "rate_limit" ["requests" "per" "burst" "clients"];
+    FIELD_EDITS "request_headers and response_headers" ["remove" "set" "add"];
     RESPOND "respond" ["status" "body" "body_file" "headers"];
-    REDIRECT "redirect" ["to" "status"];
+    REDIRECT "redirect" ["to" "status" "keep_path" "keep_query"];
 }

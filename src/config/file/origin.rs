@@ -7,7 +7,7 @@ use toml::de::DeValue;
 use super::keys;
 use super::tree::{Table, Value};
 use crate::config::names::SiteName;
-use crate::config::snapshot::{OriginHost, OriginServer};
+use crate::config::snapshot::{HostHeader, OriginHost, OriginServer};
 use crate::config::spec::{OriginTable, TargetSpec};
 
 const SERVERS: &str = "[\"http://127.0.0.1:8080\"]";
@@ -21,7 +21,18 @@ pub(super) fn table(table: &Table<'_>) -> OriginTable {
         early_data_aware: aware
             .and_then(|value| value.boolean())
             .is_some_and(|aware| aware.value),
+        host: table
+            .get("host")
+            .and_then(|value| host(&value))
+            .unwrap_or_default(),
     }
+}
+
+fn host(value: &Value<'_>) -> Option<HostHeader> {
+    value.choice(&[
+        ("client", HostHeader::Client),
+        ("origin", HostHeader::Origin),
+    ])
 }
 
 /// The value of a route's `origin`.
@@ -36,6 +47,7 @@ pub(super) fn target(value: &Value<'_>) -> Option<TargetSpec> {
         DeValue::Array(_) => Some(TargetSpec::Inline(OriginTable {
             servers: servers(value),
             early_data_aware: false,
+            host: HostHeader::default(),
         })),
         DeValue::Table(_) => {
             let inline = value.table(&keys::ORIGIN, SERVERS)?;

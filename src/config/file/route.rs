@@ -1,28 +1,40 @@
 //! `[[site.route]]`.
 
-use std::fs;
+mod admission;
+mod fields;
+mod target;
+#[cfg(test)]
+mod tests;
 
-use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 
 use super::tree::{Table, Value};
-use super::{keys, origin, site};
-use crate::config::snapshot::{PathMatch, Redirect};
-use crate::config::spec::{RespondSpec, RouteSpec, TargetSpec};
+use super::{keys, site};
+use crate::config::snapshot::{Message, PathMatch, Redirect};
+use crate::config::spec::{RouteSpec, TargetSpec};
 use crate::early::EarlyDataPolicy;
+
+pub(super) use target::error_pages;
 
 pub(super) fn read(value: &Value<'_>) -> Option<RouteSpec> {
     let table = value.table(&keys::ROUTE, "[[site.route]]")?;
-    let redirect = Redirect {
-        status: StatusCode::PERMANENT_REDIRECT,
-        to: HeaderValue::from_static("/"),
-    };
+    let redirect = Redirect::new(
+        StatusCode::PERMANENT_REDIRECT,
+        HeaderValue::from_static("/"),
+    );
     let mut route = RouteSpec::new("/", TargetSpec::Redirect(redirect));
     route.place = Some(table.place());
-    route.target = target(&table);
+    route.target = target::read(&table);
     if let Some(path) = path(&table) {
         route.path = path;
+    }
+    if let (Some(TargetSpec::Redirect(redirect)), PathMatch::Exact(_)) =
+        (&route.target, &route.path)
+        && redirect.keep_path
+        && let Some(value) = table.get("exact")
+    {
+        let message = "`exact` beside `keep_path`: there is no rest to keep";
+        value.key_error(message, "write `path`, or take `keep_path` away");
     }
     if let Some(value) = table.get("methods") {
         route.methods = methods(&value);
@@ -42,6 +54,18 @@ pub(super) fn read(value: &Value<'_>) -> Option<RouteSpec> {
     {
         route.early_data = value.at(policy);
     }
+    admission::read(&table, &mut route);
+    route.prefix_rewrite = prefix_rewrite(&table);
+    route.request_headers = fields::edits(&table, "request_headers", Message::Request);
+    if let Some(TargetSpec::Respond(_) | TargetSpec::Redirect(_)) = route.target {
+        for key in ["strip_prefix", "prefix_rewrite", "request_headers"] {
+            if let Some(value) = table.get(key) {
+                let message = format!("`{key}` of a route without `origin`");
+                value.key_error(message, "no origin would see it: take this away");
+            }
+        }
+    }
+    route.response_headers = fields::edits(&table, "response_headers", Message::Response);
     timeouts(&table, &mut route);
     limits(&table, &mut route);
     Some(route)
@@ -62,12 +86,39 @@ fn path(table: &Table<'_>) -> Option<PathMatch> {
     }
 }
 
+/// What an origin sees in place of the route's path.
+fn prefix_rewrite(table: &Table<'_>) -> Option<String> {
+    let (strip, rewrite) = (table.get("strip_prefix"), table.get("prefix_rewrite"));
+    let mut to = None;
+    if let Some(value) = &strip
+        && value.boolean().is_some_and(|strip| strip.value)
+    {
+        to = Some("/".to_owned());
+        if rewrite.is_some() {
+            let message = "`strip_prefix` beside `prefix_rewrite`";
+            value.key_error(message, "take one of the two away");
+        }
+        if table.get("exact").is_some() {
+            let message = "`strip_prefix` beside `exact`: nothing would be left";
+            value.key_error(message, "write prefix_rewrite = \"/\" if that is meant");
+        }
+    }
+    match rewrite {
+        Some(value) => checked_path(&value),
+        None => to,
+    }
+}
+
 /// A path as requests have it when routes are compared with it: every other spelling would match
 /// nothing.
 fn checked_path(value: &Value<'_>) -> Option<String> {
     let text = value.string("/api")?;
     let wrong = |why: &str, hint: String| {
-        value.error(format!("{text:?} matches no request: {why}"), hint);
+        let message = match value.name() {
+            "prefix_rewrite" => format!("{text:?} is no path: {why}"),
+            _ => format!("{text:?} matches no request: {why}"),
+        };
+        value.error(message, hint);
         None
     };
     if !text.starts_with('/') {
@@ -158,163 +209,6 @@ fn methods(value: &Value<'_>) -> Vec<Method> {
         }
     }
     methods
-}
-
-fn target(table: &Table<'_>) -> Option<TargetSpec> {
-    let given: Vec<Value<'_>> = ["origin", "respond", "redirect"]
-        .into_iter()
-        .filter_map(|key| table.get(key))
-        .collect();
-    if let [first, others @ ..] = &given[..] {
-        for other in others {
-            let message = format!("`{}` beside `{}`", other.name(), first.name());
-            other.key_error(message, "a route has one answer: take one of them away");
-        }
-    }
-    let mut targets = given.iter().map(|value| match value.name() {
-        "origin" => origin::target(value),
-        "respond" => respond(value),
-        _ => redirect(value),
-    });
-    let Some(first) = targets.next() else {
-        let example = "`origin`, `respond` or `redirect`";
-        table.missing("a route without an answer", example);
-        return None;
-    };
-    // The others are read for their errors.
-    targets.for_each(drop);
-    first
-}
-
-fn redirect(value: &Value<'_>) -> Option<TargetSpec> {
-    let example = "redirect = { to = \"https://example.com/\" }";
-    let table = value.table(&keys::REDIRECT, example)?;
-    let mut status = StatusCode::PERMANENT_REDIRECT;
-    if let Some(value) = table.get("status")
-        && let Some(code) = value.integer(301..=308)
-    {
-        let code = u16::try_from(code)
-            .ok()
-            .and_then(|code| StatusCode::from_u16(code).ok());
-        match code.filter(|code| matches!(code.as_u16(), 301 | 302 | 303 | 307 | 308)) {
-            Some(code) => status = code,
-            None => value.error("no such redirect", "allowed are 301, 302, 303, 307, 308"),
-        }
-    }
-    let value = table.require("to", "to = \"https://example.com/\"")?;
-    let text = value.string("https://example.com/")?;
-    let begins = ["https://", "http://", "/"]
-        .iter()
-        .any(|start| text.starts_with(start));
-    let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
-    match HeaderValue::from_str(text) {
-        Ok(to) if begins && printable => Some(TargetSpec::Redirect(Redirect { status, to })),
-        _ => {
-            let message = format!("{text:?} cannot be redirected to");
-            value.error(
-                message,
-                "write a URL or a path, with everything else escaped",
-            );
-            None
-        }
-    }
-}
-
-fn respond(value: &Value<'_>) -> Option<TargetSpec> {
-    let table = value.table(
-        &keys::RESPOND,
-        "respond = { status = 200, body = \"hello\\n\" }",
-    )?;
-    let mut respond = RespondSpec {
-        status: StatusCode::OK,
-        headers: HeaderMap::new(),
-        body: Bytes::new(),
-        body_file: None,
-    };
-    if let Some(value) = table.get("status")
-        && let Some(code) = value.integer(200..=599)
-        && let Ok(code) = u16::try_from(code)
-        && let Ok(status) = StatusCode::from_u16(code)
-    {
-        // EARLY-DATA R20
-        if status == StatusCode::TOO_EARLY {
-            let hint = "the edge makes this answer itself: see `early_data = \"refuse\"`";
-            value.error("`status` cannot be 425", hint);
-        }
-        respond.status = status;
-    }
-    if let Some(value) = table.get("headers") {
-        respond.headers = headers(&value);
-    }
-    let (body, file) = (table.get("body"), table.get("body_file"));
-    if let (Some(_), Some(file)) = (&body, &file) {
-        file.key_error("`body_file` beside `body`", "take one of the two away");
-    }
-    let written = body.clone().or_else(|| file.clone());
-    if let Some(text) = body.and_then(|value| value.string("hello\n")) {
-        respond.body = Bytes::copy_from_slice(text.as_bytes());
-    }
-    if let Some(value) = file
-        && let Some(path) = value.path("index.html")
-    {
-        match fs::read(&path.value) {
-            Ok(bytes) => respond.body = bytes.into(),
-            Err(error) => {
-                let message = format!("cannot read {}: {error}", path.value.display());
-                value.error(message, "a path is relative to the file that it stands in");
-            }
-        }
-        respond.body_file = Some(path.value);
-    }
-    // RFC 9110 §15.3.5, §15.3.6, §15.4.5
-    if let Some(written) = written
-        && !respond.body.is_empty()
-        && matches!(respond.status.as_u16(), 204 | 205 | 304)
-    {
-        let status = respond.status.as_u16();
-        let message = format!("an answer of status {status} has no body");
-        written.key_error(message, "take the body away");
-    }
-    Some(TargetSpec::Respond(respond))
-}
-
-fn headers(value: &Value<'_>) -> HeaderMap {
-    const FRAMING: [HeaderName; 6] = [
-        header::CONNECTION,
-        header::CONTENT_LENGTH,
-        header::TRANSFER_ENCODING,
-        header::TRAILER,
-        header::UPGRADE,
-        header::TE,
-    ];
-    let mut headers = HeaderMap::new();
-    for value in value.named("headers = { content-type = \"text/plain\" }") {
-        let Some(text) = value.string("text/plain") else {
-            continue;
-        };
-        let Ok(name) = HeaderName::try_from(value.name()) else {
-            let message = format!("{:?} is no header field", value.name());
-            value.key_error(message, "write, for example, content-type");
-            continue;
-        };
-        if FRAMING.contains(&name) || name == "keep-alive" {
-            value.key_error(format!("`{name}` is set by the edge"), "take this away");
-            continue;
-        }
-        match HeaderValue::from_str(text) {
-            Ok(text) => {
-                if headers.insert(name, text).is_some() {
-                    let message = format!("`{}` stands there twice", value.name());
-                    value.key_error(message, "field names do not mind letter case");
-                }
-            }
-            Err(_) => value.error(
-                "a header field's value cannot have control characters",
-                "take them away",
-            ),
-        }
-    }
-    headers
 }
 
 fn timeouts(table: &Table<'_>, route: &mut RouteSpec) {

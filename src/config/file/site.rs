@@ -74,6 +74,7 @@ fn read(value: &Value<'_>) -> Option<SiteSpec> {
         }
     }
     timeouts(&table, &mut site);
+    site.error_pages = route::error_pages(&table);
     if let Some(value) = table.get("route") {
         let tables = value.list("tables", "[[site.route]]").unwrap_or_default();
         site.routes = tables.iter().filter_map(route::read).collect();

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn read_text(text: &str) -> Read {
+pub(super) fn read_text(text: &str) -> Read {
     let mut read = Read {
         spec: Spec::default(),
         errors: Vec::new(),
@@ -20,7 +20,7 @@ fn read_text(text: &str) -> Read {
 }
 
 /// Each error as `line:column message / hint`.
-fn errors(text: &str) -> Vec<String> {
+pub(super) fn errors(text: &str) -> Vec<String> {
     let read = read_text(text);
     let show = |error: &Diagnostic| {
         let (line, column) = error.place.as_ref().map_or((0, 0), Place::line_column);

@@ -6,6 +6,7 @@ fn request(builder: http::request::Builder, early: EarlyForward, has_body: bool)
     let mut parts = builder.body(()).unwrap().into_parts().0;
     let edge = Edge {
         host: HeaderValue::from_static("site.example"),
+        request_id: HeaderValue::from_static("0123"),
         client: HeaderValue::from_static("192.0.2.7"),
         early,
         has_body,
@@ -78,7 +79,8 @@ fn hop_by_hop_fields_of_a_request_end_here() {
             "via",
             "x-forwarded-for",
             "x-forwarded-host",
-            "x-forwarded-proto"
+            "x-forwarded-proto",
+            "x-request-id"
         ]
     );
 }
@@ -119,13 +121,21 @@ fn what_the_client_says_about_forwarding_is_replaced() {
             .header("x-forwarded-port", "80")
             .header("x_forwarded_for", "10.0.0.1")
             .header("forwarded", "for=10.0.0.1")
+            .header("x-request-id", "forged")
+            .header("x_request_id", "forged")
             .header("host", "other.example"),
     );
     assert_eq!(field(&parts.headers, "x-forwarded-for"), ["192.0.2.7"]);
     assert_eq!(field(&parts.headers, "x-forwarded-proto"), ["https"]);
     assert_eq!(field(&parts.headers, "x-forwarded-host"), ["site.example"]);
     assert_eq!(field(&parts.headers, "host"), ["site.example"]);
-    for gone in ["x-forwarded-port", "x_forwarded_for", "forwarded"] {
+    assert_eq!(field(&parts.headers, "x-request-id"), ["0123"]);
+    for gone in [
+        "x-forwarded-port",
+        "x_forwarded_for",
+        "forwarded",
+        "x_request_id",
+    ] {
         assert!(!parts.headers.contains_key(gone), "{gone}");
     }
 }

@@ -32,6 +32,7 @@ async fn all_addresses_of_a_name_are_tried() {
             port: stub.address.port(),
         }],
         early_data_aware: false,
+        host: HostHeader::default(),
     });
     assert_eq!(worker.fetch(get(&spec)).await, (200, "hello".into()));
 }

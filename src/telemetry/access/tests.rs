@@ -7,6 +7,7 @@ use crate::telemetry::sink::json_line;
 fn record() -> AccessRecord<'static> {
     AccessRecord {
         time: UNIX_EPOCH + Duration::from_millis(1_709_164_800_007),
+        request_id: RequestId::make(),
         client: "[2001:db8::1]:5000".parse().unwrap(),
         listener: "public",
         worker: 1,
@@ -48,11 +49,13 @@ fn parsed(record: &AccessRecord<'_>) -> Value {
 
 #[test]
 fn a_record_is_one_line_of_json() {
-    let line = line(&record());
+    let record = record();
+    let line = line(&record);
     assert!(line.ends_with("}\n"));
     assert_eq!(line.matches('\n').count(), 1);
     let expected = serde_json::json!({
         "time": "2024-02-29T00:00:00.007Z",
+        "request_id": record.request_id.to_string(),
         "client": "[2001:db8::1]:5000", "listener": "public", "worker": 1,
         "sni": "example.com", "protocol": "h2", "version": "1.3",
         "suite": "TLS13_AES_128_GCM_SHA256", "alpn": "h2", "resumed": true,
@@ -102,8 +105,9 @@ fn a_timeout_says_which() {
 #[test]
 fn records_are_appended_to_the_same_buffer() {
     let mut lines = Vec::new();
-    json_line(&record(), &mut lines);
-    json_line(&record(), &mut lines);
+    let record = record();
+    json_line(&record, &mut lines);
+    json_line(&record, &mut lines);
     let lines = String::from_utf8(lines).unwrap();
     let values: Vec<Value> = lines
         .lines()

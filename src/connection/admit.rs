@@ -1,0 +1,64 @@
+//! Whether a route admits the client, by its address.
+
+use std::net::IpAddr;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
+
+use crate::admission::{Admission, NotAdmitted};
+use crate::connection::plan::Refusal;
+use crate::connection::shared::Shared;
+use crate::state::Protocol;
+use crate::telemetry::labels::DeniedBy;
+
+/// Judges a request of a route that does not admit everybody.
+///
+/// # Errors
+/// 403 or 429; and 425 to an early request whose address is not proved.
+pub(super) fn admit(shared: &Shared, admission: &Admission, early: bool) -> Result<(), Refusal> {
+    // EARLY-DATA R15: nothing is decided by an address that may be forged. The client sends the
+    // request again after the handshake, which proves it.
+    if early && !address_is_proved(shared.state.protocol) {
+        return Err(StatusCode::TOO_EARLY.into());
+    }
+    let client: IpAddr = shared.state.client.ip();
+    let denied = &shared.metrics().requests.denied;
+    admission
+        .admit(client, since_start)
+        .map_err(|reason| match reason {
+            NotAdmitted::Network => {
+                denied.inc(DeniedBy::Network);
+                StatusCode::FORBIDDEN.into()
+            }
+            NotAdmitted::TooOften { retry_after } => {
+                denied.inc(DeniedBy::Rate);
+                // RFC 9110 §10.2.3: whole seconds, and not too few.
+                let seconds = retry_after.as_nanos().div_ceil(1_000_000_000).max(1);
+                let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
+                Refusal {
+                    field: Some((RETRY_AFTER, HeaderValue::from(seconds))),
+                    ..StatusCode::TOO_MANY_REQUESTS.into()
+                }
+            }
+        })
+}
+
+/// Whether the client's address is proved before its handshake is confirmed (EARLY-DATA R15).
+///
+/// Over TCP it is: no byte comes before the client has answered our SYN-ACK from that address, and
+/// listeners do not use TCP Fast Open, which would let a first byte come before. Over QUIC early
+/// data may come in the very first datagram, from a forged address: what is added here for it has to
+/// say whether a Retry, or the handshake's end, has proved the address.
+fn address_is_proved(protocol: Protocol) -> bool {
+    match protocol {
+        Protocol::Http1 | Protocol::Http2 => true,
+    }
+}
+
+/// The clock of all rates: of the process, since workers share the buckets.
+fn since_start() -> Duration {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
+}
