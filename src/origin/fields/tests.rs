@@ -28,6 +28,7 @@ fn a_body_has_one_length_or_none() {
             client: HeaderValue::from_static("192.0.2.7"),
             early: EarlyForward::No,
             has_body: true,
+            request_id: HeaderValue::from_static("0123"),
             length: None,
         };
         prepare_request(&mut parts, edge).map(|()| parts.headers)
