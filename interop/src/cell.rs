@@ -194,7 +194,10 @@ impl<'a, 'b> Cell<'a, 'b> {
     /// The stack cannot do it, or broke the protocol.
     pub fn gather(&mut self, call: Call, more: usize) -> Result<Talk, Trouble> {
         let (line, complete) = self.told(call)?;
-        let edge = self.edge(line.connections.len() + more);
+        let mut edge = self.edge(line.connections.len() + more);
+        if self.peer.browser {
+            edge.of_the_last_connection();
+        }
         let counted = self.counted()?;
         self.note("found", [] as [&str; 0]);
         Ok(Talk {

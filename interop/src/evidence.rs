@@ -19,6 +19,8 @@ pub enum LogLine {
 pub struct Access {
     /// When its head was whole.
     pub time: String,
+    /// The connection's other end.
+    pub client: String,
     /// The path and the query.
     pub path: String,
     /// The answer's status.
@@ -43,6 +45,8 @@ pub struct Access {
 pub struct Connection {
     /// When it was accepted.
     pub time: String,
+    /// The connection's other end.
+    pub client: String,
     /// The number of the worker.
     pub worker: u64,
     /// The server name of the ClientHello.
@@ -122,6 +126,13 @@ impl Logged {
         logged.marked.sort_by(|a, b| a.time.cmp(&b.time));
         logged.connections.sort_by(|a, b| a.time.cmp(&b.time));
         logged
+    }
+
+    /// Of the same request on two connections, that of the second one counts.
+    pub fn of_the_last_connection(&mut self) {
+        if let Some((last, [_, ..])) = self.connections.split_last() {
+            self.marked.retain(|one| one.client == last.client);
+        }
     }
 
     /// Whether so many connections have ended and all of their requests are there.

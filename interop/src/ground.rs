@@ -69,6 +69,11 @@ pub trait Ground {
     /// Why not.
     fn usable(&self, peer: &Peer) -> Result<(), String>;
 
+    /// The stack's name and version by its package, where `peers.toml` names one.
+    fn packaged(&self, _: &Peer) -> Option<String> {
+        None
+    }
+
     /// What this is, for the report.
     fn describe(&self) -> String;
 }

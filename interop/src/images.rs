@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use crate::ground::docker::docker;
 use crate::peers::Peer;
@@ -33,20 +35,37 @@ pub fn foundation(interop: &Path) -> Result<(), String> {
     )
 }
 
+/// Images built at once: one downloads while the other compiles.
+const AT_ONCE: usize = 2;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Makes the images of these peers. Docker keeps what has not changed.
 ///
 /// # Errors
 /// What could not be built; the others are built all the same.
 pub fn peers(interop: &Path, peers: &[Peer]) -> Result<(), String> {
     let context = interop.join("peers");
-    let mut wrong = Vec::new();
-    for peer in peers {
-        let dockerfile = context.join(&peer.name).join("Dockerfile");
-        if let Err(error) = build(&peer.image(), &context, &dockerfile, None) {
-            wrong.push(error);
+    let (next, wrong) = (Mutex::new(peers.iter()), Mutex::new(Vec::new()));
+    let builder = || {
+        loop {
+            let Some(peer) = locked(&next).next() else {
+                break;
+            };
+            let dockerfile = context.join(&peer.name).join("Dockerfile");
+            if let Err(error) = build(&peer.image(), &context, &dockerfile, None) {
+                locked(&wrong).push(error);
+            }
         }
-    }
-    match wrong.as_slice() {
+    };
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(builder);
+        }
+    });
+    match locked(&wrong).as_slice() {
         [] => Ok(()),
         all => Err(all.join("\n")),
     }

@@ -20,6 +20,11 @@ pub struct Peer {
     pub core: bool,
     /// Programs that `--local` needs; `None`: in Docker only.
     pub local: Option<Vec<String>>,
+    /// The package whose version is the stack's, where no client of ours tells it.
+    pub package: Option<String>,
+    /// Whether a page asks: both connections of a call go to one address, with the same request.
+    #[serde(default)]
+    pub browser: bool,
     /// What the server's own log or answer says where a case is about that.
     #[serde(default)]
     pub server_says: BTreeMap<String, String>,

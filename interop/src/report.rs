@@ -9,6 +9,10 @@ use std::path::Path;
 use crate::conformance;
 use crate::results::Run;
 
+/// Stacks that a whole run would have, and does not.
+const ABSENT: &str = "Not tried: h2o, LibreSSL and picotls, which Debian has no packages of. \
+    How a stack is added by its image stands in interop/README.md.";
+
 /// The table in a document stands between these.
 const BEGIN: &str = "<!-- interop: begin -->";
 const END: &str = "<!-- interop: end -->";

@@ -59,7 +59,7 @@ pub fn run(plan: &Plan<'_>) -> Result<Run, String> {
         cutwater: plan.cutwater.clone(),
         commit: plan.commit.clone(),
         ground: plan.ground.describe(),
-        system: said(Command::new("uname").args(["-srm"])).unwrap_or_default(),
+        system: said(Command::new("uname").args(["-sm"])).unwrap_or_default(),
         peers: Vec::new(),
         cases: BTreeMap::new(),
         cells: Vec::new(),
@@ -89,7 +89,7 @@ pub fn run(plan: &Plan<'_>) -> Result<Run, String> {
         run.peers.push(PeerVersion {
             name: peer.name.clone(),
             title: peer.title.clone(),
-            stack: None,
+            stack: plan.ground.packaged(peer),
         });
         for &direction in &plan.directions {
             match direction {

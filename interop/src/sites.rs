@@ -26,6 +26,9 @@ pub const LARGE: u64 = 10_000_000;
 /// Tickets for a full handshake.
 pub const TICKETS: u64 = 2;
 
+/// Shorter than browsers wait with their second request: only on a new connection they resume.
+const KEEP_ALIVE: &str = "4s";
+
 /// A mistake that is made on purpose, to see whether the cells that should catch it do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mistake {
@@ -169,6 +172,7 @@ fn site(text: &mut String, pki: &str, file: &str, name: &str, listen: &str, more
 [[site]]
 names = ["{name}"]
 listen = ["{listen}"]
+timeouts = {{ keep_alive = "{KEEP_ALIVE}" }}
 certificate = [
     {{ chain = "{pki}/{file}-ecdsa.pem", key = "{pki}/{file}-ecdsa.key" }},
     {{ chain = "{pki}/{file}-rsa.pem", key = "{pki}/{file}-rsa.key" }},

@@ -59,8 +59,9 @@ impl Connection {
             link.ended,
             None | Some(Ended::Failed(StreamError::Tls(_) | StreamError::Hello(_)))
         );
-        if !lingers || matches!(link.tls.poll_shutdown(cx), Poll::Ready(Err(_))) {
-            // Dropped, the socket ends our side too.
+        // Also where the socket is dropped next: what is held back leaves with this, whereas closing
+        // throws it away if the client has sent what nobody read.
+        if matches!(link.tls.poll_shutdown(cx), Poll::Ready(Err(_))) || !lingers {
             return Step::Done;
         }
         drop(link);

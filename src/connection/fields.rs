@@ -12,8 +12,8 @@ pub(super) struct Fields<'a> {
     pub(super) host: Option<&'a HeaderValue>,
     /// How many there are.
     pub(super) hosts: usize,
-    /// The last Expect field.
-    pub(super) expect: Option<&'a HeaderValue>,
+    /// Whether anything but 100-continue is expected (RFC 9110 §10.1.1).
+    pub(super) expects_unknown: bool,
     /// Whether there is an `Early-Data` field. Repeated and malformed values count (EARLY-DATA R17).
     pub(super) marked: bool,
     /// What they all take as HTTP/1.1 writes them: name, colon, space, value, CRLF.
@@ -29,7 +29,7 @@ impl<'a> Fields<'a> {
                 fields.host = Some(value);
                 fields.hosts += 1;
             } else if *name == EXPECT {
-                fields.expect = Some(value);
+                fields.expects_unknown |= !value.as_bytes().eq_ignore_ascii_case(b"100-continue");
             } else if *name == EARLY_DATA {
                 fields.marked = true;
             }
@@ -67,11 +67,14 @@ mod tests {
             Some(&b"b.example"[..])
         );
         assert!(fields.marked);
-        assert_eq!(
-            fields.expect.map(HeaderValue::as_bytes),
-            Some(&b"100-continue"[..])
-        );
+        assert!(!fields.expects_unknown);
         let written = "host: a.example\r\nhost: b.example\r\naccept: */*\r\nearly-data: 0\r\nexpect: 100-continue\r\n";
         assert_eq!(fields.bytes, written.len());
+        for more in ["100-Continue, x", "x"] {
+            let mut headers = headers.clone();
+            headers.insert(EXPECT, HeaderValue::from_static(more));
+            headers.append(EXPECT, HeaderValue::from_static("100-continue"));
+            assert!(Fields::of(&headers).expects_unknown, "{more}");
+        }
     }
 }

@@ -254,8 +254,9 @@ impl Connection {
             );
         }
         if let Some(shared) = &self.shared
-            && self.timing.is_between()
             && !shared.confirmation.is_pending()
+            // HTTP/1.1 requests may wait in hyper's buffer; HTTP/2 frames do not.
+            && (self.timing.is_between() || !self.is_http1() && !self.io.lock().has_plain())
         {
             shared.early_bytes_are_over();
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::handshake::{choose, prepare};
 use super::hyper::{self, Hyper};
 use super::report;
-use super::shared::Shared;
+use super::shared::{Past, Shared};
 use super::{Connection, Phase, Step};
 use crate::config::snapshot::SiteTimeouts;
 use crate::confirm::Confirmation;
@@ -240,10 +240,12 @@ impl Connection {
             self.confirmation.clone()?,
             self.permit.vitals().map(Arc::downgrade).unwrap_or_default(),
             chosen,
-            self.report.generation(),
             link.violation_status(),
-            self.timing.calls(),
-            link.tls.facts().early_bytes > 0 && self.timing.calls() == 0,
+            Past {
+                generation: self.report.generation(),
+                calls: self.timing.calls(),
+                early_bytes: link.tls.facts().early_bytes > 0 && self.timing.calls() == 0,
+            },
         ))
     }
 }

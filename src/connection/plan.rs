@@ -70,9 +70,7 @@ pub(super) fn plan(
     };
     // RFC 9110 §10.1.1: hyper answers 100-continue, at the first read of the body.
     let fields = Fields::of(&parts.headers);
-    if let Some(expect) = fields.expect
-        && !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
-    {
+    if fields.expects_unknown {
         return Err(StatusCode::EXPECTATION_FAILED.into());
     }
     if parts.method == Method::CONNECT {

@@ -59,6 +59,16 @@ pub(super) struct Shared {
     lines: Mutex<Vec<Line>>,
 }
 
+/// What the connection knows from before its requests had anything to share.
+pub(super) struct Past {
+    /// The snapshot that its site is from.
+    pub(super) generation: u64,
+    /// Requests that were handed out before it came to rest.
+    pub(super) calls: u64,
+    /// Whether bytes that came as early data are not handed out yet.
+    pub(super) early_bytes: bool,
+}
+
 /// Where a request's connection stands in the snapshot in force.
 pub(super) enum Standing {
     /// Its site is there, perhaps changed.
@@ -74,10 +84,8 @@ impl Shared {
         confirmation: Confirmation,
         vitals: Weak<Vitals>,
         chosen: &Chosen,
-        generation: u64,
         violation: Arc<AtomicU16>,
-        calls: u64,
-        early_bytes: bool,
+        past: Past,
     ) -> Arc<Self> {
         let forwarded_for =
             http::HeaderValue::from_str(&state.client.ip().to_canonical().to_string())
@@ -90,13 +98,13 @@ impl Shared {
             site: Arc::clone(&chosen.site),
             trust: chosen.tls.trust,
             by_default: chosen.by_default,
-            generation,
+            generation: past.generation,
             violation,
             forwarded_for,
-            calls: AtomicU64::new(calls),
+            calls: AtomicU64::new(past.calls),
             in_flight: AtomicUsize::new(0),
             unread_bodies: AtomicUsize::new(0),
-            early_bytes: AtomicBool::new(early_bytes),
+            early_bytes: AtomicBool::new(past.early_bytes),
             closing: AtomicBool::new(false),
             // Answers without a route are bounded too.
             write_idle: AtomicU64::new(in_millis(RouteTimeouts::default().write_idle)),

@@ -44,7 +44,10 @@ pub(super) async fn run(
         has_body: !http_body::Body::is_end_stream(&forward.body),
         length: http_body::Body::size_hint(&forward.body).exact(),
     };
-    fields::prepare_request(&mut parts, edge);
+    fields::prepare_request(&mut parts, edge).map_err(|_| ForwardError {
+        kind: ForwardErrorKind::RequestBody("the lengths of the request's body differ".into()),
+        address: None,
+    })?;
     if let Some(edits) = &forward.fields {
         edits.apply(&mut parts.headers);
     }
@@ -198,7 +201,7 @@ impl Exchange<'_> {
             }
             // The clock of `response_headers` runs while the origin is the one waited for: it has
             // the whole request, or does not take the rest of it.
-            if self.upload.waits_for_client() {
+            if link.is_flushed() && self.upload.waits_for_client() {
                 written = None;
                 link.alarm.clear();
                 return Poll::Pending;

@@ -30,7 +30,11 @@ pub(super) struct Edge {
 }
 
 /// Makes of a received request's head the one that is sent.
-pub(super) fn prepare_request(parts: &mut Parts, edge: Edge) {
+///
+/// # Errors
+/// [`Ambiguous`] for lengths that differ or are none: HTTP/1.1's scanner lets none through, but
+/// HTTP/2 has other rules.
+pub(super) fn prepare_request(parts: &mut Parts, edge: Edge) -> Result<(), Ambiguous> {
     let via = match parts.version {
         Version::HTTP_2 => "2 cutwater",
         Version::HTTP_10 => "1.0 cutwater",
@@ -43,7 +47,7 @@ pub(super) fn prepare_request(parts: &mut Parts, edge: Edge) {
         .any(|value| lists(value, "trailers"));
     strip(headers, is_dropped_from_requests);
     join_cookies(headers);
-    frame_request(headers, &parts.method, &edge);
+    frame_request(headers, &parts.method, &edge)?;
     if wants_trailers {
         // RFC 9110 §10.1.4: TE is hop-by-hop and says so. This hop too can take trailers.
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -65,6 +69,7 @@ pub(super) fn prepare_request(parts: &mut Parts, edge: Edge) {
     parts.version = Version::HTTP_11;
     // What the client's connection left there (an upgrade, the spelling of names) is not ours.
     parts.extensions = http::Extensions::new();
+    Ok(())
 }
 
 /// RFC 9112 §3.2.1: path and query alone. HTTP/2 requests come with scheme and authority.
@@ -77,17 +82,13 @@ fn origin_form(uri: &mut Uri) -> Uri {
 }
 
 /// RFC 9112 §6.2 and §6.1: a length if there was one, else chunks if there is a body.
-fn frame_request(headers: &mut HeaderMap, method: &Method, edge: &Edge) {
+fn frame_request(headers: &mut HeaderMap, method: &Method, edge: &Edge) -> Result<(), Ambiguous> {
     if edge.has_body {
-        if headers.contains_key(CONTENT_LENGTH) {
-            return;
-        }
-        match edge.length {
+        match one_length(headers)?.or(edge.length) {
             Some(length) => headers.insert(CONTENT_LENGTH, length.into()),
-            // Said aloud, since hyper would send a GET without its body otherwise.
             None => headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
         };
-        return;
+        return Ok(());
     }
     // RFC 9110 §8.6: methods that expect content say that there is none.
     let expects = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
@@ -99,6 +100,19 @@ fn frame_request(headers: &mut HeaderMap, method: &Method, edge: &Edge) {
             length.insert(HeaderValue::from_static("0"));
         }
         Entry::Vacant(_) => {}
+    }
+    Ok(())
+}
+
+/// The one number that all Content-Length fields give (RFC 9110 §8.6).
+fn one_length(headers: &HeaderMap) -> Result<Option<u64>, Ambiguous> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(length);
+    let Some(first) = lengths.next() else {
+        return Ok(None);
+    };
+    match first.filter(|first| lengths.all(|length| length == Some(*first))) {
+        Some(length) => Ok(Some(length)),
+        None => Err(Ambiguous),
     }
 }
 
@@ -162,21 +176,13 @@ pub(super) fn prepare_response(parts: &mut http::response::Parts) -> Result<Fram
         headers.remove(CONTENT_LENGTH);
         framing = Framing::Length(0);
     } else {
-        let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-        match (lengths.next(), lengths.next()) {
-            (None, _) => framing = Framing::UntilClose,
-            (Some(first), None) => {
-                framing = Framing::Length(length(first).ok_or(Ambiguous)?);
+        framing = match one_length(headers)? {
+            None => Framing::UntilClose,
+            Some(length) => {
+                headers.insert(CONTENT_LENGTH, length.into());
+                Framing::Length(length)
             }
-            (Some(first), Some(second)) => {
-                if first != second || lengths.any(|length| length != first) {
-                    return Err(Ambiguous);
-                }
-                framing = Framing::Length(length(first).ok_or(Ambiguous)?);
-                let first = first.clone();
-                headers.insert(CONTENT_LENGTH, first);
-            }
-        }
+        };
     }
     strip(headers, is_dropped_from_responses);
     parts.version = Version::HTTP_11;

@@ -3,8 +3,8 @@
 //! HTTP/1.1 as a gateway needs it: the request's head is written from where it lies, an answer's
 //! fields and body are handed out as slices of what was read, and nothing drives a connection in
 //! the background: whoever has a request on it polls it, and so does the body of the answer. hyper's
-//! client hands every message through a channel and its head through two tables, which costs more
-//! than all the rest of a proxied request.
+//! client hands every message through a channel and its head through two maps: a quarter of all
+//! instructions of a proxied request. Reason phrases are not passed on; HTTP/2 has none.
 
 use std::future::Future;
 use std::io;
@@ -99,7 +99,7 @@ impl Link {
                 return Poll::Ready(Ok(head));
             }
             if ready!(self.receiving.poll_fill(&mut self.socket, cx))? == 0 {
-                return Poll::Ready(Err(LinkError::Closed));
+                return Poll::Ready(Err(self.ended()));
             }
         }
     }
@@ -117,17 +117,22 @@ impl Link {
                 return Poll::Ready(frame);
             }
             match ready!(self.receiving.poll_fill(&mut self.socket, cx)) {
-                // The socket's error went to the writer: this end is not one that the origin meant.
                 Ok(0) if self.is_whole() && !self.sending.has_failed() => {
                     return Poll::Ready(None);
                 }
-                Ok(0) if self.sending.has_failed() => {
-                    return Poll::Ready(Some(Err(LinkError::Reset)));
-                }
-                Ok(0) => return Poll::Ready(Some(Err(LinkError::Closed))),
+                Ok(0) => return Poll::Ready(Some(Err(self.ended()))),
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
             }
+        }
+    }
+
+    /// What an end of the connection is that the origin did not mean: if it was reset, the socket's
+    /// error went to the writer.
+    fn ended(&self) -> LinkError {
+        match self.sending.has_failed() {
+            true => LinkError::Reset,
+            false => LinkError::Closed,
         }
     }
 
@@ -161,6 +166,11 @@ impl Link {
     /// Bytes that the origin's kernel took so far.
     pub(super) fn written(&self) -> u64 {
         self.sending.written()
+    }
+
+    /// Whether all that the client has sent of the request is on its way.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.sending.is_flushed()
     }
 
     /// Whether nothing of the request was taken by the origin's kernel.

@@ -7,11 +7,11 @@ use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::CONNECTION;
+use http::header::{CONNECTION, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, response};
 use http_body::Frame;
 use httparse::{Header, ParserConfig, Status};
-use memchr::memmem;
+use memchr::{memchr, memmem};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -137,6 +137,10 @@ impl Receiving {
                 }
                 continue;
             }
+            if parts.version == Version::HTTP_10 && parts.headers.contains_key(TRANSFER_ENCODING) {
+                // RFC 9112 §6.1
+                return Err(Malformed);
+            }
             // HTTP/1.0 has other rules for all that follows.
             self.reusable = parts.version == Version::HTTP_11 && !closes(&parts.headers);
             let framing = fields::prepare_response(&mut parts).map_err(|_| Malformed)?;
@@ -194,19 +198,15 @@ impl Receiving {
                     return Ok(Some(Some(data)));
                 }
                 State::ChunkSize => {
-                    let parsed = httparse::parse_chunk_size(&self.input);
-                    match parsed.map_err(|_| Malformed)? {
-                        Status::Partial if self.input.len() > SIZE_LINE => return Err(Malformed),
-                        Status::Partial => return Ok(None),
-                        Status::Complete((used, _)) if used > SIZE_LINE => return Err(Malformed),
-                        Status::Complete((used, size)) => {
-                            self.input.advance(used);
-                            self.state = match size {
-                                0 => State::Trailers,
-                                size => State::ChunkData(size),
-                            };
-                        }
-                    }
+                    let Some((used, size)) = chunk_size(&self.input)? else {
+                        return Ok(None);
+                    };
+                    self.input.advance(used);
+                    self.searched = 0;
+                    self.state = match size {
+                        0 => State::Trailers,
+                        size => State::ChunkData(size),
+                    };
                 }
                 State::ChunkData(left) => {
                     let Some((data, left)) = self.data(left) else {
@@ -267,13 +267,23 @@ impl Receiving {
 
     /// The trailer section, once it is there.
     fn trailers(&mut self) -> Result<Option<HeaderMap>, Malformed> {
+        let end = match self.input.get(..2) {
+            // None, as mostly.
+            Some(b"\r\n") => Some(2),
+            _ => self.find_end(),
+        };
+        let Some(end) = end.filter(|end| *end <= HEAD) else {
+            return match self.input.len() > HEAD {
+                true => Err(Malformed),
+                false => Ok(None),
+            };
+        };
+        let section = self.input.split_to(end).freeze();
         let mut table = [httparse::EMPTY_HEADER; FIELDS];
-        let (used, fields) = match httparse::parse_headers(&self.input, &mut table) {
-            Ok(Status::Complete((used, fields))) if used <= HEAD => (used, collect(fields, None)?),
-            Ok(Status::Partial) if self.input.len() <= HEAD => return Ok(None),
+        let fields = match httparse::parse_headers(&section, &mut table) {
+            Ok(Status::Complete((used, fields))) if used == end => collect(fields, &section)?,
             _ => return Err(Malformed),
         };
-        self.input.advance(used);
         self.state = State::Over;
         Ok(Some(fields))
     }
@@ -323,19 +333,43 @@ fn parse(head: &Bytes) -> Result<response::Parts, Malformed> {
     };
     let status = response.code.ok_or(Malformed)?;
     parts.status = StatusCode::from_u16(status).map_err(|_| Malformed)?;
-    parts.headers = collect(response.headers, Some(head))?;
+    parts.headers = collect(response.headers, head)?;
     Ok(parts)
 }
 
-/// Makes a map of parsed fields; their values are slices of `of`, or copies.
-fn collect(fields: &[Header<'_>], of: Option<&Bytes>) -> Result<HeaderMap, Malformed> {
+/// The size that a chunk begins with, and the length of its line (RFC 9112 §7.1); `None` if it is not
+/// whole. By the letter: what one reader takes for an extension, another may take for a line.
+fn chunk_size(input: &[u8]) -> Result<Option<(usize, u64)>, Malformed> {
+    let head = input.get(..SIZE_LINE).unwrap_or(input);
+    let Some(end) = memchr(b'\n', head) else {
+        return match input.len() >= SIZE_LINE {
+            true => Err(Malformed),
+            false => Ok(None),
+        };
+    };
+    let line = head.get(..end).and_then(|line| line.strip_suffix(b"\r"));
+    let line = line.ok_or(Malformed)?;
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit());
+    let (number, extension) = line.split_at(digits.count());
+    let plain = |byte: &u8| *byte == b'\t' || !byte.is_ascii_control();
+    let fine = extension.is_empty()
+        || extension.trim_ascii_start().starts_with(b";") && extension.iter().all(plain);
+    // No more than a u64 has.
+    if !fine || number.is_empty() || number.len() > 16 {
+        return Err(Malformed);
+    }
+    let size = number.iter().fold(0, |size: u64, digit| {
+        size << 4 | u64::from(char::from(*digit).to_digit(16).unwrap_or(0))
+    });
+    Ok(Some((end + 1, size)))
+}
+
+/// Makes a map of parsed fields; their values are slices of `of`.
+fn collect(fields: &[Header<'_>], of: &Bytes) -> Result<HeaderMap, Malformed> {
     let mut map = HeaderMap::with_capacity(fields.len());
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?;
-        let value = match of {
-            Some(of) => HeaderValue::from_maybe_shared(of.slice_ref(field.value)),
-            None => HeaderValue::from_bytes(field.value),
-        };
+        let value = HeaderValue::from_maybe_shared(of.slice_ref(field.value));
         map.append(name, value.map_err(|_| Malformed)?);
     }
     Ok(map)

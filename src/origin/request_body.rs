@@ -89,6 +89,7 @@ impl Upload {
         match state.held.take() {
             Some(held) if !state.broken => {
                 state.again = held.pieces;
+                state.waits_for_client = false;
                 true
             }
             _ => false,

@@ -171,8 +171,13 @@ impl HttpBody for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         let first = match &self.first {
-            Some(Some(Ok(frame))) => frame.data_ref().map_or(0, Bytes::len) as u64,
-            _ => 0,
+            None => 0,
+            Some(Some(Ok(frame))) => match frame.data_ref() {
+                Some(data) => data.len() as u64,
+                // Trailers alone: with a length they would have no place.
+                None => return SizeHint::default(),
+            },
+            Some(_) => return SizeHint::default(),
         };
         match &self.lease {
             None => SizeHint::with_exact(first),

@@ -85,7 +85,8 @@ impl Sending {
     /// Sends what the socket takes. Ready once the request is sent whole.
     ///
     /// # Errors
-    /// The request's body broke off, or is not as long as its head says.
+    /// The request's body broke off, is shorter than its head says, or has a piece that reaches
+    /// beyond that.
     pub(super) fn poll(
         &mut self,
         socket: &mut TcpStream,
@@ -205,7 +206,8 @@ impl Sending {
         Ok(())
     }
 
-    fn is_flushed(&self) -> bool {
+    /// Whether all that there was is sent.
+    pub(super) fn is_flushed(&self) -> bool {
         self.out.len() == self.sent && self.data.is_empty()
     }
 
@@ -239,6 +241,9 @@ fn framing(headers: &HeaderMap) -> Framing {
     if headers.contains_key(TRANSFER_ENCODING) {
         return Framing::Chunked;
     }
-    let length = headers.get(CONTENT_LENGTH).and_then(fields::length);
-    length.map_or(Framing::Over, Framing::Length)
+    match headers.get(CONTENT_LENGTH).and_then(fields::length) {
+        // There may be a body all the same: an empty one, whose end is still to come.
+        None | Some(0) => Framing::Over,
+        Some(length) => Framing::Length(length),
+    }
 }

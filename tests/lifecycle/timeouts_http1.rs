@@ -190,6 +190,25 @@ async fn large(timeouts: &str) -> (House, Edge) {
 }
 
 #[tokio::test]
+async fn who_says_goodbye_first_and_reads_late_gets_all_and_a_goodbye() {
+    let (house, edge) = large("write_idle = \"30s\"").await;
+    let mut client = house.open(&edge).await;
+    client.send(&get("/")).await;
+    client.close_notify().await;
+    // More than the kernels buffer: the edge waits with the end of it.
+    let (plain, ending) = client.read_to_end().await;
+    assert!(plain.len() > 16 << 20, "{} bytes", plain.len());
+    assert_eq!(ending, Ending::CloseNotify);
+    until_metric(
+        &edge,
+        "cutwater_connections_closed_total",
+        &["how=\"clean\""],
+        1.0,
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn a_client_that_takes_nothing_is_cut() {
     let (house, edge) = large("write_idle = \"300ms\"").await;
     let mut client = house.open(&edge).await;

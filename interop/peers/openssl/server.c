@@ -82,7 +82,7 @@ static void *serve(void *argument) {
         }
         int state = SSL_get_early_data_status(ssl);
         char body[256], text[512];
-        snprintf(body, sizeof body, "%s %s early=%s group=%s\n", SSL_get_version(ssl), SSL_session_reused(ssl) ? "resumed" : "full",
+        snprintf(body, sizeof body, "%s %s %s early=%s group=%s\n", SSL_get_version(ssl), SSL_get_cipher(ssl), SSL_session_reused(ssl) ? "resumed" : "full",
                  state == SSL_EARLY_DATA_ACCEPTED ? "accepted" : state == SSL_EARLY_DATA_REJECTED ? "rejected" : "none", SSL_get0_group_name(ssl));
         fprintf(stderr, "%s", body);
         int n = snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n%s\r\n%s", strlen(body), open ? "" : "Connection: close\r\n",

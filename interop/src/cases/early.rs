@@ -6,7 +6,7 @@ use super::arguments::Arguments;
 use super::clients::{answered, edge, whole_answer};
 use crate::cell::{Cell, Talk, Trouble};
 use crate::relay::{Ask, Held, Plan};
-use crate::sites::ANSWER;
+use crate::sites::{ANSWER, EDGE};
 
 type Played = Result<(), Trouble>;
 
@@ -144,18 +144,23 @@ fn state(cell: &mut Cell<'_, '_>, talk: &Talk, index: usize, wanted: &str) {
 /// least. On a short line it may come together with it, and then nothing is early any more.
 const LINE: u64 = 20;
 
+/// The same for a browser, which needs longer to have its request ready.
+const LINE_OF_BROWSER: u64 = 120;
+
 /// An early request through a line.
 fn through_line(cell: &mut Cell<'_, '_>, path: &str) -> Result<Arguments, String> {
     let target = cell.lab.ground.edge(false);
+    let browser = cell.peer.browser;
     let plan = Plan {
-        delay_ms: LINE,
+        delay_ms: if browser { LINE_OF_BROWSER } else { LINE },
         ..Plan::to(target)
     };
     let (_, relay) = cell.relay(plan)?;
-    Ok(edge(cell)
-        .path(path)
-        .with("mode", "early")
-        .with("second-connect", relay))
+    let arguments = match browser {
+        true => Arguments::new(relay, EDGE),
+        false => edge(cell).with("second-connect", relay),
+    };
+    Ok(arguments.path(path).with("mode", "early"))
 }
 
 fn accepted(cell: &mut Cell<'_, '_>) -> Played {

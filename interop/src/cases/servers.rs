@@ -67,7 +67,7 @@ pub const CASES: &[Case] = &[
             "--replay",
             "4",
         ],
-        says: "early",
+        says: "replayed",
         holds: |_, _| {},
     },
     Case {

@@ -142,7 +142,7 @@ fn read_sslyze(text: &str) -> Result<(usize, Vec<Failure>), String> {
 /// h2spec: it knows no server names, so it goes to the listener with a default site.
 pub(super) fn h2spec(ground: &dyn Ground, program: Option<&Path>, logs: &Path) -> ToolResult {
     let Some(program) = program else {
-        return result("h2spec", Err("no --h2spec".into()));
+        return result("h2spec", Err("packaged nowhere; --h2spec FILE".into()));
     };
     let edge = ground.edge(true);
     let mut command = bounded(program);
@@ -189,7 +189,10 @@ pub(super) fn tlsfuzzer(
     logs: &Path,
 ) -> ToolResult {
     let Some(directory) = directory else {
-        return result("tlsfuzzer", Err("no --tlsfuzzer".into()));
+        return result(
+            "tlsfuzzer",
+            Err("packaged nowhere; --tlsfuzzer DIRECTORY".into()),
+        );
     };
     let edge = ground.edge(true);
     let (mut passed, mut failures) = (0, Vec::new());
@@ -205,11 +208,28 @@ pub(super) fn tlsfuzzer(
             .args(words);
         match said(command, &logs.join(format!("tlsfuzzer-{script}.log"))) {
             Ok((true, _)) => passed += 1,
-            Ok((false, _)) => failures.push(failure(script, "failed")),
+            Ok((false, text)) => match failed_of(&text) {
+                Some(what) => failures.push(failure(script, &what)),
+                // Whatever is accepted of this script, this is not.
+                None => failures.push(failure(&format!("{script}, as a whole"), "it did not run")),
+            },
             Err(error) => failures.push(failure(script, &error)),
         }
     }
     result("tlsfuzzer", Ok((passed, failures)))
+}
+
+/// How many conversations of a script failed, by the summary at its end.
+fn failed_of(text: &str) -> Option<String> {
+    let count = |name| {
+        let mut lines = text.lines().rev();
+        lines.find_map(|line| line.strip_prefix(name)?.trim().parse::<usize>().ok())
+    };
+    Some(format!(
+        "{} of {} failed",
+        count("FAIL:")?,
+        count("TOTAL:")?
+    ))
 }
 
 fn bounded(program: &Path) -> Command {
@@ -282,6 +302,13 @@ mod tests {
         assert!(failures.contains(&failure("heartbleed", "nothing, should be false")));
         let nothing = r#"{"server_scan_results": [{"scan_result": null}]}"#;
         assert!(read_sslyze(nothing).is_err());
+    }
+
+    #[test]
+    fn a_script_that_did_not_run_is_no_failure_that_may_be_accepted() {
+        let summary = "TOTAL: 31\nSKIP: 0\nPASS: 29\nFAIL: 2\nXPASS: 0\n";
+        assert_eq!(failed_of(summary).as_deref(), Some("2 of 31 failed"));
+        assert_eq!(failed_of("Traceback (most recent call last):"), None);
     }
 
     #[test]

@@ -240,6 +240,25 @@ impl Ground for Docker {
             .map_err(|_| format!("no image {image}\nhint: cargo run -p interop -- images"))
     }
 
+    fn packaged(&self, peer: &Peer) -> Option<String> {
+        let (package, image) = (peer.package.as_deref()?, peer.image());
+        let ask = [
+            "run",
+            "--rm",
+            "--pull",
+            "never",
+            "--network",
+            "none",
+            "--label",
+            &self.label(),
+            "--entrypoint",
+            "dpkg-query",
+            &image,
+        ];
+        let version = docker(&[&ask[..], &["-W", "-f", "${Version}", package]].concat()).ok()?;
+        Some(format!("{} {version}", peer.title))
+    }
+
     fn describe(&self) -> String {
         let version = docker(&["version", "--format", "{{.Server.Version}}"]);
         format!("Docker {}", version.as_deref().unwrap_or("?"))

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::ABSENT;
 use super::markdown::{commit, heading, tool_lines, why, word};
 use crate::cases::Direction;
 use crate::conformance::ToolResult;
@@ -37,7 +38,7 @@ pub(super) fn render(run: &Run, tools: &[ToolResult], log: impl Fn(&str) -> Stri
         let _ = writeln!(page, "<li>{}: {}", escape(&peer.title), escape(stack));
     }
     page.push_str("</ul>\n");
-    for remark in &run.remarks {
+    for remark in run.remarks.iter().map(String::as_str).chain([ABSENT]) {
         let _ = writeln!(page, "<p>{}", escape(remark));
     }
     if !tools.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::ABSENT;
 use crate::cases::Direction;
 use crate::conformance::ToolResult;
 use crate::expected::{Outcome, Verdict};
@@ -112,7 +113,7 @@ pub(super) fn render_tables(run: &Run, tools: &[ToolResult]) -> String {
     if !stacks.is_empty() {
         let _ = writeln!(text, "\nVersions: {}.", stacks.join(", "));
     }
-    for remark in &run.remarks {
+    for remark in run.remarks.iter().map(String::as_str).chain([ABSENT]) {
         let _ = writeln!(text, "\n{remark}");
     }
     if !tools.is_empty() {

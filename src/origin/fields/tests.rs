@@ -12,8 +12,33 @@ fn request(builder: http::request::Builder, early: EarlyForward, has_body: bool)
         has_body,
         length: None,
     };
-    prepare_request(&mut parts, edge);
+    prepare_request(&mut parts, edge).unwrap();
     parts
+}
+
+#[test]
+fn a_body_has_one_length_or_none() {
+    let with = |lengths: &[&'static str]| {
+        let builder = lengths.iter().fold(Request::post("/"), |builder, length| {
+            builder.header("content-length", *length)
+        });
+        let mut parts = builder.body(()).unwrap().into_parts().0;
+        let edge = Edge {
+            host: HeaderValue::from_static("site.example"),
+            client: HeaderValue::from_static("192.0.2.7"),
+            early: EarlyForward::No,
+            has_body: true,
+            request_id: HeaderValue::from_static("0123"),
+            length: None,
+        };
+        prepare_request(&mut parts, edge).map(|()| parts.headers)
+    };
+    for equal in [&["5"][..], &["5", "5"], &["05", "5"]] {
+        assert_eq!(field(&with(equal).unwrap(), "content-length"), ["5"]);
+    }
+    for bad in [&["5", "6"][..], &["5", ""], &[""], &["+5"], &["5, 5"]] {
+        assert_eq!(with(bad).unwrap_err(), Ambiguous, "{bad:?}");
+    }
 }
 
 fn sent(builder: http::request::Builder) -> Parts {

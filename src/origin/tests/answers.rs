@@ -107,6 +107,14 @@ async fn a_body_that_breaks_its_framing_is_cut() {
     let trailers = format!("0\r\n{}\r\n", "X-Field: value\r\n".repeat(101));
     for (body, error) in [
         ("x\r\nhello\r\n0\r\n\r\n", OriginError::Malformed),
+        ("\r\nhello", OriginError::Malformed),
+        ("5\r\nhello\r\n\r\n\r\n", OriginError::Malformed),
+        (" 5\r\nhello\r\n0\r\n\r\n", OriginError::Malformed),
+        (";a\r\n\r\n", OriginError::Malformed),
+        ("5;a\nb\r\nhello\r\n0\r\n\r\n", OriginError::Malformed),
+        ("5;a\rb\r\nhello\r\n0\r\n\r\n", OriginError::Malformed),
+        ("5 a\r\nhello\r\n0\r\n\r\n", OriginError::Malformed),
+        ("5\nhello\r\n0\r\n\r\n", OriginError::Malformed),
         ("5\r\nhello0\r\n\r\n", OriginError::Malformed),
         ("5\r\nhelloo\r\n0\r\n\r\n", OriginError::Malformed),
         ("-5\r\nhello\r\n0\r\n\r\n", OriginError::Malformed),
@@ -159,6 +167,60 @@ async fn a_request_body_that_is_not_as_long_as_it_says_is_given_up() {
         let got = was_closed.recv().await.unwrap();
         assert!(got.len() < length.parse().unwrap(), "{got:?} of {length}");
     }
+}
+
+#[tokio::test]
+async fn an_empty_body_may_end_late() {
+    // An HTTP/2 client says so with an empty DATA frame behind its HEADERS.
+    let worker = Worker::new();
+    let stub = Stub::answering(HELLO).await;
+    let spec = spec(&[stub.address]);
+    for _ in 0..2 {
+        let (feed, body) = super::streaming::fed();
+        let mut upload = post(&spec, body);
+        let none = HeaderValue::from_static("0");
+        upload.parts.headers.insert("content-length", none);
+        drop(feed);
+        assert_eq!(worker.fetch(upload).await, (200, "hello".into()));
+    }
+    assert_eq!(stub.accepted(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_of_trailers_alone_has_no_length() {
+    let worker = Worker::new();
+    let stub = Stub::answering(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Sum: 1\r\n\r\n",
+    )
+    .await;
+    let forwarded = worker.send(get(&spec(&[stub.address]))).await.unwrap();
+    let body = forwarded.response.into_body();
+    assert_eq!(http_body::Body::size_hint(&body).exact(), None);
+    let body = body.collect().await.unwrap();
+    assert_eq!(body.trailers().unwrap()["x-sum"], "1");
+}
+
+#[tokio::test]
+async fn an_origin_that_reads_nothing_is_timed_though_the_client_has_more_to_send() {
+    let worker = Worker::new();
+    let (stub, _held) = Stub::telling(|mut peer, held| async move {
+        peer.head().await;
+        held.try_send(()).ok();
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let (feed, body) = super::streaming::fed();
+    let mut upload = post(&spec(&[stub.address]), body);
+    upload.timeouts.response_headers = Duration::from_millis(300);
+    let origins = Arc::clone(&worker.origins);
+    let sends = tokio::spawn(async move { origins.forward(upload).await });
+    // Until the kernel takes no more; then the client pauses.
+    let piece = bytes::Bytes::from(vec![0; 64 * 1024]);
+    while let Ok(Ok(())) =
+        tokio::time::timeout(Duration::from_millis(100), feed.send(Ok(piece.clone()))).await
+    {}
+    let error = sends.await.unwrap().unwrap_err();
+    assert_eq!(error.label(), "response_headers_timeout");
 }
 
 #[tokio::test]

@@ -75,8 +75,8 @@ impl Outgoing {
 
     /// How much plaintext certainly fits now.
     pub(super) fn room(&self) -> usize {
-        // 22 bytes a record in TLS 1.3, 29 in TLS 1.2: one per 16 KiB begun.
-        (WRITE - SLACK).saturating_sub(self.filled.max(START) + 32 * 5)
+        // 22 bytes a record in TLS 1.3, 29 in TLS 1.2: one per 16 KiB begun, and one `ahead`.
+        (WRITE - SLACK).saturating_sub(self.filled.max(START) + 32 * 6)
     }
 
     pub(super) fn advance(&mut self, sent: usize) {
@@ -210,4 +210,26 @@ pub(super) fn ahead(piece: &[u8]) -> usize {
 pub(super) struct Encoded {
     pub(super) length: usize,
     pub(super) alert: Option<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_that_begins_where_rustls_copies_to_is_begun_with_a_short_record() {
+        const LARGE: usize = 64 * 1024;
+        let memory = vec![0; LARGE + 2 * PAGE];
+        let page = memory.as_ptr().align_offset(PAGE);
+        let at = |offset: usize| &memory[page + offset..page + offset + LARGE];
+        for offset in [0, 1, 4, PAGE - 1, PAGE - 500] {
+            let first = ahead(at(offset));
+            assert!(first > 0 && first < 2 * PAGE, "{first} at {offset}");
+            assert_eq!((offset + first) % PAGE, START, "at {offset}");
+        }
+        for offset in [HEADER, 6, 500, START, PAGE - 2000] {
+            assert_eq!(ahead(at(offset)), 0, "at {offset}");
+        }
+        assert_eq!(ahead(&at(0)[..4 * PAGE]), 0, "a record is not worth it");
+    }
 }

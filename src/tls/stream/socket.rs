@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 /// A socket that can be told which bytes are its last.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin {
     /// As `poll_write`, for bytes behind which this side ends: whoever sends them shuts the socket
-    /// down or drops it next. Default: as all others.
+    /// down next. Default: as all others.
     fn poll_write_last(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

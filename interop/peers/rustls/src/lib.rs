@@ -45,14 +45,14 @@ impl ClientSessionStore for Kept {
 #[derive(Debug)]
 struct Verifier {
     inner: Arc<WebPkiServerVerifier>,
-    named: bool,
+    named: Arc<AtomicBool>,
     schemes: Vec<SignatureScheme>,
 }
 
 impl ServerCertVerifier for Verifier {
     fn verify_server_cert(&self, leaf: &CertificateDer<'_>, chain: &[CertificateDer<'_>], name: &ServerName<'_>, ocsp: &[u8], now: UnixTime) -> Result<ServerCertVerified, Error> {
         match self.inner.verify_server_cert(leaf, chain, name, ocsp, now) {
-            Err(Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })) if !self.named => Ok(ServerCertVerified::assertion()),
+            Err(Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })) if !self.named.load(Ordering::Relaxed) => Ok(ServerCertVerified::assertion()),
             result => result,
         }
     }
@@ -67,13 +67,11 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
+/// One configuration for all connections: a session belongs to its verifier.
 pub struct Setup {
     kept: Arc<Kept>,
-    provider: Arc<CryptoProvider>,
-    roots: Arc<RootCertStore>,
-    version: c_int,
-    alpn: Vec<Vec<u8>>,
-    signatures: String,
+    named: Arc<AtomicBool>,
+    config: ClientConfig,
 }
 
 pub struct Line {
@@ -115,29 +113,32 @@ pub unsafe extern "C" fn rs_setup(ca: *const c_char, version: c_int, alpn: *cons
     if !suites.is_empty() {
         provider.cipher_suites.retain(|suite| list(&suites).any(|name| format!("{:?}", suite.suite()).replace("TLS13_", "TLS_") == name));
     }
-    let alpn = list(&text(alpn)).map(|name| name.as_bytes().to_vec()).collect();
-    Box::into_raw(Box::new(Setup { kept: Arc::default(), provider: Arc::new(provider), roots: Arc::new(roots), version, alpn, signatures: text(signatures) }))
+    let version = if version == 12 { &rustls::version::TLS12 } else { &rustls::version::TLS13 };
+    let (provider, signatures) = (Arc::new(provider), text(signatures));
+    let Ok(inner) = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build() else { return std::ptr::null_mut() };
+    let schemes = inner.supported_verify_schemes();
+    let schemes = schemes.into_iter().filter(|scheme| signatures.is_empty() || format!("{scheme:?}").to_lowercase().starts_with(&signatures)).collect();
+    let (kept, named) = (Arc::new(Kept::default()), Arc::new(AtomicBool::new(true)));
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Verifier { inner, named: named.clone(), schemes }))
+        .with_no_client_auth();
+    config.alpn_protocols = list(&text(alpn)).map(|name| name.as_bytes().to_vec()).collect();
+    config.resumption = Resumption::store(kept.clone());
+    Box::into_raw(Box::new(Setup { kept, named, config }))
 }
 
 #[no_mangle]
 pub unsafe extern "C" fn rs_open(setup: *mut Setup, name: *const c_char, offer: bool, early: bool) -> *mut Line {
     let setup = &*setup;
-    let version = if setup.version == 12 { &rustls::version::TLS12 } else { &rustls::version::TLS13 };
-    let inner = WebPkiServerVerifier::builder_with_provider(setup.roots.clone(), setup.provider.clone()).build().unwrap();
-    let schemes = inner.supported_verify_schemes();
-    let schemes = schemes.into_iter().filter(|scheme| setup.signatures.is_empty() || format!("{scheme:?}").to_lowercase().starts_with(&setup.signatures)).collect();
-    let mut config = ClientConfig::builder_with_provider(setup.provider.clone())
-        .with_protocol_versions(&[version])
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Verifier { inner, named: !name.is_null(), schemes }))
-        .with_no_client_auth();
-    config.alpn_protocols = setup.alpn.clone();
+    let mut config = setup.config.clone();
     config.enable_sni = !name.is_null();
     config.enable_early_data = early;
+    setup.named.store(!name.is_null(), Ordering::Relaxed);
     setup.kept.offer.store(offer, Ordering::Relaxed);
     setup.kept.tickets.store(0, Ordering::Relaxed);
-    config.resumption = Resumption::store(setup.kept.clone());
     let server = if name.is_null() { "peer.invalid".to_owned() } else { text(name) };
     let Ok(server) = ServerName::try_from(server) else { return std::ptr::null_mut() };
     match ClientConnection::new(Arc::new(config), server) {
