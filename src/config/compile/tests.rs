@@ -473,3 +473,21 @@ fn sites_of_one_name_on_two_listeners_share_no_sessions() {
     let again = files.snapshot(&text, Some(&snapshot));
     assert!((0..2).all(|index| Arc::ptr_eq(&snapshot.sites[index], &again.sites[index])));
 }
+
+#[test]
+fn the_buckets_of_a_rate_outlive_a_reload_that_does_not_change_it() {
+    let files = simple();
+    let limited = |rate: &str| SIMPLE.replace("path = \"/\"", &format!("path = \"/\"\n{rate}"));
+    let buckets = |snapshot: &Snapshot| {
+        let route = snapshot.sites[0].routes.iter().next().unwrap();
+        Arc::clone(route.admission.as_ref().unwrap().rate.as_ref().unwrap())
+    };
+    let slow = limited("rate_limit = { requests = 5 }");
+    let first = files.snapshot(&slow, None);
+    let changed = slow.replace("hello", "bye");
+    let second = files.snapshot(&changed, Some(&first));
+    assert!(!Arc::ptr_eq(&first.sites[0], &second.sites[0]));
+    assert!(Arc::ptr_eq(&buckets(&first), &buckets(&second)));
+    let third = files.snapshot(&limited("rate_limit = { requests = 6 }"), Some(&second));
+    assert!(!Arc::ptr_eq(&buckets(&second), &buckets(&third)));
+}
