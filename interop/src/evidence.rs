@@ -69,6 +69,8 @@ pub struct Connection {
     pub early: String,
     /// NewSessionTicket messages.
     pub tickets_sent: u64,
+    /// The fingerprint of the ClientHello: it tells whether a session was offered.
+    pub ja4: Option<String>,
     /// The alert sent.
     pub alert_sent: Option<String>,
     /// The alert received.
