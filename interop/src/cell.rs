@@ -195,6 +195,11 @@ impl<'a, 'b> Cell<'a, 'b> {
     /// The stack cannot do it, or broke the protocol.
     pub fn gather(&mut self, call: Call, more: usize) -> Result<Talk, Trouble> {
         let (line, complete) = self.told(call)?;
+        if self.peer.browser && line.connections.is_empty() {
+            return Err(Trouble::Unsupported(
+                "the browser's log does not tell of a connection that failed".into(),
+            ));
+        }
         let mut edge = self.edge(line.connections.len() + more);
         if self.peer.browser {
             edge.of_the_last_connection();

@@ -400,9 +400,9 @@ fn truncation(cell: &mut Cell<'_, '_>) -> Played {
     })?;
     let talk = cell.talk(&Arguments::new(relay, EDGE).path("/large"))?;
     cell.both(&talk, 0, &[("handshake", "true")], &[])?;
-    cell.check("the peer noticed that something is missing", !talk.complete);
     let peer = talk.peer.first();
     ended(cell, &talk, "eof")?;
+    cell.check("the peer noticed that something is missing", !talk.complete);
     let got = peer
         .and_then(|one| one.responses.first())
         .and_then(|one| one.bytes)
