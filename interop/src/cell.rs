@@ -60,9 +60,10 @@ impl<'a, 'b> Cell<'a, 'b> {
     pub fn begin(lab: &'a mut Lab<'b>, peer: &'a Peer, mark: String) -> Result<Self, String> {
         let mut notes = Notes::default();
         if !lab.quiet(LOGGED) {
-            notes.note(
-                "the edge still has connections of an earlier cell",
-                [] as [&str; 0],
+            // What they log and count would be taken for this cell's.
+            notes.check(
+                "no connection of an earlier cell is left on the edge",
+                false,
             );
         }
         let (from, before) = (lab.mark(), lab.metrics()?);
@@ -194,6 +195,11 @@ impl<'a, 'b> Cell<'a, 'b> {
     /// The stack cannot do it, or broke the protocol.
     pub fn gather(&mut self, call: Call, more: usize) -> Result<Talk, Trouble> {
         let (line, complete) = self.told(call)?;
+        if self.peer.browser && line.connections.is_empty() {
+            return Err(Trouble::Unsupported(
+                "the browser's log does not tell of a connection that failed".into(),
+            ));
+        }
         let mut edge = self.edge(line.connections.len() + more);
         if self.peer.browser {
             edge.of_the_last_connection();
@@ -218,7 +224,12 @@ impl<'a, 'b> Cell<'a, 'b> {
         if !came {
             self.check(&format!("the edge logged {connections} connections"), false);
         }
-        Logged::of(&lines, &mark)
+        let logged = Logged::of(&lines, &mark);
+        if came {
+            let found = logged.connections.len();
+            self.is("edge, connections in all", found, connections);
+        }
+        logged
     }
 
     /// What the edge has logged so far.

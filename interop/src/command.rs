@@ -191,7 +191,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, String> {
         } => {
             images::foundation(interop)?;
             let chosen = peers::choose(peers::read(interop)?, &names, core)?;
-            images::peers(interop, &chosen)?;
+            all_built(images::peers(interop, &chosen))?;
             images::quic(interop)?;
             let binary = binary.unwrap_or_else(|| target(interop).join("release/cutwater"));
             images::edge(interop, &binary, images::BASE, images::EDGE)?;
@@ -263,11 +263,12 @@ fn play(interop: &Path, asked: RunArguments) -> Result<ExitCode, String> {
         .unwrap_or_else(|| target(interop).join("release/cutwater"));
 
     let directory = scratch()?;
+    let mut failed = Vec::new();
     let ground: Box<dyn Ground> = match asked.local {
         true => Box::new(Local::new(&directory, &interop.join("peers"), &binary)?),
         false => {
             if !asked.no_build {
-                build(interop, &chosen, &binary, asked.production)?;
+                failed = build(interop, &chosen, &binary, asked.production)?;
             }
             let image = if asked.production {
                 images::STATIC
@@ -284,6 +285,7 @@ fn play(interop: &Path, asked: RunArguments) -> Result<ExitCode, String> {
             .output
             .unwrap_or_else(|| target(interop).join("interop")),
         peers: chosen,
+        failed,
         cases: asked.cases,
         directions,
         expected,
@@ -322,7 +324,7 @@ fn broken(interop: &Path, binary: Option<PathBuf>, no_build: bool) -> Result<Exi
     };
     if !no_build {
         let binary = binary.unwrap_or_else(|| target(interop).join("release/cutwater"));
-        build(interop, &peers, &binary, false)?;
+        all_built(build(interop, &peers, &binary, false)?)?;
     }
     let directory = scratch()?;
     let docker = in_docker(images::EDGE, &directory)?;
@@ -349,15 +351,31 @@ fn conform(
     Ok(ExitCode::from(u8::from(!good)))
 }
 
-/// Builds all that a run needs. A peer whose image fails is missed when its turn comes.
-fn build(interop: &Path, peers: &[Peer], binary: &Path, production: bool) -> Result<(), String> {
+/// Builds all that a run needs. Returns peers whose image could not be built, and why: an older
+/// image of theirs is not what is to be tried.
+fn build(
+    interop: &Path,
+    peers: &[Peer],
+    binary: &Path,
+    production: bool,
+) -> Result<Vec<(String, String)>, String> {
     images::foundation(interop)?;
-    if let Err(error) = images::peers(interop, peers) {
-        eprintln!("{error}");
-    }
+    let failed = images::peers(interop, peers);
     match production {
         true => images::production(interop),
         false => images::edge(interop, binary, images::BASE, images::EDGE),
+    }?;
+    Ok(failed)
+}
+
+fn all_built(failed: Vec<(String, String)>) -> Result<(), String> {
+    match failed.as_slice() {
+        [] => Ok(()),
+        all => Err(all
+            .iter()
+            .map(|(name, error)| format!("{name}: {error}"))
+            .collect::<Vec<_>>()
+            .join("\n")),
     }
 }
 
@@ -395,10 +413,11 @@ fn stop_on_signals(label: String) -> Result<(), String> {
 
 /// This run's directory: what containers read, they may read as anybody.
 fn scratch() -> Result<PathBuf, String> {
-    let path = std::env::temp_dir().join(format!("cutwater-interop-{}", std::process::id()));
-    for part in ["pki", "etc"] {
+    let path = std::env::temp_dir().join(docker::unique("cutwater-interop"));
+    for part in ["", "pki", "etc"] {
         let part = path.join(part);
-        fs::create_dir_all(&part).map_err(|error| format!("{}: {error}", part.display()))?;
+        // What is there already is somebody else's.
+        fs::create_dir(&part).map_err(|error| format!("{}: {error}", part.display()))?;
     }
     Ok(path)
 }

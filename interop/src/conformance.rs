@@ -66,6 +66,8 @@ pub struct Settings {
 struct Accepted {
     tool: String,
     id: String,
+    /// What the failure begins with: another one is not accepted.
+    says: String,
     reason: String,
 }
 
@@ -79,9 +81,9 @@ impl Settings {
         match settings
             .accepted
             .iter()
-            .find(|one| one.reason.trim().is_empty())
+            .find(|one| one.reason.trim().is_empty() || one.says.trim().is_empty())
         {
-            Some(one) => Err(format!("{}: {}: no reason", one.tool, one.id)),
+            Some(one) => Err(format!("{}: {}: no reason, or no says", one.tool, one.id)),
             None => Ok(settings),
         }
     }
@@ -90,7 +92,11 @@ impl Settings {
     fn judge(&self, result: &mut ToolResult) {
         for failure in &mut result.failures {
             let mut known = self.accepted.iter();
-            let known = known.find(|one| one.tool == result.name && one.id == failure.id);
+            let known = known.find(|one| {
+                one.tool == result.name
+                    && one.id == failure.id
+                    && failure.what.starts_with(&one.says)
+            });
             failure.accepted = known.map(|one| one.reason.clone());
         }
     }
@@ -177,6 +183,7 @@ mod tests {
         [[accepted]]
         tool = 'testssl.sh'
         id = 'OCSP'
+        says = 'x'
         reason = 'not built yet'
     ";
 
@@ -200,6 +207,10 @@ mod tests {
             Some("not built yet")
         );
         assert!(told(&result));
+        result.failures[0].what = "y".into();
+        settings.judge(&mut result);
+        assert!(!told(&result), "it says something else");
+        result.failures[0].what = "x".into();
         result.failures.push(failure("other"));
         settings.judge(&mut result);
         assert!(!told(&result));

@@ -10,7 +10,7 @@ pub enum LogLine {
     /// Of the access log.
     Access(Access),
     /// Of the connection log.
-    Connection(Connection),
+    Connection(Box<Connection>),
 }
 
 /// A request, as far as a case asks (docs/LOGS.md).
@@ -69,6 +69,8 @@ pub struct Connection {
     pub early: String,
     /// NewSessionTicket messages.
     pub tickets_sent: u64,
+    /// The fingerprint of the ClientHello: it tells whether a session was offered.
+    pub ja4: Option<String>,
     /// The alert sent.
     pub alert_sent: Option<String>,
     /// The alert received.
@@ -112,7 +114,7 @@ impl Logged {
         let mut logged = Self::default();
         for text in lines {
             match line(text) {
-                Some(LogLine::Connection(connection)) => logged.connections.push(connection),
+                Some(LogLine::Connection(connection)) => logged.connections.push(*connection),
                 Some(LogLine::Access(access)) => {
                     logged.requests += 1;
                     if access.path.split(['?', '&']).any(|part| part == mark) {

@@ -68,6 +68,8 @@ struct Entry {
     peers: Vec<String>,
     cases: Vec<String>,
     result: Kind,
+    /// What the failure has to contain.
+    says: Option<String>,
     reason: String,
     #[serde(skip)]
     used: Used<bool>,
@@ -91,6 +93,13 @@ impl Expected {
         for entry in &file.expected {
             if entry.reason.trim().is_empty() {
                 return Err(format!("{:?} {:?}: no reason", entry.peers, entry.cases));
+            }
+            let says = entry
+                .says
+                .as_deref()
+                .is_some_and(|it| !it.trim().is_empty());
+            if entry.result == Kind::Fail && !says {
+                return Err(format!("{:?} {:?}: no says", entry.peers, entry.cases));
             }
             for name in &entry.peers {
                 if !peers.iter().any(|peer| matches(name, peer)) {
@@ -138,8 +147,12 @@ impl Expected {
         };
         entry.used.set(true);
         match (outcome, entry.result) {
-            (Outcome::Fail(_), Kind::Fail) | (Outcome::Unsupported(_), Kind::Unsupported) => {
-                Verdict::Expected(entry.reason.clone())
+            (Outcome::Fail(why), Kind::Fail) | (Outcome::Unsupported(why), Kind::Unsupported) => {
+                match entry.says.as_deref().is_none_or(|says| why.contains(says)) {
+                    true => Verdict::Expected(entry.reason.clone()),
+                    // It fails, but in a way that nobody knows of.
+                    false => Verdict::Unexpected,
+                }
             }
             _ => Verdict::Stale(entry.reason.clone()),
         }
@@ -176,6 +189,7 @@ mod tests {
         peers = ['*']
         cases = ['replay']
         result = 'fail'
+        says = 'twice'
         reason = 'accepts replays'
     ";
     const CASES: [&str; 3] = ["full", "early-accepted", "replay"];
@@ -226,6 +240,14 @@ mod tests {
     }
 
     #[test]
+    fn another_failure_than_the_known_one_is_unexpected() {
+        let expected = expected(FILE).unwrap();
+        let fail = Outcome::Fail("the server does not start".into());
+        let verdict = expected.verdict(Direction::Servers, "nginx", "replay", &fail);
+        assert_eq!(verdict, Verdict::Unexpected);
+    }
+
+    #[test]
     fn mistakes_of_the_file_are_named() {
         assert!(
             expected(&FILE.replace("no 0-RTT over TCP", " "))
@@ -243,5 +265,7 @@ mod tests {
                 .contains("late-*")
         );
         assert!(expected(&FILE.replace("result", "resutl")).is_err());
+        let without = expected(&FILE.replace("says = 'twice'", ""));
+        assert!(without.unwrap_err().contains("no says"));
     }
 }

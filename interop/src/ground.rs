@@ -60,6 +60,14 @@ pub trait Ground {
     /// `relay`, `origin`, `server`, `load`.
     fn end(&self, name: &str);
 
+    /// Asks the edge's own health check, where it has one.
+    ///
+    /// # Errors
+    /// What it says.
+    fn check_health(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Asks the edge to drain and end.
     fn terminate_edge(&self, process: u32);
 

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use crate::ground::docker::docker;
+use crate::ground::docker::{docker, unique};
 use crate::peers::Peer;
 
 /// What all images begin with.
@@ -42,11 +42,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes the images of these peers. Docker keeps what has not changed.
-///
-/// # Errors
-/// What could not be built; the others are built all the same.
-pub fn peers(interop: &Path, peers: &[Peer]) -> Result<(), String> {
+/// Makes the images of these peers. Docker keeps what has not changed. Returns
+/// those that could not be built, and why; the others are built all the same.
+pub fn peers(interop: &Path, peers: &[Peer]) -> Vec<(String, String)> {
     let context = interop.join("peers");
     let (next, wrong) = (Mutex::new(peers.iter()), Mutex::new(Vec::new()));
     let builder = || {
@@ -56,7 +54,7 @@ pub fn peers(interop: &Path, peers: &[Peer]) -> Result<(), String> {
             };
             let dockerfile = context.join(&peer.name).join("Dockerfile");
             if let Err(error) = build(&peer.image(), &context, &dockerfile, None) {
-                locked(&wrong).push(error);
+                locked(&wrong).push((peer.name.clone(), error));
             }
         }
     };
@@ -65,10 +63,7 @@ pub fn peers(interop: &Path, peers: &[Peer]) -> Result<(), String> {
             scope.spawn(builder);
         }
     });
-    match locked(&wrong).as_slice() {
-        [] => Ok(()),
-        all => Err(all.join("\n")),
-    }
+    wrong.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Makes the edge's image of this program.
@@ -80,8 +75,8 @@ pub fn edge(interop: &Path, binary: &Path, base: &str, tag: &str) -> Result<(), 
         let hint = "hint: cargo build --release, or --binary FILE";
         return Err(format!("no program {}\n{hint}", binary.display()));
     }
-    let context = std::env::temp_dir().join(format!("cutwater-image-{}", std::process::id()));
-    fs::create_dir_all(&context).map_err(|error| format!("{}: {error}", context.display()))?;
+    let context = std::env::temp_dir().join(unique("cutwater-image"));
+    fs::create_dir(&context).map_err(|error| format!("{}: {error}", context.display()))?;
     let copied = fs::copy(binary, context.join("cutwater"));
     let built = copied
         .map_err(|error| format!("{}: {error}", binary.display()))
@@ -159,5 +154,23 @@ fn shown(command: &mut Command) -> Result<(), String> {
     match status.success() {
         true => Ok(()),
         false => Err(format!("{command:?}: {status}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quic_image_supports_nothing_yet() {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("cutwater/quic/run_endpoint.sh");
+        let ended = Command::new("sh")
+            .arg(script)
+            .env("ROLE", "server")
+            .env("TESTCASE", "handshake")
+            .output()
+            .unwrap();
+        assert_eq!(ended.status.code(), Some(127));
+        assert!(String::from_utf8_lossy(&ended.stderr).contains("handshake: not supported"));
     }
 }

@@ -46,6 +46,7 @@ impl<'a> Lab<'a> {
         let (_, listen) = ground.relay();
         let relay = ready(ground.tool_command("relay", &[listen.to_string()]), "relay")?;
         let edge = start_edge(ground)?;
+        ground.check_health()?;
         Ok(Self {
             ground,
             edge,

@@ -38,6 +38,8 @@ pub struct Connection {
     pub certificate: Option<String>,
     /// NewSessionTicket messages.
     pub tickets: Option<u64>,
+    /// KeyUpdate messages received.
+    pub key_updates: Option<u64>,
     /// Answers, in order.
     pub responses: Vec<Answer>,
     /// Bytes of request body.

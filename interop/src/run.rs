@@ -31,6 +31,8 @@ pub struct Plan<'a> {
     pub output: PathBuf,
     /// The peers.
     pub peers: Vec<Peer>,
+    /// Peers whose image could not be built, and why.
+    pub failed: Vec<(String, String)>,
     /// Their cases; all if none is named.
     pub cases: Vec<String>,
     /// Who the peers are.
@@ -77,6 +79,16 @@ pub fn run(plan: &Plan<'_>) -> Result<Run, String> {
     for peer in &plan.peers {
         if STOP.load(Ordering::Relaxed) {
             break;
+        }
+        if let Some((_, why)) = plan.failed.iter().find(|(name, _)| *name == peer.name) {
+            eprintln!("{}: no image: {why}", peer.name);
+            let remark = format!(
+                "{} was not tried: its image could not be built.",
+                peer.title
+            );
+            run.remarks.push(remark);
+            run.good = false;
+            continue;
         }
         if let Err(why) = plan.ground.usable(peer) {
             eprintln!("{}: {why}", peer.name);

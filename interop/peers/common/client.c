@@ -359,6 +359,8 @@ static void json(const struct connection *c) {
     json_text(c->certificate);
     if (c->tickets < 0) printf(", \"tickets\": null");
     else printf(", \"tickets\": %d", c->tickets);
+    if (c->version == 13) printf(", \"key_updates\": %d", c->transport.key_updates);
+    else printf(", \"key_updates\": null");
     printf(", \"responses\": [");
     for (int i = 0; i < c->answered; i++)
         printf("%s{\"status\": %d, \"bytes\": %llu, \"before_finished\": %s}", i ? ", " : "", c->responses[i].status,

@@ -38,6 +38,7 @@ struct transport {
     bool server_hello; /* the real one */
     int resumed;       /* TLS 1.3: whether the ServerHello took a pre-shared key; else -1 */
     int group;         /* TLS 1.3: of the ServerHello's key share; else 0 */
+    int key_updates; /* TLS 1.3: protected records of the size of a KeyUpdate, which no answer of a case has */
     bool finished_sent;
     uint64_t received_at_finished;
     int hold_finished;

@@ -104,6 +104,8 @@ long transport_read(struct transport *t, void *to, size_t size) {
             if (have(t, t->in_record)) {
                 record = t->in + t->in_start;
                 note(t, '<', record);
+                /* Five bytes of KeyUpdate, one of type, sixteen of tag. */
+                if (record[0] == 23 && t->finished_sent && t->in_record == 5 + 22) t->key_updates++;
                 if (!t->server_hello && record[0] == 22 && t->in_record > 43 && record[5] == 2) {
                     t->server_hello = memcmp(record + 11, RETRY, 32) != 0;
                     if (t->server_hello) hello(t, record + 5, t->in_record - 5);

@@ -56,7 +56,8 @@ static void *serve(void *argument) {
     char *head = calloc(1, 65536);
     size_t size = 0;
     if (code < 0) {
-        fprintf(stderr, "handshake: %s\n", gnutls_strerror(code));
+        int taken = (gnutls_session_get_flags(session) & GNUTLS_SFLAGS_EARLY_DATA) != 0;
+        fprintf(stderr, "handshake: %s early=%s\n", gnutls_strerror(code), taken ? "accepted" : "none");
         goto done;
     }
     int early = (gnutls_session_get_flags(session) & GNUTLS_SFLAGS_EARLY_DATA) != 0;

@@ -135,6 +135,7 @@ pub(super) const CASES: &[Case] = &[
                 &["version"],
             )?;
             answered(cell, &talk, 1);
+            counted_full(cell, &talk, "1.2");
             Ok(())
         },
     ),
@@ -167,7 +168,15 @@ fn handshake(cell: &mut Cell<'_, '_>, options: &[(&str, &str)], facts: &[(&str, 
         .iter()
         .fold(arguments, |all, (option, value)| all.with(option, value));
     let talk = cell.talk(&arguments)?;
-    full(cell, &talk, facts)
+    full(cell, &talk, facts)?;
+    let retries = facts.contains(&("hrr", "true"));
+    let counted = talk.counted.sum("cutwater_hello_retry_requests_total", "");
+    cell.is(
+        "edge, HelloRetryRequests counted",
+        counted,
+        f64::from(u8::from(retries)),
+    );
+    Ok(())
 }
 
 /// The client takes signatures of one kind only, also in the chain.
@@ -190,6 +199,7 @@ fn ended(cell: &mut Cell<'_, '_>, talk: &Talk, wanted: &str) -> Played {
     }
 }
 
+/// A full handshake. The first of `facts` is what the case is about: the peer has to tell it.
 fn full(cell: &mut Cell<'_, '_>, talk: &Talk, facts: &[(&str, &str)]) -> Played {
     let always = [
         ("handshake", "true"),
@@ -197,10 +207,23 @@ fn full(cell: &mut Cell<'_, '_>, talk: &Talk, facts: &[(&str, &str)]) -> Played 
         ("resumed", "false"),
         ("early", "none"),
     ];
-    cell.both(talk, 0, &[&always, facts].concat(), &[])?;
+    let own: Vec<&str> = facts.iter().take(1).map(|(name, _)| *name).collect();
+    let told = cell.both(talk, 0, &[&always, facts].concat(), &own);
     answered(cell, talk, 1);
-    Ok(())
+    counted_full(cell, talk, "1.3");
+    told
 }
+
+/// The edge counted one full handshake of this version, and no other.
+fn counted_full(cell: &mut Cell<'_, '_>, talk: &Talk, version: &str) {
+    let labels = format!("kind=\"full\",version=\"{version}\"");
+    let full = talk.counted.sum(HANDSHAKES, &labels);
+    cell.is("edge, full handshakes counted", full, 1.0);
+    let all = talk.counted.sum(HANDSHAKES, "");
+    cell.is("edge, handshakes counted in all", all, 1.0);
+}
+
+const HANDSHAKES: &str = "cutwater_handshakes_total";
 
 fn full_v6(cell: &mut Cell<'_, '_>) -> Played {
     let arguments = Arguments::new(cell.lab.ground.edge_v6(), EDGE);
@@ -286,9 +309,7 @@ fn resumption(cell: &mut Cell<'_, '_>) -> Played {
         &["resumed"],
     )?;
     answered(cell, &talk, 1);
-    let resumed = talk
-        .counted
-        .sum("cutwater_handshakes_total", "kind=\"resumed\"");
+    let resumed = talk.counted.sum(HANDSHAKES, "kind=\"resumed\"");
     cell.is("edge, resumed handshakes counted", resumed, 1.0);
     Ok(())
 }
@@ -305,7 +326,18 @@ fn other_site(cell: &mut Cell<'_, '_>) -> Played {
     let sni = talk.edge.connections.get(1).and_then(|one| one.sni.clone());
     cell.is("edge, connection 1, sni", sni.as_deref(), Some(OTHER));
     answered(cell, &talk, 1);
-    Ok(())
+    // The second ClientHello has one extension more: the session that is refused.
+    let ja4 = |index: usize| talk.edge.connections.get(index)?.ja4.clone();
+    cell.check(
+        "edge, both ClientHellos have a JA4",
+        ja4(0).is_some() && ja4(1).is_some(),
+    );
+    match ja4(0) == ja4(1) {
+        true => Err(Trouble::Unsupported(
+            "the client did not offer its session to the other site".into(),
+        )),
+        false => Ok(()),
+    }
 }
 
 fn tickets(cell: &mut Cell<'_, '_>) -> Played {
@@ -314,6 +346,8 @@ fn tickets(cell: &mut Cell<'_, '_>) -> Played {
     full(cell, &talk, &[])?;
     let sent = talk.edge.connections.first().map(|one| one.tickets_sent);
     cell.is("edge, tickets sent", sent, Some(TICKETS));
+    let counted = talk.counted.sum("cutwater_tickets_sent_total", "");
+    cell.is("edge, tickets counted", counted, TICKETS as f64);
     match talk.peer.first().and_then(|one| one.tickets) {
         Some(received) => cell.is("peer, tickets received", received, TICKETS),
         None => {
@@ -332,7 +366,16 @@ fn key_update(cell: &mut Cell<'_, '_>) -> Played {
     answered(cell, &talk, 2);
     let end = talk.edge.connections.first().map(|one| one.end.clone());
     cell.is("edge, end", end.as_deref(), Some("clean"));
-    Ok(())
+    // The edge's own update, which the client's asked for.
+    match talk.peer.last().and_then(|one| one.key_updates) {
+        Some(received) => {
+            cell.is("peer, key updates received", received, 1);
+            Ok(())
+        }
+        None => Err(Trouble::Unsupported(
+            "the stack does not tell: key_updates".into(),
+        )),
+    }
 }
 
 fn close_notify(cell: &mut Cell<'_, '_>) -> Played {
@@ -357,9 +400,9 @@ fn truncation(cell: &mut Cell<'_, '_>) -> Played {
     })?;
     let talk = cell.talk(&Arguments::new(relay, EDGE).path("/large"))?;
     cell.both(&talk, 0, &[("handshake", "true")], &[])?;
-    cell.check("the peer noticed that something is missing", !talk.complete);
     let peer = talk.peer.first();
     ended(cell, &talk, "eof")?;
+    cell.check("the peer noticed that something is missing", !talk.complete);
     let got = peer
         .and_then(|one| one.responses.first())
         .and_then(|one| one.bytes)

@@ -178,8 +178,16 @@ fn accepted(cell: &mut Cell<'_, '_>) -> Played {
     Ok(())
 }
 
-/// Begins a call whose second connection goes through a relay that withholds Finished.
-fn withheld(cell: &mut Cell<'_, '_>, path: &str) -> Result<(u32, crate::cell::Call), Trouble> {
+/// How long a client that can holds its second flight back for the answer, in milliseconds.
+const HOLD: u64 = 3000;
+
+/// Begins a call whose second connection goes through a relay that withholds Finished; the client
+/// itself holds it back for so many milliseconds, if it can.
+fn withheld(
+    cell: &mut Cell<'_, '_>,
+    path: &str,
+    hold: u64,
+) -> Result<(u32, crate::cell::Call), Trouble> {
     let target = cell.lab.ground.edge(false);
     let (id, relay) = cell.relay(Plan {
         withhold: Held::Finished,
@@ -189,11 +197,15 @@ fn withheld(cell: &mut Cell<'_, '_>, path: &str) -> Result<(u32, crate::cell::Ca
         .path(path)
         .with("mode", "early")
         .with("second-connect", relay);
+    let arguments = match hold {
+        0 => arguments,
+        _ => arguments.with("hold-finished", hold),
+    };
     Ok((id, cell.call(&arguments)?))
 }
 
 fn before_finished(cell: &mut Cell<'_, '_>) -> Played {
-    let (id, mut call) = withheld(cell, "/safe")?;
+    let (id, mut call) = withheld(cell, "/safe", HOLD)?;
     // A resumption's flight is a few hundred bytes: so many can only be the answer.
     let came = cell.comes(&mut call, &until(id, 0, ANSWER, COMES))?;
     let requests = cell.edge_now().marked.len();
@@ -201,6 +213,12 @@ fn before_finished(cell: &mut Cell<'_, '_>) -> Played {
     let talk = cell.gather(call, 0)?;
     both_accepted(cell, &talk)?;
     cell.check("the answer came while the relay withheld Finished", came);
+    let answer = talk.peer.last().and_then(|one| one.responses.first());
+    match answer.and_then(|one| one.before_finished) {
+        Some(told) => cell.is("peer, answered before Finished", told, true),
+        // It cannot: the edge and the relay are the witnesses.
+        None => cell.note("the stack does not tell: before_finished", [] as [&str; 0]),
+    }
     cell.is("edge, requests logged until then", requests, 0);
     state(cell, &talk, 0, "served");
     let before = talk
@@ -219,7 +237,7 @@ fn before_finished(cell: &mut Cell<'_, '_>) -> Played {
 }
 
 fn wait_route(cell: &mut Cell<'_, '_>) -> Played {
-    let (id, mut call) = withheld(cell, "/wait")?;
+    let (id, mut call) = withheld(cell, "/wait", 0)?;
     // The edge's own flight has come, and so has the client's answer to it.
     let flight = cell.comes(&mut call, &until(id, 1, 1, COMES))?;
     let came = flight && cell.ask(&until(id, 0, ANSWER, COMES_NOT))?.came;

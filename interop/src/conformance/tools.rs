@@ -13,6 +13,8 @@ use crate::sites::EDGE;
 
 /// The longest that a tool may take, in seconds.
 const BOUND: &str = "600";
+/// What is said of a tool that hits it.
+const LATE: &str = "it did not end in time";
 
 /// testssl.sh: whatever it calls more than information.
 pub(super) fn testssl(ground: &dyn Ground, program: Option<&Path>, logs: &Path) -> ToolResult {
@@ -213,7 +215,8 @@ pub(super) fn tlsfuzzer(
                 // Whatever is accepted of this script, this is not.
                 None => failures.push(failure(&format!("{script}, as a whole"), "it did not run")),
             },
-            Err(error) => failures.push(failure(script, &error)),
+            // Nor that it did not end.
+            Err(error) => failures.push(failure(&format!("{script}, as a whole"), &error)),
         }
     }
     result("tlsfuzzer", Ok((passed, failures)))
@@ -250,7 +253,7 @@ fn said(mut command: Command, log: &Path) -> Result<(bool, String), String> {
     match output.status.code() {
         // What `timeout` says of a program that there is not.
         Some(126 | 127) => Err("not installed".into()),
-        Some(124 | 137) | None => Err("it did not end in time".into()),
+        Some(124 | 137) | None => Err(LATE.into()),
         Some(code) => Ok((code == 0, text)),
     }
 }
@@ -266,6 +269,11 @@ fn failure(id: &str, what: &str) -> Failure {
 fn result(name: &str, found: Result<(usize, Vec<Failure>), String>) -> ToolResult {
     let (missing, (passed, failures)) = match found {
         Ok(found) => (None, found),
+        // It is there, and began: that is no tool that is missing.
+        Err(why) if why == LATE => (
+            None,
+            (0, vec![failure(&format!("{name}, as a whole"), LATE)]),
+        ),
         Err(why) => (Some(why), (0, Vec::new())),
     };
     ToolResult {
@@ -309,6 +317,13 @@ mod tests {
         let summary = "TOTAL: 31\nSKIP: 0\nPASS: 29\nFAIL: 2\nXPASS: 0\n";
         assert_eq!(failed_of(summary).as_deref(), Some("2 of 31 failed"));
         assert_eq!(failed_of("Traceback (most recent call last):"), None);
+    }
+
+    #[test]
+    fn a_tool_that_hits_its_bound_fails() {
+        let result = result("h2spec", Err(LATE.into()));
+        assert_eq!(result.missing, None);
+        assert_eq!(result.failures, [failure("h2spec, as a whole", LATE)]);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //!
 //! Every container and the network carry a label of this run: nothing else is ever ended.
 
+use std::collections::hash_map::RandomState;
 use std::fs;
+use std::hash::{BuildHasher, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -45,7 +47,7 @@ impl Docker {
     /// # Errors
     /// The engine does not answer, or no network can be made.
     pub fn new(directory: &Path, edge_image: &str) -> Result<Self, String> {
-        let run = format!("cutwater-interop-{}", std::process::id());
+        let run = unique("cutwater-interop");
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         let mut docker = Self {
             run,
@@ -64,7 +66,7 @@ impl Docker {
     }
 
     fn network(&mut self) -> Result<(), String> {
-        let first = std::process::id() as u8;
+        let first = random() as u8;
         let mut last = String::new();
         // Another run, or another's network, may have the same addresses.
         for net in (0..=255).map(|step: u8| first.wrapping_add(step)).take(32) {
@@ -76,10 +78,11 @@ impl Docker {
                 "--label",
                 &self.label(),
                 "--subnet",
-                &format!("172.31.{net}.0/24"),
+                // 198.18.0.0/15 is for tests between devices (RFC 2544): no network of anybody's.
+                &format!("198.18.{net}.0/24"),
                 // Whoever has no fixed address gets one that is nobody's.
                 "--ip-range",
-                &format!("172.31.{net}.128/25"),
+                &format!("198.18.{net}.128/25"),
                 "--ip-range",
                 &format!("fd00:c7:{net:x}::8000/113"),
                 "--subnet",
@@ -98,7 +101,7 @@ impl Docker {
     }
 
     fn v4(&self, host: u8) -> IpAddr {
-        Ipv4Addr::new(172, 31, self.net, host).into()
+        Ipv4Addr::new(198, 18, self.net, host).into()
     }
 
     fn v6(&self, host: u8) -> IpAddr {
@@ -229,6 +232,13 @@ impl Ground for Docker {
         let _ = docker(&["rm", "-f", &self.name(name)]);
     }
 
+    fn check_health(&self) -> Result<(), String> {
+        // What the image's HEALTHCHECK asks.
+        docker(&["exec", &self.name("edge"), "/cutwater", "health"])
+            .map(drop)
+            .map_err(|error| format!("the edge is ready, and its health check fails: {error}"))
+    }
+
     fn terminate_edge(&self, _: u32) {
         let _ = docker(&["kill", "-s", "TERM", &self.name("edge")]);
     }
@@ -270,6 +280,16 @@ impl Drop for Docker {
         remove(&self.label());
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// A name that nobody else has: of a run, or of a temporary directory.
+pub fn unique(what: &str) -> String {
+    format!("{what}-{}-{:016x}", std::process::id(), random())
+}
+
+/// The standard library seeds its hashers at random.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// Removes every container and network with this label.

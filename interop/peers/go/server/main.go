@@ -10,8 +10,19 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"reflect"
 	"strings"
 )
+
+// Exported as CurveID from 1.25 on; 1.24 has it for its own tests.
+func group(state tls.ConnectionState) string {
+	for _, name := range []string{"CurveID", "testingOnlyCurveID"} {
+		if field := reflect.ValueOf(state).FieldByName(name); field.IsValid() {
+			return tls.CurveID(field.Uint()).String()
+		}
+	}
+	return ""
+}
 
 func main() {
 	port := flag.Int("port", 0, "")
@@ -41,7 +52,7 @@ func main() {
 		if r.TLS.DidResume {
 			how = "resumed"
 		}
-		body := fmt.Sprintf("%s %s %s %s\n", r.Proto, tls.VersionName(r.TLS.Version), tls.CipherSuiteName(r.TLS.CipherSuite), how)
+		body := fmt.Sprintf("%s %s %s %s group=%s\n", r.Proto, tls.VersionName(r.TLS.Version), tls.CipherSuiteName(r.TLS.CipherSuite), how, group(*r.TLS))
 		log.Print(body)
 		io.WriteString(w, body)
 	})}
