@@ -18,16 +18,7 @@ async fn answers_before_routing_go_at_once() {
         (b"GET /%00 HTTP/1.1\r\nhost: example.com\r\n\r\n", 400),
     ];
     for (request, status) in cases {
-        let mut client = scene.early(request).await;
-        client.send_pending().await;
-        assert_eq!(client.response().await.status, status);
-        client.finish().await;
-        client.close_notify().await;
-        let line = scene
-            .edge
-            .until_access(|line| line["status"] == status)
-            .await;
-        assert_eq!(line["answered_before_finished"], true, "{status}");
+        answered_before_finished(&scene, request, status).await;
     }
     scene.settle(0).await;
 }
@@ -160,18 +151,23 @@ async fn over_tcp_an_early_request_is_admitted_or_not_by_its_address() {
     scene.config = scene.config.replacen("path = \"/\"", guarded, 1);
     scene.restart().await;
     for status in [200, 429] {
-        let mut client = scene.early(GET).await;
-        client.send_pending().await;
-        assert_eq!(client.response().await.status, status);
-        client.finish().await;
-        client.close_notify().await;
-        let line = scene
-            .edge
-            .until_access(|line| line["status"] == status)
-            .await;
-        assert_eq!(line["answered_before_finished"], true, "{status}");
+        answered_before_finished(&scene, GET, status).await;
     }
     let by_rate = ["by=\"rate\""];
     assert_eq!(scene.metric("requests_denied_total", &by_rate).await, 1.0);
     scene.settle(0).await;
+}
+
+/// Sends an early request, and has its answer before the edge has its Finished.
+async fn answered_before_finished(scene: &Scene, request: &[u8], status: u16) {
+    let mut client = scene.early(request).await;
+    client.send_pending().await;
+    assert_eq!(client.response().await.status, status);
+    client.finish().await;
+    client.close_notify().await;
+    let line = scene
+        .edge
+        .until_access(|line| line["status"] == status)
+        .await;
+    assert_eq!(line["answered_before_finished"], true, "{status}");
 }
