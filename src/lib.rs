@@ -99,6 +99,8 @@ pub mod listen;
 pub mod load;
 #[doc(hidden)]
 pub mod origin;
+#[doc(hidden)]
+pub mod proxy_protocol;
 pub mod request_id;
 #[doc(hidden)]
 pub mod route;
