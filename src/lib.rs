@@ -90,6 +90,8 @@ pub mod demo;
 pub mod early;
 pub mod edge;
 #[doc(hidden)]
+pub mod forwarded;
+#[doc(hidden)]
 pub mod gate;
 pub mod handler;
 #[doc(hidden)]

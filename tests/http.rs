@@ -16,6 +16,7 @@ mod http {
     mod limits;
     mod methods;
     mod names;
+    mod neighbours;
     mod origins;
     mod paths;
     mod pipelining;

@@ -131,6 +131,7 @@ impl<'p> Work<'p> {
             servers: table.servers.clone(),
             early_data_aware: table.early_data_aware,
             host: table.host,
+            forwarded: table.forwarded,
         });
         match self.origins.get(&origin) {
             Some(known) => Arc::clone(known),

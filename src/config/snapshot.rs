@@ -1,6 +1,8 @@
 //! The compiled, validated, immutable configuration that everything else reads.
 
 mod fields;
+mod neighbours;
+mod variables;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -14,11 +16,14 @@ use crate::admission::Admission;
 use crate::config::names::{NameIndex, SiteName};
 use crate::config::site_tls::SiteTls;
 use crate::early::EarlyDataPolicy;
+use crate::forwarded::Fields;
 use crate::handler::Handler;
 use crate::route::Routes;
 use crate::telemetry::connections::ConnectionLog;
 
 pub use self::fields::{Field, FieldEdits, Message};
+pub use self::neighbours::{ProxyProtocol, TrustedProxies};
+pub use self::variables::{FieldValue, Part, Variable};
 
 /// Everything that one configuration says. Requests load it once; a reload swaps it whole.
 #[derive(Debug)]
@@ -115,6 +120,10 @@ pub struct Listener {
     pub backlog: u32,
     /// From accept to the whole ClientHello.
     pub client_hello_timeout: Duration,
+    /// What its connections begin with; `None` is off.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Whose word on clients is taken; `None` is nobody's.
+    pub trusted_proxies: Option<Arc<TrustedProxies>>,
     /// The sites by name.
     pub names: NameIndex<Arc<Site>>,
     /// The site for unknown and absent server names.
@@ -273,6 +282,8 @@ pub struct OriginSpec {
     pub early_data_aware: bool,
     /// What it gets as Host.
     pub host: HostHeader,
+    /// In which fields it is told who the client is.
+    pub forwarded: Fields,
 }
 
 /// What an origin gets as Host.

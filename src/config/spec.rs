@@ -21,7 +21,9 @@ use super::snapshot::{
 };
 use crate::admission::{Network, Rate};
 use crate::early::EarlyDataPolicy;
+use crate::forwarded::{Fields, TrustedHeader};
 use crate::handler::Handler;
+use crate::proxy_protocol::Accepts;
 use crate::telemetry::connections::ConnectionLog;
 
 /// A whole configuration.
@@ -74,6 +76,16 @@ pub struct ListenSpec {
     pub backlog: u32,
     /// Default is 5 s.
     pub client_hello_timeout: Duration,
+    /// Which PROXY protocol headers it takes. Default is off.
+    pub proxy_protocol: Option<Accepts>,
+    /// Who may connect then.
+    pub proxy_from: Vec<Network>,
+    /// Default is 3 s.
+    pub proxy_header_timeout: Duration,
+    /// The proxies whose word on clients is taken. Default is none.
+    pub trusted_proxies: Vec<Network>,
+    /// Default is X-Forwarded-For.
+    pub trusted_header: TrustedHeader,
 }
 
 impl ListenSpec {
@@ -85,6 +97,11 @@ impl ListenSpec {
             tls: true,
             backlog: 1024,
             client_hello_timeout: Duration::from_secs(5),
+            proxy_protocol: None,
+            proxy_from: Vec::new(),
+            proxy_header_timeout: Duration::from_secs(3),
+            trusted_proxies: Vec::new(),
+            trusted_header: TrustedHeader::default(),
         }
     }
 }
@@ -269,6 +286,8 @@ pub struct OriginTable {
     pub early_data_aware: bool,
     /// Default is the client's.
     pub host: HostHeader,
+    /// Default is `x`.
+    pub forwarded: Fields,
 }
 
 impl Default for Server {

@@ -15,6 +15,7 @@ use crate::config::names::SiteName;
 use crate::config::snapshot::{HostHeader, OriginHost, OriginServer};
 use crate::config::spec::{Certificates, OriginTable, RouteSpec, SiteSpec, TargetSpec};
 use crate::early::EarlyDataPolicy;
+use crate::forwarded::Fields;
 use crate::handler::Handler;
 
 /// One site of an [`Edge`](super::Edge).
@@ -215,6 +216,7 @@ impl Origin {
             servers: Vec::new(),
             early_data_aware: false,
             host: HostHeader::default(),
+            forwarded: Fields::default(),
         })
         .and(address)
     }

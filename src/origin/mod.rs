@@ -24,7 +24,7 @@ mod sending;
 mod watch;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ use crate::body::Body;
 use crate::config::snapshot::{FieldEdits, OriginSpec, RouteTimeouts};
 use crate::confirm::Confirmation;
 use crate::deadline::{Deadline, Ticker};
+use crate::forwarded::Told;
 use crate::telemetry::metrics::Metrics;
 
 pub use self::error::{AnswerCut, ForwardError, ForwardErrorKind};
@@ -71,8 +72,13 @@ pub struct Forward {
     pub host: HeaderValue,
     /// Becomes `X-Request-Id`.
     pub request_id: HeaderValue,
-    /// The client's IP address: becomes `X-Forwarded-For`. Made once per connection.
+    /// The client's IP address, and those of the proxies that it came through: becomes
+    /// `X-Forwarded-For`. Made once per connection, where no proxy is trusted.
     pub client: HeaderValue,
+    /// The address of the connection that the request came on.
+    pub peer: IpAddr,
+    /// What a trusted proxy says of the client.
+    pub told: Option<Arc<Told>>,
     /// `connect`, `response_headers` and `response_idle` of the route.
     pub timeouts: RouteTimeouts,
     /// The request's total deadline. Watched while the head is awaited and whenever the answer's

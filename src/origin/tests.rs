@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::config::snapshot::{HostHeader, OriginHost, OriginServer};
 use crate::confirm::Settler;
+use crate::forwarded::Fields;
 
 /// An origin that follows a script.
 struct Stub {
@@ -189,6 +190,7 @@ fn spec(servers: &[SocketAddr]) -> Arc<OriginSpec> {
         servers: servers.collect(),
         early_data_aware: true,
         host: HostHeader::default(),
+        forwarded: Fields::default(),
     })
 }
 
@@ -201,6 +203,8 @@ fn forward(spec: &Arc<OriginSpec>, request: Request<Body>) -> Forward {
         host: HeaderValue::from_static("site.example"),
         request_id: HeaderValue::from_static("0123"),
         client: HeaderValue::from_static("192.0.2.7"),
+        peer: IpAddr::from([192, 0, 2, 7]),
+        told: None,
         timeouts: RouteTimeouts::default(),
         deadline: None,
         confirmation: Confirmation::confirmed(),

@@ -55,6 +55,10 @@ macro_rules! labels {
     )+};
 }
 
+mod proxy;
+
+pub use self::proxy::ProxyHeaderError;
+
 labels! {
     /// How a connection ended.
     ConnectionEnd {

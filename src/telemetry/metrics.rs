@@ -8,7 +8,8 @@ use super::family::{CounterGrid, Counters, Families, Histograms};
 use super::labels::{
     AcceptError, Alert, Cap, ConnectionEnd, DeniedBy, Direction, EarlyRefusal, EarlyState,
     FailedBy, HandshakeKind, HelloError, Limit, Log, OriginConnection, OriginError, Protocol,
-    ReloadResult, RetryReason, StatusClass, Target, TimeoutKind, TlsVersion, TooEarlyBy,
+    ProxyHeaderError, ReloadResult, RetryReason, StatusClass, Target, TimeoutKind, TlsVersion,
+    TooEarlyBy,
 };
 
 /// All metrics of one edge. Share it in an `Arc`; recording is one atomic add.
@@ -47,6 +48,8 @@ pub struct Connections {
     pub accept_errors: Counters<AcceptError>,
     /// Pauses after errors of `accept`.
     pub accept_backoffs: IntCounter,
+    /// Closed for their PROXY protocol header, or for want of one.
+    pub proxy_header_errors: Counters<ProxyHeaderError>,
     /// Closed at once because a cap was reached.
     pub refused: Counters<Cap>,
     /// Bytes on the wire.
@@ -241,6 +244,11 @@ impl Connections {
             accept_backoffs: families.counter(
                 "accept_backoffs_total",
                 "Pauses of the listener after an error of accept",
+            )?,
+            proxy_header_errors: families.counters(
+                "proxy_header_errors_total",
+                "Connections closed for their PROXY protocol header, or for want of one",
+                "error",
             )?,
             refused: families.counters(
                 "connections_refused_total",

@@ -28,11 +28,11 @@ tables! {
     DRAIN "drain" ["delay" "timeout"];
     LIMITS "[limits]" ["connections" "handshakes"];
     LOG "[log]" ["level" "access" "connections"];
-    LISTEN "[[listen]]" ["address" "name" "tls" "quic" "proxy_protocol" "proxy_from" "backlog" "timeouts"];
+    LISTEN "[[listen]]" ["address" "name" "tls" "quic" "proxy_protocol" "proxy_from" "trusted_proxies" "trusted_header" "backlog" "timeouts"];
     LISTEN_TIMEOUTS "timeouts of [[listen]]" ["client_hello" "proxy_header"];
     ADMIN "[admin]" ["address"];
     SESSIONS "[sessions]" ["capacity" "tickets" "store"];
-    ORIGIN "[origin.NAME]" ["servers" "early_data_aware" "host"];
+    ORIGIN "[origin.NAME]" ["servers" "early_data_aware" "host" "forwarded"];
     SITE "[[site]]" ["names" "listen" "certificate" "default" "alpn" "min_version" "early_data" "ocsp" "client_auth" "timeouts" "error_pages" "route"];
     ERROR_PAGES "error_pages" ["403" "404" "421" "425" "429" "502" "503" "504"];
     ERROR_PAGE "a page of error_pages" ["body" "body_file" "headers"];

@@ -9,6 +9,7 @@ use super::tree::{Table, Value};
 use crate::config::names::SiteName;
 use crate::config::snapshot::{HostHeader, OriginHost, OriginServer};
 use crate::config::spec::{OriginTable, TargetSpec};
+use crate::forwarded::Fields;
 
 const SERVERS: &str = "[\"http://127.0.0.1:8080\"]";
 
@@ -25,7 +26,16 @@ pub(super) fn table(table: &Table<'_>) -> OriginTable {
             .get("host")
             .and_then(|value| host(&value))
             .unwrap_or_default(),
+        forwarded: table
+            .get("forwarded")
+            .and_then(|value| forwarded(&value))
+            .unwrap_or_default(),
     }
+}
+
+fn forwarded(value: &Value<'_>) -> Option<Fields> {
+    let choices = [Fields::X, Fields::Rfc7239, Fields::Both, Fields::Off];
+    value.choice(&choices.map(|fields| (fields.as_str(), fields)))
 }
 
 fn host(value: &Value<'_>) -> Option<HostHeader> {
@@ -48,6 +58,7 @@ pub(super) fn target(value: &Value<'_>) -> Option<TargetSpec> {
             servers: servers(value),
             early_data_aware: false,
             host: HostHeader::default(),
+            forwarded: Fields::default(),
         })),
         DeValue::Table(_) => {
             let inline = value.table(&keys::ORIGIN, SERVERS)?;
