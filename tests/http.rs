@@ -6,6 +6,7 @@ mod http {
     mod admission;
     mod authority;
     mod bodies;
+    mod desync;
     mod error_pages;
     mod expect;
     mod fields;

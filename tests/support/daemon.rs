@@ -6,14 +6,14 @@ use std::process::Stdio;
 
 use tempfile::TempDir;
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 
 use super::BOUND;
 use super::tool::tool;
 
 /// A running program; killed when dropped.
 pub struct Daemon {
-    _child: Child,
+    child: Child,
     directory: TempDir,
 }
 
@@ -96,7 +96,7 @@ impl Daemon {
             .args(arguments(path))
             .current_dir(path)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(std::fs::File::create(path.join("stderr")).unwrap())
             .kill_on_drop(true)
             .spawn()
@@ -119,10 +119,12 @@ impl Daemon {
         if tokio::time::timeout(BOUND, connects).await.is_err() {
             panic!("{program:?} does not listen on {address}: {}", said());
         }
-        Self {
-            _child: child,
-            directory,
-        }
+        Self { child, directory }
+    }
+
+    /// Its standard output; to be asked once.
+    pub fn output(&mut self) -> ChildStdout {
+        self.child.stdout.take().unwrap()
     }
 
     /// Where its files are.
