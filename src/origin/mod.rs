@@ -12,6 +12,7 @@
 //!   of an answer and the request is idempotent and without a body,
 //! - without `Early-Data`, once, if the origin answered 425 to it (R19).
 
+mod connect;
 mod error;
 mod exchange;
 mod fields;
