@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::address::Address;
 use super::error::ForwardErrorKind;
 use super::link::Link;
 use crate::config::snapshot::{OriginHost, OriginServer};
@@ -38,14 +39,14 @@ pub(super) async fn open(
     endpoint: &Endpoint,
     ticker: &Arc<Ticker>,
     timeout: Duration,
-) -> Result<Box<Link>, (ForwardErrorKind, Option<SocketAddr>)> {
+) -> Result<Box<Link>, (ForwardErrorKind, Option<Address>)> {
     let begin = tokio::time::Instant::now();
     let name = match &endpoint.server.host {
         OriginHost::Address(address) => {
             let address = SocketAddr::new(*address, endpoint.server.port);
             return open_one(address, ticker, timeout)
                 .await
-                .map_err(|error| (error, Some(address)));
+                .map_err(|error| (error, Some(address.into())));
         }
         OriginHost::Name(name) => name,
     };
@@ -62,7 +63,7 @@ pub(super) async fn open(
         let share = timeout.saturating_sub(begin.elapsed()) / left;
         match open_one(*address, ticker, share).await {
             Ok(link) => return Ok(link),
-            Err(error) => last = (error, Some(*address)),
+            Err(error) => last = (error, Some((*address).into())),
         }
     }
     Err(last)

@@ -1,11 +1,11 @@
 //! The servers of one origin: who is asked next, and the idle connections to them.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
 
+use super::address::Address;
 use super::connect::{self, Endpoint};
 use super::error::ForwardErrorKind;
 use super::link::Link;
@@ -184,7 +184,7 @@ impl Lease {
     pub(super) async fn connect(
         &mut self,
         timeout: Duration,
-    ) -> Result<(), (ForwardErrorKind, Option<SocketAddr>)> {
+    ) -> Result<(), (ForwardErrorKind, Option<Address>)> {
         let ticker = Arc::clone(&self.pool.ticker);
         let result = match self.pool.endpoints.get(self.server) {
             Some(endpoint) => connect::open(endpoint, &ticker, timeout).await,
