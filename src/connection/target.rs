@@ -106,6 +106,7 @@ pub(super) async fn target(
                 }
                 Err(error) => {
                     exchange.origin.clone_from(&error.address);
+                    exchange.origin_error = Some(error.label());
                     if matches!(error.kind, ForwardErrorKind::HandshakeFailed) {
                         return Err(Failure::HandshakeFailed);
                     }

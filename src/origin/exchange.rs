@@ -127,10 +127,10 @@ impl Exchange<'_> {
                     }
                     return Ok(self.answer(head, lease, origin_time));
                 }
-                Err(Failure::NotSent(_)) if reused => {
+                Err(Failure::NotSent(_)) if reused && !self.fresh => {
                     self.metrics.origins.retries.inc(RetryReason::NotSent);
                 }
-                Err(Failure::NoAnswer(_)) if reused && self.repeatable => {
+                Err(Failure::NoAnswer(_)) if reused && self.repeatable && !self.fresh => {
                     self.metrics.origins.retries.inc(RetryReason::ReusedClosed);
                 }
                 Err(Failure::NotSent(kind) | Failure::NoAnswer(kind) | Failure::Final(kind)) => {
@@ -166,9 +166,13 @@ impl Exchange<'_> {
             let connects = Box::pin(lease.connect(self.timeouts.connect));
             match watched(&mut self.watch, connects).await {
                 Ok(Ok(())) => {
-                    connections.inc(OriginConnection::Opened);
+                    let joined = lease.link().is_some_and(|link| link.joined());
+                    connections.inc(match joined {
+                        true => OriginConnection::Reused,
+                        false => OriginConnection::Opened,
+                    });
                     self.address = lease.link().map(|link| link.address.clone());
-                    return Ok((lease, false));
+                    return Ok((lease, joined));
                 }
                 Ok(Err((kind, address))) => {
                     self.address = address.or(self.address.take());
@@ -220,7 +224,11 @@ impl Exchange<'_> {
 
     /// What an error before the answer's head means for the request.
     fn blame(&self, link: &Link, error: LinkError) -> Failure {
-        let gone = matches!(error, LinkError::Closed | LinkError::Reset) && link.is_silent();
+        let gone = match error {
+            LinkError::Closed | LinkError::Reset => link.is_silent(),
+            LinkError::Unprocessed => true,
+            _ => false,
+        };
         match (gone, link.sent_nothing() && self.upload.is_empty()) {
             (true, true) => Failure::NotSent(error.into()),
             (true, false) => Failure::NoAnswer(error.into()),

@@ -17,12 +17,17 @@ mod connect;
 mod error;
 mod exchange;
 mod fields;
+mod http1;
+mod http2;
 mod link;
 mod pool;
 mod receiving;
 mod request_body;
+mod resolver;
 mod response_body;
 mod sending;
+mod socket;
+mod tls;
 mod watch;
 
 use std::collections::HashMap;
@@ -41,6 +46,8 @@ use crate::telemetry::metrics::Metrics;
 
 pub use self::address::Address;
 pub use self::error::{AnswerCut, ForwardError, ForwardErrorKind};
+pub use self::resolver::Resolver;
+pub use self::tls::TlsError;
 
 /// How long a pool that nobody uses is kept: a reload that brings an origin back finds it.
 const UNUSED: Duration = Duration::from_secs(120);
@@ -104,6 +111,7 @@ pub struct Forwarded {
 pub struct Origins {
     ticker: Arc<Ticker>,
     metrics: Arc<Metrics>,
+    resolver: Arc<Resolver>,
     pools: Mutex<Pools>,
 }
 
@@ -118,10 +126,11 @@ struct Pools {
 
 impl Origins {
     /// No connections yet.
-    pub fn new(ticker: Arc<Ticker>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(ticker: Arc<Ticker>, metrics: Arc<Metrics>, resolver: Arc<Resolver>) -> Self {
         Self {
             ticker,
             metrics,
+            resolver,
             pools: Mutex::default(),
         }
     }
@@ -172,7 +181,9 @@ impl Origins {
             return Arc::clone(pool);
         }
         let pool = pools.by_spec.entry(Arc::clone(spec));
-        let pool = pool.or_insert_with(|| Pool::new(Arc::clone(spec), Arc::clone(&self.ticker)));
+        let pool = pool.or_insert_with(|| {
+            Pool::new(Arc::clone(spec), Arc::clone(&self.ticker), &self.resolver)
+        });
         let pool = Arc::clone(pool);
         let known = (Arc::clone(spec), Arc::clone(&pool));
         pools.by_address.insert(address, known);

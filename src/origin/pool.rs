@@ -9,6 +9,7 @@ use super::address::Address;
 use super::connect::{self, Endpoint};
 use super::error::ForwardErrorKind;
 use super::link::Link;
+use super::resolver::Resolver;
 use crate::config::snapshot::{HostHeader, OriginServer, OriginSpec};
 use crate::deadline::Ticker;
 
@@ -55,7 +56,11 @@ struct Server {
 }
 
 impl Pool {
-    pub(super) fn new(spec: Arc<OriginSpec>, ticker: Arc<Ticker>) -> Arc<Self> {
+    pub(super) fn new(
+        spec: Arc<OriginSpec>,
+        ticker: Arc<Ticker>,
+        resolver: &Arc<Resolver>,
+    ) -> Arc<Self> {
         let servers = spec.servers.iter().map(|_| Server::default()).collect();
         let hosts = match spec.host {
             HostHeader::Client => Vec::new(),
@@ -65,7 +70,11 @@ impl Pool {
                 spec.servers.iter().flat_map(host).collect()
             }
         };
-        let endpoints = spec.servers.iter().map(Endpoint::new).collect();
+        let endpoints = spec
+            .servers
+            .iter()
+            .map(|server| Endpoint::new(server, &spec, resolver))
+            .collect();
         Arc::new(Self {
             spec,
             hosts,
@@ -122,6 +131,9 @@ impl Pool {
                 .position(|link| now.saturating_sub(link.idle_since) < MAX_IDLE_AGE);
             old.extend(server.idle.drain(..fresh_from.unwrap_or(server.idle.len())));
             busy |= server.active > 0 || !server.idle.is_empty();
+        }
+        for endpoint in &self.endpoints {
+            endpoint.sweep(now, MAX_IDLE_AGE);
         }
         let used = busy || now.saturating_sub(state.last_used) < unused;
         // Sockets close outside the lock.
