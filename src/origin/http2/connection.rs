@@ -194,7 +194,7 @@ impl Connection {
 
 fn explain(fault: Option<&Fault>, error: LinkError) -> LinkError {
     let lost = matches!(error, LinkError::Io(_) | LinkError::Closed);
-    match fault.and_then(|fault| TlsError::noted(fault)) {
+    match fault.and_then(TlsError::noted) {
         Some(noted) if lost => LinkError::Tls(noted),
         _ => error,
     }
