@@ -35,6 +35,29 @@ async fn a_request_that_was_not_processed_goes_to_another_connection() {
 }
 
 #[tokio::test]
+async fn a_body_of_another_length_than_was_said_resets_the_stream() {
+    let origin = H2c::new(100, |_, mut request, respond| async move {
+        match read(request.body_mut()).await {
+            Ok(_) => hello(respond),
+            Err(error) => assert_eq!(error.reason(), Some(Reason::CANCEL)),
+        }
+    })
+    .await;
+    let worker = Worker::new();
+    for length in ["4", "6"] {
+        let (feed, body) = fed();
+        feed.try_send(Ok(Bytes::from("hello"))).unwrap();
+        drop(feed);
+        let request = Request::post("/").header("content-length", length);
+        let upload = forward(&origin.spec(), request.body(body).unwrap());
+        let error = worker.send(upload).await.unwrap_err();
+        assert_eq!(error.label(), "request_body", "{length}");
+    }
+    assert_eq!(worker.fetch(post(&origin.spec(), "hello")).await.0, 200);
+    assert_eq!(origin.accepted(), 1);
+}
+
+#[tokio::test]
 async fn what_may_have_been_processed_is_not_sent_again() {
     let origin = H2c::new(100, |_, _, mut respond| async move {
         respond.send_reset(Reason::INTERNAL_ERROR);
@@ -43,6 +66,39 @@ async fn what_may_have_been_processed_is_not_sent_again() {
     let worker = Worker::new();
     let error = worker.send(post(&origin.spec(), "x")).await.unwrap_err();
     assert_eq!((error.status().as_u16(), error.label()), (502, "reset"));
+}
+
+#[tokio::test]
+async fn deadlines_end_a_stream_and_nobody_elses() {
+    let origin = H2c::new(100, |_, request, mut respond| async move {
+        match request.uri().path() {
+            "/silent" => std::future::pending().await,
+            "/stops" => {
+                let mut stream = respond.send_response(head(200), false).unwrap();
+                stream.send_data("some".into(), false).unwrap();
+                std::future::pending().await
+            }
+            _ => hello(respond),
+        }
+    })
+    .await;
+    let worker = Worker::new();
+    let spec = origin.spec();
+    let slow = |path: &str| {
+        let mut slow = forward(&spec, Request::get(path).body(Body::empty()).unwrap());
+        slow.timeouts.response_headers = Duration::from_millis(200);
+        slow.timeouts.response_idle = Some(Duration::from_millis(200));
+        slow
+    };
+    let stays = worker.send(slow("/stops")).await.unwrap();
+    let error = worker.send(slow("/silent")).await.unwrap_err();
+    assert_eq!(error.label(), "response_headers_timeout");
+    assert_eq!(error.status(), 504);
+    let cut = stays.response.into_body().collect().await.unwrap_err();
+    assert!(cut.to_string().contains("fell silent"), "{cut}");
+    // The origin has to answer a PING first; then it is asked over the same connection again.
+    assert_eq!(worker.fetch(get(&spec)).await, (200, "hello".to_owned()));
+    assert!(origin.accepted() <= 2);
 }
 
 #[tokio::test]
