@@ -18,12 +18,15 @@ mod http {
     mod methods;
     mod names;
     mod neighbours;
+    mod origin_peers;
+    mod origin_tls;
     mod origins;
     mod paths;
     mod pipelining;
     mod redirect;
     mod rewrite;
     mod secrets;
+    mod slow_bodies;
     mod stand;
     mod tools;
 }

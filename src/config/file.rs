@@ -10,6 +10,9 @@ mod include;
 pub mod keys;
 mod listener;
 mod origin;
+mod origin_tls;
+mod origin_url;
+mod resolver;
 mod route;
 mod site;
 #[cfg(test)]

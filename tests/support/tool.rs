@@ -17,7 +17,9 @@ pub fn tool(name: &str) -> Option<PathBuf> {
 /// Where `name` is in `PATH`, if it is anywhere.
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut files = std::env::split_paths(&path).map(|directory| directory.join(name));
+    // Where servers are; not every user's PATH has it.
+    let directories = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    let mut files = directories.map(|directory| directory.join(name));
     files.find(|file| file.is_file())
 }
 
