@@ -141,6 +141,7 @@ impl<'p> Work<'p> {
             early_data_aware: table.early_data_aware,
             host: table.host,
             forwarded: table.forwarded,
+            proxy_protocol: table.proxy_protocol,
             tls,
         });
         match self.origins.get(&origin) {

@@ -19,6 +19,7 @@ use crate::config::site_tls::SiteTls;
 use crate::early::EarlyDataPolicy;
 use crate::forwarded::Fields;
 use crate::handler::Handler;
+use crate::proxy_protocol::Version;
 use crate::route::Routes;
 use crate::telemetry::connections::ConnectionLog;
 
@@ -299,6 +300,8 @@ pub struct OriginSpec {
     pub host: HostHeader,
     /// In which fields it is told who the client is.
     pub forwarded: Fields,
+    /// What its connections begin with; `None` is nothing.
+    pub proxy_protocol: Option<Version>,
     /// How its `https` servers are spoken to; `None` if there are none.
     pub tls: Option<Arc<OriginTls>>,
 }

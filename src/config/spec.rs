@@ -23,7 +23,7 @@ use crate::admission::{Network, Rate};
 use crate::early::EarlyDataPolicy;
 use crate::forwarded::{Fields, TrustedHeader};
 use crate::handler::Handler;
-use crate::proxy_protocol::Accepts;
+use crate::proxy_protocol::{Accepts, Version};
 use crate::telemetry::connections::ConnectionLog;
 
 /// A whole configuration.
@@ -290,6 +290,8 @@ pub struct OriginTable {
     pub host: HostHeader,
     /// Default is `x`.
     pub forwarded: Fields,
+    /// What its connections begin with. Default is nothing.
+    pub proxy_protocol: Option<Version>,
     /// `tls = { … }`, of its `https` servers.
     pub tls: Option<OriginTlsSpec>,
 }

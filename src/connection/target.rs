@@ -18,7 +18,7 @@ use crate::connection::shared::Shared;
 use crate::deadline::{Deadline, Elapsed};
 use crate::forwarded::x_forwarded_for;
 use crate::handler::{EarlyRequest, HandlerError};
-use crate::origin::{EarlyForward, Forward, ForwardErrorKind};
+use crate::origin::{EarlyForward, Ends, Forward, ForwardErrorKind};
 use crate::route;
 use crate::telemetry::access::AnswerEnd;
 use crate::telemetry::labels::TimeoutKind;
@@ -97,6 +97,10 @@ pub(super) async fn target(
                     told => x_forwarded_for(told.as_deref(), shared.state.client.ip()),
                 },
                 peer: shared.state.client.ip(),
+                ends: Ends {
+                    client: exchange.client(),
+                    local: shared.state.local,
+                },
                 told: exchange.told.clone(),
                 timeouts: route.timeouts.clone(),
                 deadline: total.clone(),

@@ -217,6 +217,7 @@ impl Origin {
             early_data_aware: false,
             host: HostHeader::default(),
             forwarded: Fields::default(),
+            proxy_protocol: None,
             tls: None,
         })
         .and(address)

@@ -18,7 +18,7 @@ use super::pool::{Lease, Pool};
 use super::request_body::Upload;
 use super::response_body::ResponseBody;
 use super::watch::{Ended, Watch};
-use super::{EarlyForward, Forward, Forwarded};
+use super::{EarlyForward, Ends, Forward, Forwarded};
 use crate::body::Body;
 use crate::config::snapshot::RouteTimeouts;
 use crate::confirm::Confirmation;
@@ -64,6 +64,7 @@ pub(super) async fn run(
         timeouts: forward.timeouts,
         watch: Watch::new(in_flight_early, &forward.confirmation, forward.deadline),
         fresh: false,
+        ends: forward.ends,
         address: None,
     };
     let result = exchange.run(parts, early, &forward.confirmation).await;
@@ -83,6 +84,8 @@ struct Exchange<'a> {
     repeatable: bool,
     /// Whether only a new connection will do.
     fresh: bool,
+    /// Whose request it is.
+    ends: Ends,
     /// The server that was tried last.
     address: Option<Address>,
 }
@@ -166,7 +169,7 @@ impl Exchange<'_> {
                 return Ok((lease, true));
             }
             // Boxed, so that requests on kept connections do not carry its room around.
-            let connects = Box::pin(lease.connect(self.timeouts.connect));
+            let connects = Box::pin(lease.connect(self.ends, self.timeouts.connect));
             match watched(&mut self.watch, connects).await {
                 Ok(Ok(())) => {
                     let joined = lease.link().is_some_and(|link| link.joined());

@@ -33,7 +33,7 @@ mod tls;
 mod watch;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -89,6 +89,8 @@ pub struct Forward {
     pub client: HeaderValue,
     /// The address of the connection that the request came on.
     pub peer: IpAddr,
+    /// What a PROXY protocol header tells.
+    pub ends: Ends,
     /// What a trusted proxy says of the client.
     pub told: Option<Arc<Told>>,
     /// `connect`, `response_headers` and `response_idle` of the route.
@@ -102,6 +104,15 @@ pub struct Forward {
     pub early: EarlyForward,
     /// What else becomes of the request's fields, after all that the edge says itself.
     pub fields: Option<Arc<FieldEdits>>,
+}
+
+/// The two ends of a client's connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    /// The client; port 0 is not known.
+    pub client: SocketAddr,
+    /// What the client connected to.
+    pub local: SocketAddr,
 }
 
 /// An origin's answer.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use super::Ends;
 use super::address::Address;
 use super::connect::{self, Endpoint};
 use super::error::ForwardErrorKind;
@@ -195,11 +196,12 @@ impl Lease {
     /// The address tried last and what became of it.
     pub(super) async fn connect(
         &mut self,
+        ends: Ends,
         timeout: Duration,
     ) -> Result<(), (ForwardErrorKind, Option<Address>)> {
         let ticker = Arc::clone(&self.pool.ticker);
         let result = match self.pool.endpoints.get(self.server) {
-            Some(endpoint) => connect::open(endpoint, &ticker, timeout).await,
+            Some(endpoint) => connect::open(endpoint, Some(ends), &ticker, timeout).await,
             None => return Err((connect::unreachable_name(), None)),
         };
         match result {
@@ -235,6 +237,10 @@ impl Lease {
 
     /// The exchange is over: keeps the connection if it can serve another one.
     pub(super) fn release(mut self) {
+        if self.pool.spec.proxy_protocol.is_some() {
+            // It has named its client, and no other one's request may go over it.
+            return;
+        }
         let Some(mut link) = self.link.take() else {
             return;
         };

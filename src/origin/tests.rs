@@ -204,6 +204,7 @@ fn spec(servers: &[SocketAddr]) -> Arc<OriginSpec> {
         early_data_aware: true,
         host: HostHeader::default(),
         forwarded: Fields::default(),
+        proxy_protocol: None,
         tls: None,
     })
 }
@@ -218,6 +219,10 @@ fn forward(spec: &Arc<OriginSpec>, request: Request<Body>) -> Forward {
         request_id: HeaderValue::from_static("0123"),
         client: HeaderValue::from_static("192.0.2.7"),
         peer: IpAddr::from([192, 0, 2, 7]),
+        ends: Ends {
+            client: SocketAddr::from(([192, 0, 2, 7], 4711)),
+            local: SocketAddr::from(([192, 0, 2, 1], 443)),
+        },
         told: None,
         timeouts: RouteTimeouts::default(),
         deadline: None,

@@ -1,6 +1,7 @@
 //! Load balancers and proxies in front of the edge: the PROXY protocol, trusted proxies.
 
 mod balancers;
+mod origins;
 mod trusted;
 
 use std::net::SocketAddr;

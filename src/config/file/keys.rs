@@ -33,7 +33,7 @@ tables! {
     ADMIN "[admin]" ["address"];
     SESSIONS "[sessions]" ["capacity" "tickets" "store"];
     RESOLVER "[resolver]" ["servers" "timeout" "min_ttl" "max_ttl"];
-    ORIGIN "[origin.NAME]" ["servers" "early_data_aware" "host" "forwarded" "tls"];
+    ORIGIN "[origin.NAME]" ["servers" "early_data_aware" "host" "forwarded" "proxy_protocol" "tls"];
     ORIGIN_TLS "tls of [origin.NAME]" ["ca" "server_name" "verify_name" "certificate" "alpn" "min_version"];
     SITE "[[site]]" ["names" "listen" "certificate" "default" "alpn" "min_version" "early_data" "ocsp" "client_auth" "timeouts" "error_pages" "route"];
     ERROR_PAGES "error_pages" ["403" "404" "421" "425" "429" "502" "503" "504"];

@@ -4,6 +4,7 @@ use super::origin_tls::{tls, url};
 use super::{list, string};
 use crate::config::snapshot::HostHeader;
 use crate::config::spec::OriginTable;
+use crate::proxy_protocol::Version;
 
 /// The keys of an origin and their values.
 pub(super) fn keys(origin: &OriginTable) -> Vec<(&'static str, String)> {
@@ -12,6 +13,10 @@ pub(super) fn keys(origin: &OriginTable) -> Vec<(&'static str, String)> {
         ("early_data_aware", origin.early_data_aware.to_string()),
         ("host", string(host(origin.host))),
         ("forwarded", string(origin.forwarded.as_str())),
+        (
+            "proxy_protocol",
+            string(origin.proxy_protocol.map_or("off", Version::as_str)),
+        ),
     ];
     keys.extend(origin.tls.as_ref().map(|spec| ("tls", tls(spec))));
     keys
