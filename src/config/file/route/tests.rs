@@ -26,11 +26,11 @@ fn mistakes_in_the_fields_of_a_route_are_told() {
     wrong(&[
         (
             "origin = { servers = [\"h2c://a\"], proxy_protocol = \"v2\" }",
-            "5:50 `proxy_protocol` of an origin over h2c / write http:// or https://: such connections are HTTP/1.1",
+            "5:52 `proxy_protocol` of an origin over h2c / write http:// or https://: such connections are HTTP/1.1",
         ),
         (
             "origin = { servers = [\"http://a\"], forwarded = \"rfc\" }",
-            "5:46 `forwarded` cannot be \"rfc\" / allowed are \"x\", \"rfc7239\", \"both\", \"off\"",
+            "5:48 `forwarded` cannot be \"rfc\" / allowed are \"x\", \"rfc7239\", \"both\", \"off\"",
         ),
         (
             "origin = \"a\"\nrequest_headers = { sett = {} }",
