@@ -18,7 +18,7 @@ use crate::connection::context::{Process, Worker};
 use crate::connection::{Connection, redirect};
 use crate::deadline::{TICK, Ticker, within};
 use crate::listen;
-use crate::origin::Origins;
+use crate::origin::{Origins, Resolver};
 use crate::telemetry::admin::Readiness;
 use crate::telemetry::labels::{Label, ReloadResult, TimeoutKind};
 use crate::telemetry::metrics::Metrics;
@@ -111,6 +111,7 @@ impl Bound {
         } = self;
         let process = Arc::new(Process {
             sessions: Sessions::new(snapshot.sessions.capacity),
+            resolver: Resolver::new(Arc::clone(&surroundings.metrics), snapshot.resolver.clone()),
             metrics: surroundings.metrics,
             access: surroundings.access,
             connections: surroundings.connections,
@@ -245,6 +246,7 @@ impl Handle {
 
     /// Puts another snapshot in force: handshakes and requests that begin from now on see it.
     pub fn reload(&self, snapshot: Snapshot) {
+        self.0.process.resolver.configure(&snapshot.resolver);
         self.0.process.current.store(snapshot);
         self.0.process.metrics.config.reloads.inc(ReloadResult::Ok);
         self.0.process.report_snapshot();
@@ -295,7 +297,11 @@ fn work(
         let ticker = Ticker::new();
         let worker = Arc::new(Worker {
             index,
-            origins: Origins::new(Arc::clone(&ticker), Arc::clone(&process.metrics)),
+            origins: Origins::new(
+                Arc::clone(&ticker),
+                Arc::clone(&process.metrics),
+                Arc::clone(&process.resolver),
+            ),
             process: Arc::clone(&process),
             ticker: Arc::clone(&ticker),
             confirmed: Confirmation::confirmed(),

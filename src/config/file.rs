@@ -9,6 +9,9 @@ mod global;
 mod include;
 pub mod keys;
 mod origin;
+mod origin_tls;
+mod origin_url;
+mod resolver;
 mod route;
 mod site;
 #[cfg(test)]

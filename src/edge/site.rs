@@ -215,6 +215,7 @@ impl Origin {
             servers: Vec::new(),
             early_data_aware: false,
             host: HostHeader::default(),
+            tls: None,
         })
         .and(address)
     }
@@ -222,10 +223,10 @@ impl Origin {
     /// Adds a server.
     #[must_use]
     pub fn and(mut self, address: SocketAddr) -> Self {
-        self.0.servers.push(OriginServer {
-            host: OriginHost::Address(address.ip()),
-            port: address.port(),
-        });
+        let host = OriginHost::Address(address.ip());
+        self.0
+            .servers
+            .push(OriginServer::plain(host, address.port()));
         self
     }
 

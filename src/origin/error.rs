@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 
 use http::StatusCode;
 
+use super::address::Address;
 use super::link::LinkError;
+use super::tls::TlsError;
 use crate::body::BoxError;
 use crate::confirm::HandshakeFailed;
 use crate::telemetry::labels::{OriginError, TimeoutKind};
@@ -18,7 +19,7 @@ pub struct ForwardError {
     /// What happened.
     pub kind: ForwardErrorKind,
     /// The origin server that was tried last; `None` if no address could be had.
-    pub address: Option<SocketAddr>,
+    pub address: Option<Address>,
 }
 
 /// What happened on the way to an origin, before the head of its answer was there.
@@ -40,6 +41,10 @@ pub enum ForwardErrorKind {
     ResponseHeadersTimeout,
     /// `timeouts.total` passed: 504.
     TotalTimeout,
+    /// The origin refused the request's stream, or announced its end, and did nothing: 502.
+    Unprocessed,
+    /// TLS with the origin failed: 502.
+    Tls(TlsError),
     /// Any other error of the connection to the origin: 502.
     Other(BoxError),
     /// The request's own body ended with an error: the client's side knows the answer.
@@ -60,6 +65,8 @@ impl ForwardErrorKind {
             Self::Malformed => OriginError::Malformed,
             Self::ResponseHeadersTimeout => OriginError::ResponseHeadersTimeout,
             Self::TotalTimeout => OriginError::TotalTimeout,
+            Self::Unprocessed => OriginError::Unprocessed,
+            Self::Tls(error) => error.label,
             Self::Other(_) => OriginError::Other,
             Self::RequestBody(_) | Self::HandshakeFailed => return None,
         })
@@ -93,12 +100,20 @@ impl ForwardErrorKind {
     }
 }
 
+impl From<TlsError> for ForwardErrorKind {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
 impl From<LinkError> for ForwardErrorKind {
     fn from(error: LinkError) -> Self {
         match error {
             LinkError::Closed => Self::Closed,
             LinkError::Reset => Self::Reset,
             LinkError::Malformed => Self::Malformed,
+            LinkError::Unprocessed => Self::Unprocessed,
+            LinkError::Tls(error) => Self::Tls(error),
             LinkError::Io(error) => Self::Other(error.into()),
             LinkError::RequestBody(error) => Self::RequestBody(error),
         }
@@ -133,12 +148,13 @@ impl ForwardError {
 
 impl fmt::Display for ForwardError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.address {
+        match &self.address {
             Some(address) => write!(f, "origin {address}: {}", self.label())?,
             None => write!(f, "origin: {}", self.label())?,
         }
         match &self.kind {
             ForwardErrorKind::Unreachable(error) => write!(f, ": {error}"),
+            ForwardErrorKind::Tls(error) => write!(f, ": {error}"),
             ForwardErrorKind::Other(error) | ForwardErrorKind::RequestBody(error) => {
                 write!(f, ": {error}")
             }
@@ -171,6 +187,8 @@ impl From<LinkError> for AnswerCut {
             LinkError::Closed => OriginError::Closed,
             LinkError::Reset => OriginError::Reset,
             LinkError::Malformed => OriginError::Malformed,
+            LinkError::Unprocessed => OriginError::Unprocessed,
+            LinkError::Tls(error) => error.label,
             LinkError::Io(_) => OriginError::Other,
             LinkError::RequestBody(_) => return Self::RequestBody,
         })

@@ -1,7 +1,6 @@
 //! One request on its way through an origin: servers, connections, second tries.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -11,6 +10,7 @@ use http::header::HOST;
 use http::request::Parts;
 use http::{Response, StatusCode, response};
 
+use super::address::Address;
 use super::error::{ForwardError, ForwardErrorKind};
 use super::fields::{self, Edge};
 use super::link::{Link, LinkError};
@@ -81,7 +81,7 @@ struct Exchange<'a> {
     /// Whether only a new connection will do.
     fresh: bool,
     /// The server that was tried last.
-    address: Option<SocketAddr>,
+    address: Option<Address>,
 }
 
 /// A try that brought no answer.
@@ -127,10 +127,10 @@ impl Exchange<'_> {
                     }
                     return Ok(self.answer(head, lease, origin_time));
                 }
-                Err(Failure::NotSent(_)) if reused => {
+                Err(Failure::NotSent(_)) if reused && !self.fresh => {
                     self.metrics.origins.retries.inc(RetryReason::NotSent);
                 }
-                Err(Failure::NoAnswer(_)) if reused && self.repeatable => {
+                Err(Failure::NoAnswer(_)) if reused && self.repeatable && !self.fresh => {
                     self.metrics.origins.retries.inc(RetryReason::ReusedClosed);
                 }
                 Err(Failure::NotSent(kind) | Failure::NoAnswer(kind) | Failure::Final(kind)) => {
@@ -159,19 +159,23 @@ impl Exchange<'_> {
             }
             if !self.fresh && lease.reuse(self.repeatable) {
                 connections.inc(OriginConnection::Reused);
-                self.address = lease.link().map(|link| link.address);
+                self.address = lease.link().map(|link| link.address.clone());
                 return Ok((lease, true));
             }
             // Boxed, so that requests on kept connections do not carry its room around.
             let connects = Box::pin(lease.connect(self.timeouts.connect));
             match watched(&mut self.watch, connects).await {
                 Ok(Ok(())) => {
-                    connections.inc(OriginConnection::Opened);
-                    self.address = lease.link().map(|link| link.address);
-                    return Ok((lease, false));
+                    let joined = lease.link().is_some_and(|link| link.joined());
+                    connections.inc(match joined {
+                        true => OriginConnection::Reused,
+                        false => OriginConnection::Opened,
+                    });
+                    self.address = lease.link().map(|link| link.address.clone());
+                    return Ok((lease, joined));
                 }
                 Ok(Err((kind, address))) => {
-                    self.address = address.or(self.address);
+                    self.address = address.or(self.address.take());
                     kind.count(self.metrics);
                     tried.push(lease.server());
                     last = Some(kind);
@@ -220,7 +224,11 @@ impl Exchange<'_> {
 
     /// What an error before the answer's head means for the request.
     fn blame(&self, link: &Link, error: LinkError) -> Failure {
-        let gone = matches!(error, LinkError::Closed | LinkError::Reset) && link.is_silent();
+        let gone = match error {
+            LinkError::Closed | LinkError::Reset => link.is_silent(),
+            LinkError::Unprocessed => true,
+            _ => false,
+        };
         match (gone, link.sent_nothing() && self.upload.is_empty()) {
             (true, true) => Failure::NotSent(error.into()),
             (true, false) => Failure::NoAnswer(error.into()),
@@ -249,7 +257,7 @@ impl Exchange<'_> {
         };
         Forwarded {
             response: Response::from_parts(head, body),
-            address: self.address,
+            address: self.address.clone(),
             origin_time,
         }
     }

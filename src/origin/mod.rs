@@ -1,30 +1,38 @@
-//! Forwarding to origin servers over plain HTTP/1.1.
+//! Forwarding to origin servers over HTTP/1.1 and HTTP/2, in plain text or TLS, over TCP or a Unix
+//! socket.
 //!
 //! One [`Origins`] per worker holds that worker's connections. **No task runs beside a request**:
-//! the future of [`Origins::forward`], and then the body of the answer, drive the connection, so
-//! dropping either ends the exchange and closes its connection, and a client that stops reading
-//! stops the origin.
+//! the future of [`Origins::forward`], and then the body of the answer, drive the exchange, so
+//! dropping either ends it and closes its connection (HTTP/2: resets its stream), and a client
+//! that stops reading stops the origin. A connection of HTTP/2, which requests share, has a task.
 //!
 //! What is sent and what comes back follows RFC 9110 §7.6 and RFC 9112 §6 (`fields`); early and
 //! marked requests follow EARLY-DATA R11 and R16–R20. A request is sent again
 //! - to the next server or address, if it could not be connected to,
-//! - on a fresh connection, if nothing of it was sent, or if a *reused* one closed before any byte
-//!   of an answer and the request is idempotent and without a body,
+//! - on a fresh connection, if nothing of it was sent or the origin says that it did nothing about
+//!   it (HTTP/2: GOAWAY, REFUSED_STREAM), or if a *reused* one closed before any byte of an answer
+//!   and the request is idempotent and without a body,
 //! - without `Early-Data`, once, if the origin answered 425 to it (R19).
 
+mod address;
+mod connect;
 mod error;
 mod exchange;
 mod fields;
+mod http1;
+mod http2;
 mod link;
 mod pool;
 mod receiving;
 mod request_body;
+mod resolver;
 mod response_body;
 mod sending;
+mod socket;
+mod tls;
 mod watch;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,7 +46,10 @@ use crate::confirm::Confirmation;
 use crate::deadline::{Deadline, Ticker};
 use crate::telemetry::metrics::Metrics;
 
+pub use self::address::Address;
 pub use self::error::{AnswerCut, ForwardError, ForwardErrorKind};
+pub use self::resolver::Resolver;
+pub use self::tls::TlsError;
 
 /// How long a pool that nobody uses is kept: a reload that brings an origin back finds it.
 const UNUSED: Duration = Duration::from_secs(120);
@@ -92,7 +103,7 @@ pub struct Forwarded {
     /// The answer, ready for the client. Its body ends with an [`AnswerCut`] if it is not whole.
     pub response: Response<Body>,
     /// The server that gave it.
-    pub address: Option<SocketAddr>,
+    pub address: Option<Address>,
     /// Request handed to the connection → head of the answer, of the last try.
     pub origin_time: Duration,
 }
@@ -102,6 +113,7 @@ pub struct Forwarded {
 pub struct Origins {
     ticker: Arc<Ticker>,
     metrics: Arc<Metrics>,
+    resolver: Arc<Resolver>,
     pools: Mutex<Pools>,
 }
 
@@ -116,10 +128,11 @@ struct Pools {
 
 impl Origins {
     /// No connections yet.
-    pub fn new(ticker: Arc<Ticker>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(ticker: Arc<Ticker>, metrics: Arc<Metrics>, resolver: Arc<Resolver>) -> Self {
         Self {
             ticker,
             metrics,
+            resolver,
             pools: Mutex::default(),
         }
     }
@@ -170,7 +183,9 @@ impl Origins {
             return Arc::clone(pool);
         }
         let pool = pools.by_spec.entry(Arc::clone(spec));
-        let pool = pool.or_insert_with(|| Pool::new(Arc::clone(spec), Arc::clone(&self.ticker)));
+        let pool = pool.or_insert_with(|| {
+            Pool::new(Arc::clone(spec), Arc::clone(&self.ticker), &self.resolver)
+        });
         let pool = Arc::clone(pool);
         let known = (Arc::clone(spec), Arc::clone(&pool));
         pools.by_address.insert(address, known);

@@ -3,8 +3,11 @@
 mod answers;
 mod early;
 mod failures;
+mod http2;
+mod names;
 mod pooling;
 mod streaming;
+mod unix;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -19,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::config::snapshot::{HostHeader, OriginHost, OriginServer};
+use crate::config::snapshot::{HostHeader, OriginHost, OriginProtocol, OriginServer};
 use crate::confirm::Settler;
 
 /// An origin that follows a script.
@@ -148,18 +151,29 @@ struct Worker {
     origins: Arc<Origins>,
     metrics: Arc<Metrics>,
     ticker: Arc<Ticker>,
+    resolver: Arc<Resolver>,
 }
 
 impl Worker {
     fn new() -> Self {
+        Self::resolving(Default::default())
+    }
+
+    fn resolving(settings: crate::config::snapshot::Resolver) -> Self {
         let ticker = Ticker::new();
         let runs = Arc::clone(&ticker);
         tokio::spawn(async move { runs.run(|_| ()).await });
         let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
+        let resolver = Resolver::new(Arc::clone(&metrics), settings);
         Self {
-            origins: Arc::new(Origins::new(Arc::clone(&ticker), Arc::clone(&metrics))),
+            origins: Arc::new(Origins::new(
+                Arc::clone(&ticker),
+                Arc::clone(&metrics),
+                Arc::clone(&resolver),
+            )),
             metrics,
             ticker,
+            resolver,
         }
     }
 
@@ -180,15 +194,15 @@ async fn whole(forwarded: Forwarded) -> (u16, String) {
 }
 
 fn spec(servers: &[SocketAddr]) -> Arc<OriginSpec> {
-    let servers = servers.iter().map(|address| OriginServer {
-        host: OriginHost::Address(address.ip()),
-        port: address.port(),
-    });
+    let servers = servers
+        .iter()
+        .map(|address| OriginServer::plain(OriginHost::Address(address.ip()), address.port()));
     Arc::new(OriginSpec {
         name: "app".into(),
         servers: servers.collect(),
         early_data_aware: true,
         host: HostHeader::default(),
+        tls: None,
     })
 }
 

@@ -61,6 +61,8 @@ pub struct AccessRecord<'a> {
     pub route: Option<&'a str>,
     /// The origin's address.
     pub origin: Option<&'a str>,
+    /// Why the origin gave no answer.
+    pub origin_error: Option<&'a str>,
     /// Request sent → head of the origin's answer.
     #[serde(rename = "origin_time_ms", serialize_with = "optional_millis")]
     pub origin_time: Option<Duration>,

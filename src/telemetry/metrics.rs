@@ -8,7 +8,8 @@ use super::family::{CounterGrid, Counters, Families, Histograms};
 use super::labels::{
     AcceptError, Alert, Cap, ConnectionEnd, DeniedBy, Direction, EarlyRefusal, EarlyState,
     FailedBy, HandshakeKind, HelloError, Limit, Log, OriginConnection, OriginError, Protocol,
-    ReloadResult, RetryReason, StatusClass, Target, TimeoutKind, TlsVersion, TooEarlyBy,
+    ReloadResult, Resolution, RetryReason, StatusClass, Target, TimeoutKind, TlsVersion,
+    TooEarlyBy,
 };
 
 /// All metrics of one edge. Share it in an `Arc`; recording is one atomic add.
@@ -172,6 +173,8 @@ pub struct Origins {
     pub errors: Counters<OriginError>,
     /// 425 answers received, passed on or not.
     pub too_early: IntCounter,
+    /// Resolutions of names, by their end.
+    pub resolutions: Counters<Resolution>,
     /// Request sent → head of the answer.
     pub response_seconds: Histogram,
 }
@@ -415,6 +418,11 @@ impl Origins {
                 "reason",
             )?,
             errors: families.counters("origin_errors_total", "Errors of origins", "error")?,
+            resolutions: families.counters(
+                "origin_resolutions_total",
+                "Resolutions of the names of origins",
+                "result",
+            )?,
             too_early: families.counter(
                 "origin_too_early_total",
                 "425 answers received from origins, passed on or not",

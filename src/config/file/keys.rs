@@ -22,7 +22,7 @@ macro_rules! tables {
 }
 
 tables! {
-    TOP "the file" ["include" "certificate_directory" "server" "limits" "log" "listen" "admin" "sessions" "origin" "error_pages" "site"];
+    TOP "the file" ["include" "certificate_directory" "server" "limits" "log" "listen" "admin" "sessions" "resolver" "origin" "error_pages" "site"];
     INCLUDED "an included file" ["site"];
     SERVER "[server]" ["workers" "drain"];
     DRAIN "drain" ["delay" "timeout"];
@@ -32,7 +32,9 @@ tables! {
     LISTEN_TIMEOUTS "timeouts of [[listen]]" ["client_hello" "proxy_header"];
     ADMIN "[admin]" ["address"];
     SESSIONS "[sessions]" ["capacity" "tickets" "store"];
-    ORIGIN "[origin.NAME]" ["servers" "early_data_aware" "host"];
+    RESOLVER "[resolver]" ["servers" "timeout" "min_ttl" "max_ttl"];
+    ORIGIN "[origin.NAME]" ["servers" "early_data_aware" "host" "tls"];
+    ORIGIN_TLS "tls of [origin.NAME]" ["ca" "server_name" "verify_name" "certificate" "alpn" "min_version"];
     SITE "[[site]]" ["names" "listen" "certificate" "default" "alpn" "min_version" "early_data" "ocsp" "client_auth" "timeouts" "error_pages" "route"];
     ERROR_PAGES "error_pages" ["403" "404" "421" "425" "429" "502" "503" "504"];
     ERROR_PAGE "a page of error_pages" ["body" "body_file" "headers"];
