@@ -9,6 +9,7 @@ mod global;
 mod include;
 pub mod keys;
 mod origin;
+mod pool;
 mod route;
 mod site;
 #[cfg(test)]

@@ -1,15 +1,15 @@
 //! The merged configuration with its defaults, as TOML that means the same.
 
 mod conceal;
+mod origin;
 
 use std::fmt::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use super::snapshot::{AdminAddress, Field, FieldEdits, HostHeader, LogTarget, PathMatch};
+use super::snapshot::{AdminAddress, Field, FieldEdits, LogTarget, PathMatch};
 use super::spec::{
-    CertificateFiles, Certificates, ListenSpec, OriginTable, RespondSpec, RouteSpec, SiteSpec,
-    Spec, TargetSpec,
+    CertificateFiles, Certificates, ListenSpec, RespondSpec, RouteSpec, SiteSpec, Spec, TargetSpec,
 };
 use crate::telemetry::connections::ConnectionLog;
 
@@ -63,9 +63,9 @@ fn write_spec(spec: &Spec, out: &mut String) -> fmt::Result {
     writeln!(out, "tickets = {}\nstore = \"memory\"", sessions.tickets)?;
     for (name, origin) in &spec.origins {
         writeln!(out, "\n[origin.{}]", string(name))?;
-        writeln!(out, "servers = {}", servers(origin))?;
-        writeln!(out, "early_data_aware = {}", origin.early_data_aware)?;
-        writeln!(out, "host = {}", string(host(origin.host)))?;
+        for (key, value) in origin::keys(origin) {
+            writeln!(out, "{key} = {value}")?;
+        }
     }
     for site in &spec.sites {
         write_site(site, out)?;
@@ -156,12 +156,7 @@ fn write_route(route: &RouteSpec, out: &mut String) -> fmt::Result {
         }
         Some(TargetSpec::Named(name)) => writeln!(out, "origin = {}", string(&name.value))?,
         Some(TargetSpec::Inline(origin)) => {
-            let (servers, aware) = (servers(origin), origin.early_data_aware);
-            let host = string(host(origin.host));
-            writeln!(
-                out,
-                "origin = {{ servers = {servers}, early_data_aware = {aware}, host = {host} }}"
-            )?;
+            writeln!(out, "origin = {}", origin::inline(origin))?;
         }
         Some(TargetSpec::Handler(_)) => writeln!(out, "# a handler of a program")?,
         None => {}
@@ -277,17 +272,6 @@ fn field(fields: &[Field]) -> String {
             format!("{} = {}", string(name), list(several.iter().map(value)))
         }
     }
-}
-
-fn host(host: HostHeader) -> &'static str {
-    match host {
-        HostHeader::Client => "client",
-        HostHeader::Origin => "origin",
-    }
-}
-
-fn servers(origin: &OriginTable) -> String {
-    list(origin.servers.iter().map(ToString::to_string))
 }
 
 fn list(elements: impl Iterator<Item = String>) -> String {

@@ -1,6 +1,7 @@
 //! The compiled, validated, immutable configuration that everything else reads.
 
 mod fields;
+mod pool;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -19,6 +20,10 @@ use crate::route::Routes;
 use crate::telemetry::connections::ConnectionLog;
 
 pub use self::fields::{Field, FieldEdits, Message};
+pub use self::pool::{
+    Balance, EjectionSpec, HashKey, HealthSpec, PoolLimits, PoolSpec, PoolTimeouts, RetrySpec,
+    StatusRange, StatusSet,
+};
 
 /// Everything that one configuration says. Requests load it once; a reload swaps it whole.
 #[derive(Debug)]
@@ -40,6 +45,17 @@ pub struct Snapshot {
     /// Every site, in the file's order. An unchanged site is the same `Arc` as in the snapshot
     /// before.
     pub sites: Vec<Arc<Site>>,
+}
+
+impl Snapshot {
+    /// The origin of every route that has one.
+    pub fn origins(&self) -> impl Iterator<Item = &Arc<OriginSpec>> {
+        let routes = self.sites.iter().flat_map(|site| site.routes.iter());
+        routes.filter_map(|route| match &route.target {
+            Target::Origin(origin) => Some(origin),
+            _ => None,
+        })
+    }
 }
 
 /// `[server]`.
@@ -273,6 +289,8 @@ pub struct OriginSpec {
     pub early_data_aware: bool,
     /// What it gets as Host.
     pub host: HostHeader,
+    /// How its servers are chosen, spared and watched.
+    pub pool: PoolSpec,
 }
 
 /// What an origin gets as Host.
@@ -292,6 +310,8 @@ pub struct OriginServer {
     pub host: OriginHost,
     /// Port.
     pub port: u16,
+    /// Its share of the requests beside the other servers' weights.
+    pub weight: u32,
 }
 
 /// A name, resolved at connect, or an address.

@@ -12,7 +12,7 @@ use rustls::sign::CertifiedKey;
 
 use super::EdgeError;
 use crate::config::names::SiteName;
-use crate::config::snapshot::{HostHeader, OriginHost, OriginServer};
+use crate::config::snapshot::{HostHeader, OriginHost, OriginServer, PoolSpec};
 use crate::config::spec::{Certificates, OriginTable, RouteSpec, SiteSpec, TargetSpec};
 use crate::early::EarlyDataPolicy;
 use crate::handler::Handler;
@@ -215,6 +215,7 @@ impl Origin {
             servers: Vec::new(),
             early_data_aware: false,
             host: HostHeader::default(),
+            pool: PoolSpec::default(),
         })
         .and(address)
     }
@@ -225,7 +226,15 @@ impl Origin {
         self.0.servers.push(OriginServer {
             host: OriginHost::Address(address.ip()),
             port: address.port(),
+            weight: 1,
         });
+        self
+    }
+
+    /// How the servers are chosen, spared and watched. Default is [`PoolSpec::default`].
+    #[must_use]
+    pub fn pool(mut self, pool: PoolSpec) -> Self {
+        self.0.pool = pool;
         self
     }
 

@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::config::snapshot::{HostHeader, OriginHost, OriginServer};
+use crate::config::snapshot::{HostHeader, OriginHost, OriginServer, PoolSpec};
 use crate::confirm::Settler;
 
 /// An origin that follows a script.
@@ -183,12 +183,14 @@ fn spec(servers: &[SocketAddr]) -> Arc<OriginSpec> {
     let servers = servers.iter().map(|address| OriginServer {
         host: OriginHost::Address(address.ip()),
         port: address.port(),
+        weight: 1,
     });
     Arc::new(OriginSpec {
         name: "app".into(),
         servers: servers.collect(),
         early_data_aware: true,
         host: HostHeader::default(),
+        pool: PoolSpec::default(),
     })
 }
 

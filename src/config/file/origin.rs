@@ -4,11 +4,14 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use toml::de::DeValue;
 
-use super::keys;
 use super::tree::{Table, Value};
+use super::{keys, pool};
 use crate::config::names::SiteName;
-use crate::config::snapshot::{HostHeader, OriginHost, OriginServer};
+use crate::config::snapshot::{HostHeader, OriginHost, OriginServer, PoolSpec};
 use crate::config::spec::{OriginTable, TargetSpec};
+
+/// The largest weight of a server: finer shares than a thousandth nobody can see.
+const MAX_WEIGHT: u64 = 1000;
 
 const SERVERS: &str = "[\"http://127.0.0.1:8080\"]";
 
@@ -25,6 +28,7 @@ pub(super) fn table(table: &Table<'_>) -> OriginTable {
             .get("host")
             .and_then(|value| host(&value))
             .unwrap_or_default(),
+        pool: pool::read(table),
     }
 }
 
@@ -48,6 +52,7 @@ pub(super) fn target(value: &Value<'_>) -> Option<TargetSpec> {
             servers: servers(value),
             early_data_aware: false,
             host: HostHeader::default(),
+            pool: PoolSpec::default(),
         })),
         DeValue::Table(_) => {
             let inline = value.table(&keys::ORIGIN, SERVERS)?;
@@ -68,7 +73,23 @@ fn servers(value: &Value<'_>) -> Vec<OriginServer> {
     list.iter().filter_map(server).collect()
 }
 
+/// A URL, or a table that says more about it.
 fn server(value: &Value<'_>) -> Option<OriginServer> {
+    let DeValue::Table(_) = value.raw() else {
+        return url(value);
+    };
+    let example = "{ url = \"http://127.0.0.1:8080\", weight = 2 }";
+    let table = value.table(&keys::ORIGIN_SERVER, example)?;
+    let weight = table.get("weight");
+    let weight = weight.and_then(|value| value.integer(1..=MAX_WEIGHT));
+    let mut server = url(&table.require("url", "url = \"http://127.0.0.1:8080\"")?)?;
+    if let Some(weight) = weight.and_then(|weight| u32::try_from(weight).ok()) {
+        server.weight = weight;
+    }
+    Some(server)
+}
+
+fn url(value: &Value<'_>) -> Option<OriginServer> {
     let example = "http://127.0.0.1:8080";
     let text = value.string(example)?;
     let wrong = |why: &str, hint: String| {
@@ -140,5 +161,9 @@ fn server(value: &Value<'_>) -> Option<OriginServer> {
             },
         },
     };
-    Some(OriginServer { host, port })
+    Some(OriginServer {
+        host,
+        port,
+        weight: 1,
+    })
 }

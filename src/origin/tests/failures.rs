@@ -30,9 +30,11 @@ async fn all_addresses_of_a_name_are_tried() {
         servers: vec![OriginServer {
             host: OriginHost::Name("localhost".into()),
             port: stub.address.port(),
+            weight: 1,
         }],
         early_data_aware: false,
         host: HostHeader::default(),
+        pool: PoolSpec::default(),
     });
     assert_eq!(worker.fetch(get(&spec)).await, (200, "hello".into()));
 }
