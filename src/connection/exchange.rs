@@ -1,6 +1,5 @@
 //! One request and its answer, as metrics and the access log see them.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -13,6 +12,7 @@ use crate::connection::record;
 use crate::connection::shared::Shared;
 use crate::connection::stage::Stage;
 use crate::handler::Waits;
+use crate::origin::Address;
 use crate::request_id::RequestId;
 use crate::telemetry::access::{AccessRecord, AnswerEnd, Confirmed};
 use crate::telemetry::labels::{self, EarlyState, TooEarlyBy};
@@ -88,7 +88,7 @@ pub(super) struct Exchange {
     pub(super) bytes_out: u64,
     answered_before_finished: bool,
     waits: Option<Arc<Waits>>,
-    pub(super) origin: Option<SocketAddr>,
+    pub(super) origin: Option<Address>,
     pub(super) origin_time: Option<Duration>,
     ttfb: Option<Duration>,
     pub(super) end: AnswerEnd,
@@ -220,7 +220,7 @@ impl Drop for Exchange {
                 bytes_out: self.bytes_out,
                 answered_before_finished: self.answered_before_finished,
                 waited,
-                origin: self.origin,
+                origin: self.origin.take(),
                 origin_time: self.origin_time,
                 ttfb: self.ttfb,
                 total,
@@ -243,7 +243,7 @@ pub(super) struct Line {
     bytes_out: u64,
     answered_before_finished: bool,
     waited: Option<Duration>,
-    origin: Option<SocketAddr>,
+    origin: Option<Address>,
     origin_time: Option<Duration>,
     ttfb: Option<Duration>,
     total: Duration,
@@ -269,7 +269,7 @@ impl Line {
             .uri
             .path_and_query()
             .map_or("", |path| path.as_str());
-        let origin = self.origin.map(|origin| origin.to_string());
+        let origin = self.origin.as_ref().map(|origin| origin.to_string());
         sink.write_json(&AccessRecord {
             time: self.asked.time,
             request_id: self.request_id,

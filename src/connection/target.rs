@@ -105,7 +105,7 @@ pub(super) async fn target(
                     Ok(forwarded.response)
                 }
                 Err(error) => {
-                    exchange.origin = error.address;
+                    exchange.origin.clone_from(&error.address);
                     if matches!(error.kind, ForwardErrorKind::HandshakeFailed) {
                         return Err(Failure::HandshakeFailed);
                     }

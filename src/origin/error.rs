@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 
 use http::StatusCode;
 
+use super::address::Address;
 use super::link::LinkError;
 use crate::body::BoxError;
 use crate::confirm::HandshakeFailed;
@@ -18,7 +18,7 @@ pub struct ForwardError {
     /// What happened.
     pub kind: ForwardErrorKind,
     /// The origin server that was tried last; `None` if no address could be had.
-    pub address: Option<SocketAddr>,
+    pub address: Option<Address>,
 }
 
 /// What happened on the way to an origin, before the head of its answer was there.
@@ -133,7 +133,7 @@ impl ForwardError {
 
 impl fmt::Display for ForwardError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.address {
+        match &self.address {
             Some(address) => write!(f, "origin {address}: {}", self.label())?,
             None => write!(f, "origin: {}", self.label())?,
         }

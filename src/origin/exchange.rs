@@ -1,7 +1,6 @@
 //! One request on its way through an origin: servers, connections, second tries.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -11,6 +10,7 @@ use http::header::HOST;
 use http::request::Parts;
 use http::{Response, StatusCode, response};
 
+use super::address::Address;
 use super::error::{ForwardError, ForwardErrorKind};
 use super::fields::{self, Edge};
 use super::link::{Link, LinkError};
@@ -81,7 +81,7 @@ struct Exchange<'a> {
     /// Whether only a new connection will do.
     fresh: bool,
     /// The server that was tried last.
-    address: Option<SocketAddr>,
+    address: Option<Address>,
 }
 
 /// A try that brought no answer.
@@ -159,7 +159,7 @@ impl Exchange<'_> {
             }
             if !self.fresh && lease.reuse(self.repeatable) {
                 connections.inc(OriginConnection::Reused);
-                self.address = lease.link().map(|link| link.address);
+                self.address = lease.link().map(|link| link.address.clone());
                 return Ok((lease, true));
             }
             // Boxed, so that requests on kept connections do not carry its room around.
@@ -167,11 +167,11 @@ impl Exchange<'_> {
             match watched(&mut self.watch, connects).await {
                 Ok(Ok(())) => {
                     connections.inc(OriginConnection::Opened);
-                    self.address = lease.link().map(|link| link.address);
+                    self.address = lease.link().map(|link| link.address.clone());
                     return Ok((lease, false));
                 }
                 Ok(Err((kind, address))) => {
-                    self.address = address.or(self.address);
+                    self.address = address.or(self.address.take());
                     kind.count(self.metrics);
                     tried.push(lease.server());
                     last = Some(kind);
@@ -249,7 +249,7 @@ impl Exchange<'_> {
         };
         Forwarded {
             response: Response::from_parts(head, body),
-            address: self.address,
+            address: self.address.clone(),
             origin_time,
         }
     }

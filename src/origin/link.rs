@@ -18,6 +18,7 @@ use http::{request, response};
 use http_body::Frame;
 use tokio::net::TcpStream;
 
+use super::address::Address;
 use super::receiving::{Malformed, Receiving};
 use super::request_body::Upload;
 use super::sending::Sending;
@@ -32,7 +33,7 @@ pub(super) struct Link {
     receiving: Receiving,
     /// Bounds whatever this link waits for next; one registration for the link's whole life.
     pub(super) alarm: Alarm,
-    pub(super) address: SocketAddr,
+    pub(super) address: Address,
     /// When it became idle, by the ticker.
     pub(super) idle_since: Duration,
 }
@@ -77,7 +78,7 @@ impl Link {
             sending: Sending::default(),
             receiving: Receiving::default(),
             alarm: ticker.alarm(),
-            address,
+            address: address.into(),
             idle_since: Duration::ZERO,
         }))
     }

@@ -12,6 +12,8 @@
 //!   of an answer and the request is idempotent and without a body,
 //! - without `Early-Data`, once, if the origin answered 425 to it (R19).
 
+mod address;
+mod connect;
 mod error;
 mod exchange;
 mod fields;
@@ -24,7 +26,6 @@ mod sending;
 mod watch;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ use crate::confirm::Confirmation;
 use crate::deadline::{Deadline, Ticker};
 use crate::telemetry::metrics::Metrics;
 
+pub use self::address::Address;
 pub use self::error::{AnswerCut, ForwardError, ForwardErrorKind};
 
 /// How long a pool that nobody uses is kept: a reload that brings an origin back finds it.
@@ -92,7 +94,7 @@ pub struct Forwarded {
     /// The answer, ready for the client. Its body ends with an [`AnswerCut`] if it is not whole.
     pub response: Response<Body>,
     /// The server that gave it.
-    pub address: Option<SocketAddr>,
+    pub address: Option<Address>,
     /// Request handed to the connection → head of the answer, of the last try.
     pub origin_time: Duration,
 }

@@ -1,16 +1,16 @@
 //! The servers of one origin: who is asked next, and the idle connections to them.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
 
+use super::address::Address;
+use super::connect::{self, Endpoint};
 use super::error::ForwardErrorKind;
 use super::link::Link;
-use crate::config::snapshot::{HostHeader, OriginHost, OriginServer, OriginSpec};
-use crate::deadline::{Ticker, within};
+use crate::config::snapshot::{HostHeader, OriginServer, OriginSpec};
+use crate::deadline::Ticker;
 
 /// Idle connections kept to one server, per worker.
 const MAX_IDLE: usize = 128;
@@ -29,6 +29,8 @@ pub(super) struct Pool {
     spec: Arc<OriginSpec>,
     /// The Host of each server; empty if they get the client's.
     hosts: Vec<HeaderValue>,
+    /// What is connected to, server by server.
+    endpoints: Vec<Endpoint>,
     ticker: Arc<Ticker>,
     state: Mutex<State>,
 }
@@ -63,9 +65,11 @@ impl Pool {
                 spec.servers.iter().flat_map(host).collect()
             }
         };
+        let endpoints = spec.servers.iter().map(Endpoint::new).collect();
         Arc::new(Self {
             spec,
             hosts,
+            endpoints,
             state: Mutex::new(State {
                 servers,
                 next: 0,
@@ -180,11 +184,11 @@ impl Lease {
     pub(super) async fn connect(
         &mut self,
         timeout: Duration,
-    ) -> Result<(), (ForwardErrorKind, Option<SocketAddr>)> {
+    ) -> Result<(), (ForwardErrorKind, Option<Address>)> {
         let ticker = Arc::clone(&self.pool.ticker);
-        let result = match self.pool.spec.servers.get(self.server) {
-            Some(server) => open(server, &ticker, timeout).await,
-            None => return Err((unreachable_name(), None)),
+        let result = match self.pool.endpoints.get(self.server) {
+            Some(endpoint) => connect::open(endpoint, &ticker, timeout).await,
+            None => return Err((connect::unreachable_name(), None)),
         };
         match result {
             Ok(link) => {
@@ -240,55 +244,5 @@ impl Drop for Lease {
         if let Some(server) = self.pool.state().servers.get_mut(self.server) {
             server.active = server.active.saturating_sub(1);
         }
-    }
-}
-
-fn unreachable_name() -> ForwardErrorKind {
-    ForwardErrorKind::Unreachable(io::ErrorKind::AddrNotAvailable.into())
-}
-
-async fn open(
-    server: &OriginServer,
-    ticker: &Arc<Ticker>,
-    timeout: Duration,
-) -> Result<Box<Link>, (ForwardErrorKind, Option<SocketAddr>)> {
-    let begin = tokio::time::Instant::now();
-    let name = match &server.host {
-        OriginHost::Address(address) => {
-            let address = SocketAddr::new(*address, server.port);
-            return open_one(address, ticker, timeout)
-                .await
-                .map_err(|error| (error, Some(address)));
-        }
-        OriginHost::Name(name) => name,
-    };
-    let lookup = tokio::net::lookup_host((name.as_str(), server.port));
-    let addresses: Vec<SocketAddr> = match within(ticker, Some(timeout), lookup).await {
-        Ok(Ok(addresses)) => addresses.collect(),
-        Ok(Err(error)) => return Err((ForwardErrorKind::Unreachable(error), None)),
-        Err(_) => return Err((ForwardErrorKind::ConnectTimeout, None)),
-    };
-    let mut last = (unreachable_name(), None);
-    for (index, address) in addresses.iter().enumerate() {
-        // A silent address must not use up the time of those after it.
-        let left = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-        let share = timeout.saturating_sub(begin.elapsed()) / left;
-        match open_one(*address, ticker, share).await {
-            Ok(link) => return Ok(link),
-            Err(error) => last = (error, Some(*address)),
-        }
-    }
-    Err(last)
-}
-
-async fn open_one(
-    address: SocketAddr,
-    ticker: &Arc<Ticker>,
-    timeout: Duration,
-) -> Result<Box<Link>, ForwardErrorKind> {
-    match within(ticker, Some(timeout), Link::open(address, ticker)).await {
-        Ok(Ok(link)) => Ok(link),
-        Ok(Err(error)) => Err(ForwardErrorKind::of_connect(error)),
-        Err(_) => Err(ForwardErrorKind::ConnectTimeout),
     }
 }
