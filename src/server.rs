@@ -18,7 +18,7 @@ use crate::connection::context::{Process, Worker};
 use crate::connection::{Connection, redirect};
 use crate::deadline::{TICK, Ticker, within};
 use crate::listen;
-use crate::origin::Origins;
+use crate::origin::{Origins, Upstreams};
 use crate::telemetry::admin::Readiness;
 use crate::telemetry::labels::{Label, ReloadResult, TimeoutKind};
 use crate::telemetry::metrics::Metrics;
@@ -111,6 +111,7 @@ impl Bound {
         } = self;
         let process = Arc::new(Process {
             sessions: Sessions::new(snapshot.sessions.capacity),
+            upstreams: Upstreams::new(&surroundings.metrics),
             metrics: surroundings.metrics,
             access: surroundings.access,
             connections: surroundings.connections,
@@ -295,7 +296,11 @@ fn work(
         let ticker = Ticker::new();
         let worker = Arc::new(Worker {
             index,
-            origins: Origins::new(Arc::clone(&ticker), Arc::clone(&process.metrics)),
+            origins: Origins::new(
+                Arc::clone(&ticker),
+                Arc::clone(&process.metrics),
+                Arc::clone(&process.upstreams),
+            ),
             process: Arc::clone(&process),
             ticker: Arc::clone(&ticker),
             confirmed: Confirmation::confirmed(),
@@ -327,7 +332,11 @@ async fn tick(worker: Arc<Worker>) {
         .ticker
         .run(|now| {
             worker.origins.sweep();
-            if worker.index == 0 && now >= next {
+            if worker.index != 0 {
+                return;
+            }
+            worker.process.upstreams.tick(&worker.ticker);
+            if now >= next {
                 next = now + HOUSEKEEPING;
                 worker.process.keep_house();
             }

@@ -12,10 +12,10 @@ use crate::connection::record;
 use crate::connection::shared::Shared;
 use crate::connection::stage::Stage;
 use crate::handler::Waits;
-use crate::origin::Address;
+use crate::origin::{Address, Effort};
 use crate::request_id::RequestId;
 use crate::telemetry::access::{AccessRecord, AnswerEnd, Confirmed};
-use crate::telemetry::labels::{self, EarlyState, TooEarlyBy};
+use crate::telemetry::labels::{self, EarlyState, OriginError, TooEarlyBy};
 
 /// Why a request's body could not be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +90,8 @@ pub(super) struct Exchange {
     waits: Option<Arc<Waits>>,
     pub(super) origin: Option<Address>,
     pub(super) origin_time: Option<Duration>,
+    pub(super) origin_error: Option<OriginError>,
+    pub(super) effort: Effort,
     ttfb: Option<Duration>,
     pub(super) end: AnswerEnd,
     pub(super) stage: Option<Stage>,
@@ -121,6 +123,8 @@ impl Exchange {
             waits: None,
             origin: None,
             origin_time: None,
+            origin_error: None,
+            effort: Effort::default(),
             ttfb: None,
             // Whoever ends the answer says so; until then the client is the one to leave.
             end: AnswerEnd::AbortedByClient,
@@ -222,6 +226,8 @@ impl Drop for Exchange {
                 waited,
                 origin: self.origin.take(),
                 origin_time: self.origin_time,
+                origin_error: self.origin_error,
+                effort: self.effort,
                 ttfb: self.ttfb,
                 total,
                 end: self.end,
@@ -245,6 +251,8 @@ pub(super) struct Line {
     waited: Option<Duration>,
     origin: Option<Address>,
     origin_time: Option<Duration>,
+    origin_error: Option<OriginError>,
+    effort: Effort,
     ttfb: Option<Duration>,
     total: Duration,
     end: AnswerEnd,
@@ -301,6 +309,9 @@ impl Line {
             route: self.route.as_ref().map(|route| &*route.name),
             origin: origin.as_deref(),
             origin_time: self.origin_time,
+            origin_tries: self.effort.tries,
+            origin_error: self.origin_error,
+            queue: self.effort.queued,
             ttfb: self.ttfb,
             total: self.total,
             wait: self.waited,

@@ -204,7 +204,8 @@ fn certified(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, String> {
     Ok(CertifiedKey::new(chain, key))
 }
 
-/// Servers that speak HTTP/1.1 in plain text, for [`Site::origin`]. Requests go to the least busy.
+/// Servers that speak HTTP/1.1 in plain text, for [`Site::origin`]. Requests go to the least busy
+/// unless [`pool`](Origin::pool) says otherwise.
 #[derive(Clone, Debug)]
 pub struct Origin(OriginTable);
 

@@ -13,16 +13,25 @@
 //! - without `Early-Data`, once, if the origin answered 425 to it (R19).
 
 mod address;
+mod affinity;
+mod balance;
+mod budget;
 mod connect;
 mod error;
 mod exchange;
 mod fields;
+mod health;
+mod lease;
 mod link;
 mod pool;
+mod probe;
+mod queue;
 mod receiving;
 mod request_body;
 mod response_body;
 mod sending;
+mod upstream;
+mod upstreams;
 mod watch;
 
 use std::collections::HashMap;
@@ -40,7 +49,8 @@ use crate::deadline::{Deadline, Ticker};
 use crate::telemetry::metrics::Metrics;
 
 pub use self::address::Address;
-pub use self::error::{AnswerCut, ForwardError, ForwardErrorKind};
+pub use self::error::{AnswerCut, Effort, ForwardError, ForwardErrorKind};
+pub use self::upstreams::Upstreams;
 
 /// How long a pool that nobody uses is kept: a reload that brings an origin back finds it.
 const UNUSED: Duration = Duration::from_secs(120);
@@ -97,6 +107,8 @@ pub struct Forwarded {
     pub address: Option<Address>,
     /// Request handed to the connection → head of the answer, of the last try.
     pub origin_time: Duration,
+    /// What it took to get it.
+    pub effort: Effort,
 }
 
 /// The origins of one worker. It outlives reloads: equal specs share a pool.
@@ -104,6 +116,7 @@ pub struct Forwarded {
 pub struct Origins {
     ticker: Arc<Ticker>,
     metrics: Arc<Metrics>,
+    upstreams: Arc<Upstreams>,
     pools: Mutex<Pools>,
 }
 
@@ -117,11 +130,12 @@ struct Pools {
 }
 
 impl Origins {
-    /// No connections yet.
-    pub fn new(ticker: Arc<Ticker>, metrics: Arc<Metrics>) -> Self {
+    /// No connections yet. `upstreams` is what the process's workers share.
+    pub fn new(ticker: Arc<Ticker>, metrics: Arc<Metrics>, upstreams: Arc<Upstreams>) -> Self {
         Self {
             ticker,
             metrics,
+            upstreams,
             pools: Mutex::default(),
         }
     }
@@ -148,17 +162,15 @@ impl Origins {
         }
         pools.swept = now;
         let pools = &mut *pools;
-        // A spec that only we hold belongs to no snapshot and no request any more.
-        pools.by_address.retain(|_, (spec, pool)| {
-            // Here, in the other map as a key, and in the pool.
-            let ours = if Arc::ptr_eq(spec, pool.spec()) { 3 } else { 1 };
-            Arc::strong_count(spec) > ours
-        });
         pools.by_spec.retain(|_, pool| pool.sweep(now, UNUSED));
         let by_spec = &pools.by_spec;
-        pools
-            .by_address
-            .retain(|_, (spec, _)| by_spec.contains_key(spec));
+        pools.by_address.retain(|_, (spec, _)| {
+            let Some((known, _)) = by_spec.get_key_value(spec) else {
+                return false;
+            };
+            // Of equal ones, those that only we hold belong to no snapshot and no request any more.
+            Arc::ptr_eq(known, spec) || Arc::strong_count(spec) > 1
+        });
     }
 
     fn pools(&self) -> MutexGuard<'_, Pools> {
@@ -172,7 +184,11 @@ impl Origins {
             return Arc::clone(pool);
         }
         let pool = pools.by_spec.entry(Arc::clone(spec));
-        let pool = pool.or_insert_with(|| Pool::new(Arc::clone(spec), Arc::clone(&self.ticker)));
+        let pool = pool.or_insert_with(|| {
+            let upstream = self.upstreams.get(spec);
+            let elapsed = self.upstreams.elapsed();
+            Pool::new(upstream, Arc::clone(&self.ticker), elapsed)
+        });
         let pool = Arc::clone(pool);
         let known = (Arc::clone(spec), Arc::clone(&pool));
         pools.by_address.insert(address, known);

@@ -148,18 +148,22 @@ struct Worker {
     origins: Arc<Origins>,
     metrics: Arc<Metrics>,
     ticker: Arc<Ticker>,
+    upstreams: Arc<Upstreams>,
 }
 
 impl Worker {
     fn new() -> Self {
         let ticker = Ticker::new();
-        let runs = Arc::clone(&ticker);
-        tokio::spawn(async move { runs.run(|_| ()).await });
         let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
+        let upstreams = Upstreams::new(&metrics);
+        let (runs, checks) = (Arc::clone(&ticker), Arc::clone(&upstreams));
+        tokio::spawn(async move { runs.run(|_| checks.tick(&runs)).await });
+        let (clock, shared) = (Arc::clone(&ticker), Arc::clone(&upstreams));
         Self {
-            origins: Arc::new(Origins::new(Arc::clone(&ticker), Arc::clone(&metrics))),
+            origins: Arc::new(Origins::new(clock, Arc::clone(&metrics), shared)),
             metrics,
             ticker,
+            upstreams,
         }
     }
 

@@ -7,7 +7,7 @@ async fn a_refused_server_makes_502_and_another_one_is_asked_if_there_is() {
     let dead = nobody().await;
     let error = worker.send(get(&spec(&[dead]))).await.unwrap_err();
     assert_eq!((error.status().as_u16(), error.label()), (502, "refused"));
-    assert_eq!(error.address, Some(dead));
+    assert_eq!(error.address, Some(dead.into()));
 
     let stub = Stub::answering(HELLO).await;
     let both = spec(&[dead, stub.address]);

@@ -65,8 +65,8 @@ fn servers_are_urls_or_say_more() {
 fn each_mistake_is_told_with_place_and_hint() {
     for (line, expected) in [
         (
-            "balance = \"least_conn\"",
-            "3:11 `balance` cannot be \"least_conn\" / did you mean \"least_requests\"? allowed are \"least_requests\", \"power_of_two\", \"round_robin\"",
+            "balance = \"least_request\"",
+            "3:11 `balance` cannot be \"least_request\" / did you mean \"least_requests\"? allowed are \"least_requests\", \"power_of_two\", \"round_robin\"",
         ),
         (
             "balance = \"hash\"",
