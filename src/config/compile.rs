@@ -126,7 +126,7 @@ impl<'p> Work<'p> {
             servers: table.servers.clone(),
             early_data_aware: table.early_data_aware,
             host: table.host,
-            pool: table.pool.clone(),
+            pool: (*table.pool).clone(),
         });
         match self.origins.get(&origin) {
             Some(known) => Arc::clone(known),

@@ -270,7 +270,7 @@ pub struct OriginTable {
     /// Default is the client's.
     pub host: HostHeader,
     /// How its servers are chosen, spared and watched.
-    pub pool: PoolSpec,
+    pub pool: Box<PoolSpec>,
 }
 
 impl Default for Server {

@@ -216,7 +216,7 @@ impl Origin {
             servers: Vec::new(),
             early_data_aware: false,
             host: HostHeader::default(),
-            pool: PoolSpec::default(),
+            pool: Box::default(),
         })
         .and(address)
     }
@@ -235,7 +235,7 @@ impl Origin {
     /// How the servers are chosen, spared and watched. Default is [`PoolSpec::default`].
     #[must_use]
     pub fn pool(mut self, pool: PoolSpec) -> Self {
-        self.0.pool = pool;
+        *self.0.pool = pool;
         self
     }
 

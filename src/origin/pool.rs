@@ -111,10 +111,11 @@ impl Pool {
                 spec.servers.iter().flat_map(host).collect()
             }
         };
-        let load = |name: &Box<str>| Load::new(1, name);
+        let names = upstream.names().iter();
+        let loads = names.map(|name| Load::new(1, name)).collect();
         let now = ticker.now();
         let state = State {
-            loads: upstream.names().iter().map(load).collect(),
+            loads,
             servers: spec.servers.iter().map(|_| Server::default()).collect(),
             shares: Shares::default(),
             budget: Budget::new(&spec.pool.retries),
@@ -140,7 +141,7 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The process's time, as of the worker's last tick.
+    /// The process's time, to a tick.
     pub(super) fn process_time(&self) -> Duration {
         self.ticker.now() + self.behind
     }

@@ -1,6 +1,7 @@
 //! Behaviour over real sockets, against origins that follow a script.
 
 mod answers;
+mod balancing;
 mod early;
 mod failures;
 mod pooling;
@@ -164,6 +165,39 @@ impl Worker {
             metrics,
             ticker,
             upstreams,
+        }
+    }
+
+    /// Another worker of the same process.
+    fn beside(&self) -> Self {
+        let ticker = Ticker::new();
+        let runs = Arc::clone(&ticker);
+        tokio::spawn(async move { runs.run(|_| ()).await });
+        let (metrics, upstreams) = (Arc::clone(&self.metrics), Arc::clone(&self.upstreams));
+        let clock = Arc::clone(&ticker);
+        Self {
+            origins: Arc::new(Origins::new(
+                clock,
+                Arc::clone(&metrics),
+                Arc::clone(&upstreams),
+            )),
+            metrics,
+            ticker,
+            upstreams,
+        }
+    }
+
+    /// Lets so many seconds pass on a clock that is paused, or waits for them.
+    async fn until(&self, seconds: u64) {
+        let due = self.ticker.now() + Duration::from_secs(seconds);
+        self.when(|| self.ticker.now() >= due).await;
+    }
+
+    /// Waits, tick by tick, until something is so.
+    async fn when(&self, so: impl Fn() -> bool) {
+        let mut ticks = tokio::time::interval(crate::deadline::TICK);
+        while !so() {
+            ticks.tick().await;
         }
     }
 

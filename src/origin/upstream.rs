@@ -57,15 +57,15 @@ impl Upstream {
             .map(|server| server.to_string().into())
             .collect();
         let before = former.map(|former| (former, former.standings()));
-        let standing = |name: &Box<str>| match &before {
+        let standing = |name: &str| match &before {
             None => Standing::default(),
             Some((former, standings)) => {
-                let at = former.names.iter().position(|former| former == name);
+                let at = former.names.iter().position(|former| **former == *name);
                 let standing = at.and_then(|at| standings.get(at)).copied();
                 standing.unwrap_or_else(|| Standing::added(now))
             }
         };
-        let standings = names.iter().map(standing).collect();
+        let standings = names.iter().map(|name| standing(name)).collect();
         let limits = &spec.pool.limits;
         let gauge = &metrics.origins.queued;
         let queue = |most| Queue::new(names.len(), most, limits.queue, gauge.clone());

@@ -7,7 +7,7 @@ use toml::de::DeValue;
 use super::tree::{Table, Value};
 use super::{keys, pool};
 use crate::config::names::SiteName;
-use crate::config::snapshot::{HostHeader, OriginHost, OriginServer, PoolSpec};
+use crate::config::snapshot::{HostHeader, OriginHost, OriginServer};
 use crate::config::spec::{OriginTable, TargetSpec};
 
 /// The largest weight of a server: finer shares than a thousandth nobody can see.
@@ -28,7 +28,7 @@ pub(super) fn table(table: &Table<'_>) -> OriginTable {
             .get("host")
             .and_then(|value| host(&value))
             .unwrap_or_default(),
-        pool: pool::read(table),
+        pool: Box::new(pool::read(table)),
     }
 }
 
@@ -52,7 +52,7 @@ pub(super) fn target(value: &Value<'_>) -> Option<TargetSpec> {
             servers: servers(value),
             early_data_aware: false,
             host: HostHeader::default(),
-            pool: PoolSpec::default(),
+            pool: Box::default(),
         })),
         DeValue::Table(_) => {
             let inline = value.table(&keys::ORIGIN, SERVERS)?;

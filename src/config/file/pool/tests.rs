@@ -5,7 +5,7 @@ fn pool(lines: &str) -> PoolSpec {
     let text = format!("[origin.a]\nservers = [\"http://a\"]\n{lines}\n");
     let mut read = read_text(&text);
     assert!(read.errors.is_empty(), "{text}\n{:#?}", read.errors);
-    read.spec.origins.remove("a").unwrap().pool
+    *read.spec.origins.remove("a").unwrap().pool
 }
 
 #[test]
