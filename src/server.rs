@@ -18,7 +18,7 @@ use crate::connection::context::{Process, Worker};
 use crate::connection::{Connection, redirect};
 use crate::deadline::{TICK, Ticker, within};
 use crate::listen;
-use crate::origin::{Origins, Upstreams};
+use crate::origin::{Origins, Resolver, Upstreams};
 use crate::telemetry::admin::Readiness;
 use crate::telemetry::labels::{Label, ReloadResult, TimeoutKind};
 use crate::telemetry::metrics::Metrics;
@@ -109,9 +109,13 @@ impl Bound {
             addresses,
             sockets,
         } = self;
+        let metrics = &surroundings.metrics;
+        let resolver = Resolver::new(Arc::clone(metrics), snapshot.resolver.clone());
+        let upstreams = Upstreams::new(metrics, &resolver);
         let process = Arc::new(Process {
             sessions: Sessions::new(snapshot.sessions.capacity),
-            upstreams: Upstreams::new(&surroundings.metrics),
+            upstreams,
+            resolver,
             metrics: surroundings.metrics,
             access: surroundings.access,
             connections: surroundings.connections,
@@ -246,6 +250,7 @@ impl Handle {
 
     /// Puts another snapshot in force: handshakes and requests that begin from now on see it.
     pub fn reload(&self, snapshot: Snapshot) {
+        self.0.process.resolver.configure(&snapshot.resolver);
         self.0.process.current.store(snapshot);
         self.0.process.metrics.config.reloads.inc(ReloadResult::Ok);
         self.0.process.report_snapshot();

@@ -17,6 +17,8 @@ mod http {
     mod limits;
     mod methods;
     mod names;
+    mod origin_peers;
+    mod origin_tls;
     mod origins;
     mod paths;
     mod pipelining;

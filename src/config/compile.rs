@@ -2,6 +2,7 @@
 
 mod certificates;
 mod listeners;
+mod origin_tls;
 mod routes;
 mod site;
 #[cfg(test)]
@@ -65,6 +66,7 @@ pub fn compile(spec: &Spec, previous: Option<&Snapshot>, now: SystemTime) -> Com
             listeners,
             admin: spec.admin.as_ref().map(|admin| admin.value.clone()),
             sessions: spec.sessions.clone(),
+            resolver: spec.resolver.clone(),
             sites,
         })
     } else {
@@ -83,6 +85,7 @@ struct Work<'p> {
     /// Former sites by name.
     former: HashMap<&'p str, Vec<&'p Arc<Site>>>,
     origins: HashSet<Arc<OriginSpec>>,
+    tls: origin_tls::Source,
     errors: Vec<Diagnostic>,
     broken: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
@@ -102,6 +105,7 @@ impl<'p> Work<'p> {
             origins: previous.map_or_else(HashSet::new, |previous| {
                 previous.origins().map(Arc::clone).collect()
             }),
+            tls: origin_tls::Source::default(),
             errors: Vec::new(),
             broken: Vec::new(),
             warnings: Vec::new(),
@@ -121,12 +125,14 @@ impl<'p> Work<'p> {
 
     /// Equal origins are one, and share one pool.
     fn origin(&mut self, name: Arc<str>, table: &OriginTable) -> Arc<OriginSpec> {
+        let tls = origin_tls::compile(&name, table, self);
         let origin = Arc::new(OriginSpec {
             name,
             servers: table.servers.clone(),
             early_data_aware: table.early_data_aware,
             host: table.host,
             pool: (*table.pool).clone(),
+            tls,
         });
         match self.origins.get(&origin) {
             Some(known) => Arc::clone(known),

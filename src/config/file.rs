@@ -9,7 +9,10 @@ mod global;
 mod include;
 pub mod keys;
 mod origin;
+mod origin_tls;
+mod origin_url;
 mod pool;
+mod resolver;
 mod route;
 mod site;
 #[cfg(test)]

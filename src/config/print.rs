@@ -2,6 +2,7 @@
 
 mod conceal;
 mod origin;
+mod origin_tls;
 
 use std::fmt::{self, Write};
 use std::path::Path;
@@ -61,6 +62,15 @@ fn write_spec(spec: &Spec, out: &mut String) -> fmt::Result {
     let sessions = &spec.sessions;
     writeln!(out, "\n[sessions]\ncapacity = {}", sessions.capacity)?;
     writeln!(out, "tickets = {}\nstore = \"memory\"", sessions.tickets)?;
+    let resolver = &spec.resolver;
+    writeln!(out, "\n[resolver]")?;
+    if !resolver.servers.is_empty() {
+        let servers = list(resolver.servers.iter().map(ToString::to_string));
+        writeln!(out, "servers = {servers}")?;
+    }
+    writeln!(out, "timeout = {}", duration(resolver.timeout))?;
+    let (least, most) = (duration(resolver.ttl.0), duration(resolver.ttl.1));
+    writeln!(out, "min_ttl = {least}\nmax_ttl = {most}")?;
     for (name, origin) in &spec.origins {
         writeln!(out, "\n[origin.{}]", string(name))?;
         for (key, value) in origin::keys(origin) {

@@ -2,8 +2,9 @@
 
 mod fields;
 mod pool;
+mod servers;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub use self::pool::{
     Balance, EjectionSpec, HashKey, HealthSpec, PoolLimits, PoolSpec, PoolTimeouts, RetrySpec,
     StatusRange, StatusSet,
 };
+pub use self::servers::{OriginHost, OriginProtocol, OriginServer, OriginTls};
 
 /// Everything that one configuration says. Requests load it once; a reload swaps it whole.
 #[derive(Debug)]
@@ -42,6 +44,8 @@ pub struct Snapshot {
     pub admin: Option<AdminAddress>,
     /// `[sessions]`.
     pub sessions: Sessions,
+    /// `[resolver]`.
+    pub resolver: Resolver,
     /// Every site, in the file's order. An unchanged site is the same `Arc` as in the snapshot
     /// before.
     pub sites: Vec<Arc<Site>>,
@@ -116,6 +120,17 @@ pub struct Sessions {
     pub capacity: usize,
     /// Tickets per full handshake.
     pub tickets: usize,
+}
+
+/// `[resolver]`: who is asked for the addresses of origins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolver {
+    /// Its servers; empty for those of the system.
+    pub servers: Vec<SocketAddr>,
+    /// How long one of them is waited for.
+    pub timeout: Duration,
+    /// The least and the most time that an answer is taken for good.
+    pub ttl: (Duration, Duration),
 }
 
 /// One `[[listen]]`.
@@ -289,6 +304,8 @@ pub struct OriginSpec {
     pub early_data_aware: bool,
     /// What it gets as Host.
     pub host: HostHeader,
+    /// How its `https` servers are spoken to; `None` if there are none.
+    pub tls: Option<Arc<OriginTls>>,
     /// How its servers are chosen, spared and watched.
     pub pool: PoolSpec,
 }
@@ -301,51 +318,6 @@ pub enum HostHeader {
     Client,
     /// The authority of the origin's server.
     Origin,
-}
-
-/// One origin server over plain HTTP/1.1.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct OriginServer {
-    /// Name or address.
-    pub host: OriginHost,
-    /// Port.
-    pub port: u16,
-    /// Its share of the requests beside the other servers' weights.
-    pub weight: u32,
-}
-
-/// A name, resolved at connect, or an address.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum OriginHost {
-    /// A DNS name.
-    Name(String),
-    /// An address.
-    Address(IpAddr),
-}
-
-impl OriginServer {
-    /// Host and port as a Host field has them: without a port that the scheme implies
-    /// (RFC 9110 §7.2, §4.2.3).
-    pub fn authority(&self) -> String {
-        let url = self.to_string();
-        let authority = url.strip_prefix("http://").unwrap_or(&url);
-        authority
-            .strip_suffix(":80")
-            .unwrap_or(authority)
-            .to_owned()
-    }
-}
-
-impl std::fmt::Display for OriginServer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.host {
-            OriginHost::Name(name) => write!(f, "http://{name}:{}", self.port),
-            OriginHost::Address(IpAddr::V4(address)) => write!(f, "http://{address}:{}", self.port),
-            OriginHost::Address(IpAddr::V6(address)) => {
-                write!(f, "http://[{address}]:{}", self.port)
-            }
-        }
-    }
 }
 
 /// The timeouts of a route; `None` is "off".

@@ -17,7 +17,7 @@ use super::diagnostics::{At, Place};
 use super::names::SiteName;
 use super::snapshot::{
     AdminAddress, FieldEdits, HostHeader, Limits, Log, LogTarget, OriginServer, PathMatch,
-    PoolSpec, Redirect, RouteLimits, RouteTimeouts, Server, Sessions, SiteTimeouts,
+    PoolSpec, Redirect, Resolver, RouteLimits, RouteTimeouts, Server, Sessions, SiteTimeouts,
 };
 use crate::admission::{Network, Rate};
 use crate::early::EarlyDataPolicy;
@@ -39,6 +39,8 @@ pub struct Spec {
     pub sessions: Sessions,
     /// `certificate_directory`, as a path that can be opened.
     pub certificate_directory: Option<At<PathBuf>>,
+    /// `[resolver]`.
+    pub resolver: Resolver,
     /// `[[listen]]`.
     pub listeners: Vec<ListenSpec>,
     /// `[origin.NAME]`.
@@ -271,6 +273,51 @@ pub struct OriginTable {
     pub host: HostHeader,
     /// How its servers are chosen, spared and watched.
     pub pool: Box<PoolSpec>,
+    /// `tls = { … }`, of its `https` servers.
+    pub tls: Option<OriginTlsSpec>,
+}
+
+/// The `tls` table of an origin.
+#[derive(Clone, Debug)]
+pub struct OriginTlsSpec {
+    /// The table itself.
+    pub place: Option<Place>,
+    /// The authorities that are trusted. Default are the system's.
+    pub ca: Option<At<PathBuf>>,
+    /// The SNI, and the name that is verified. Default is the server's own host.
+    pub server_name: Option<String>,
+    /// The name that is verified. Default is the one above.
+    pub verify_name: Option<String>,
+    /// What the edge shows if it is asked for a certificate. Default is none.
+    pub certificate: Option<CertificateFiles>,
+    /// Default is HTTP/2 and HTTP/1.1.
+    pub alpn: Vec<Vec<u8>>,
+    /// Whether TLS 1.2 is spoken too. Default is true.
+    pub tls12: bool,
+}
+
+impl Default for OriginTlsSpec {
+    fn default() -> Self {
+        Self {
+            place: None,
+            ca: None,
+            server_name: None,
+            verify_name: None,
+            certificate: None,
+            alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            tls12: true,
+        }
+    }
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            timeout: Duration::from_secs(2),
+            ttl: (Duration::from_secs(1), Duration::from_secs(300)),
+        }
+    }
 }
 
 impl Default for Server {

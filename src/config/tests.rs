@@ -52,7 +52,8 @@ fn examples() -> tempfile::TempDir {
     fs::create_dir(path("sites.d")).unwrap();
     fs::create_dir(path("certs")).unwrap();
     fs::write(path("index.html"), "<!doctype html>").unwrap();
-    let pairs: [(&str, &[&str], _); 4] = [
+    let pairs: [(&str, &[&str], _); 5] = [
+        ("internal-ca", &["ca"], &rcgen::PKCS_ECDSA_P256_SHA256),
         (
             "example.com",
             &["example.com"],

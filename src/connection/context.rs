@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::config::reload::Current;
 use crate::confirm::Confirmation;
 use crate::deadline::{Nudge, Ticker};
-use crate::origin::{Origins, Upstreams};
+use crate::origin::{Origins, Resolver, Upstreams};
 use crate::telemetry::connections::ConnectionLog;
 use crate::telemetry::labels::Cap;
 use crate::telemetry::metrics::Metrics;
@@ -40,6 +40,8 @@ pub struct Process {
     pub connection_log: ConnectionLog,
     /// Replaces site selection by a library user's choice.
     pub selector: Option<Arc<dyn Selector>>,
+    /// Knows the addresses of origins.
+    pub resolver: Arc<Resolver>,
     /// Whether a drain began.
     pub draining: AtomicBool,
     /// Open connections.

@@ -217,6 +217,7 @@ impl Origin {
             early_data_aware: false,
             host: HostHeader::default(),
             pool: Box::default(),
+            tls: None,
         })
         .and(address)
     }
@@ -224,11 +225,10 @@ impl Origin {
     /// Adds a server.
     #[must_use]
     pub fn and(mut self, address: SocketAddr) -> Self {
-        self.0.servers.push(OriginServer {
-            host: OriginHost::Address(address.ip()),
-            port: address.port(),
-            weight: 1,
-        });
+        let host = OriginHost::Address(address.ip());
+        self.0
+            .servers
+            .push(OriginServer::plain(host, address.port()));
         self
     }
 

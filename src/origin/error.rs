@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use super::address::Address;
 use super::link::LinkError;
+use super::tls::TlsError;
 use crate::body::BoxError;
 use crate::confirm::HandshakeFailed;
 use crate::telemetry::labels::{OriginError, TimeoutKind};
@@ -52,6 +53,10 @@ pub enum ForwardErrorKind {
     ResponseHeadersTimeout,
     /// `timeouts.total` passed: 504.
     TotalTimeout,
+    /// The origin refused the request's stream, or announced its end, and did nothing: 502.
+    Unprocessed,
+    /// TLS with the origin failed: 502.
+    Tls(TlsError),
     /// Checks took all servers out: 503.
     NoServer,
     /// `limits.requests` of the origin was reached: 503.
@@ -80,6 +85,8 @@ impl ForwardErrorKind {
             Self::Malformed => OriginError::Malformed,
             Self::ResponseHeadersTimeout => OriginError::ResponseHeadersTimeout,
             Self::TotalTimeout => OriginError::TotalTimeout,
+            Self::Unprocessed => OriginError::Unprocessed,
+            Self::Tls(error) => error.label,
             Self::NoServer => OriginError::NoServer,
             Self::CircuitOpen => OriginError::CircuitOpen,
             Self::QueueFull => OriginError::QueueFull,
@@ -108,6 +115,8 @@ impl ForwardErrorKind {
             | Self::CircuitOpen
             | Self::QueueFull
             | Self::QueueTimeout
+            // It goes in good order.
+            | Self::Unprocessed
             | Self::RequestBody(_)
             | Self::HandshakeFailed => false,
             // Out of descriptors, ports or memory: we are.
@@ -144,12 +153,20 @@ impl ForwardErrorKind {
     }
 }
 
+impl From<TlsError> for ForwardErrorKind {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
 impl From<LinkError> for ForwardErrorKind {
     fn from(error: LinkError) -> Self {
         match error {
             LinkError::Closed => Self::Closed,
             LinkError::Reset => Self::Reset,
             LinkError::Malformed => Self::Malformed,
+            LinkError::Unprocessed => Self::Unprocessed,
+            LinkError::Tls(error) => Self::Tls(error),
             LinkError::Io(error) => Self::Other(error.into()),
             LinkError::RequestBody(error) => Self::RequestBody(error),
         }
@@ -195,6 +212,7 @@ impl fmt::Display for ForwardError {
         }
         match &self.kind {
             ForwardErrorKind::Unreachable(error) => write!(f, ": {error}"),
+            ForwardErrorKind::Tls(error) => write!(f, ": {error}"),
             ForwardErrorKind::Other(error) | ForwardErrorKind::RequestBody(error) => {
                 write!(f, ": {error}")
             }
@@ -227,6 +245,8 @@ impl From<LinkError> for AnswerCut {
             LinkError::Closed => OriginError::Closed,
             LinkError::Reset => OriginError::Reset,
             LinkError::Malformed => OriginError::Malformed,
+            LinkError::Unprocessed => OriginError::Unprocessed,
+            LinkError::Tls(error) => error.label,
             LinkError::Io(_) => OriginError::Other,
             LinkError::RequestBody(_) => return Self::RequestBody,
         })

@@ -166,10 +166,11 @@ impl Exchange<'_> {
                 }
                 Err(failure) => failure,
             };
+            let stale = reused && !self.fresh;
             let (kind, reason) = match failure {
                 Failure::NotSent(kind) => (kind, Some(RetryReason::NotSent)),
                 Failure::NoAnswer(kind) if self.repeatable => {
-                    let reason = match reused {
+                    let reason = match stale {
                         true => RetryReason::ReusedClosed,
                         false => RetryReason::NoAnswer,
                     };
@@ -177,7 +178,7 @@ impl Exchange<'_> {
                 }
                 Failure::NoAnswer(kind) | Failure::Final(kind) => (kind, None),
             };
-            if reused && let Some(reason) = reason {
+            if stale && let Some(reason) = reason {
                 // Once on a fresh connection, which cannot fail by having been idle too long.
                 self.metrics.origins.retries.inc(reason);
                 self.fresh = true;
@@ -285,9 +286,13 @@ impl Exchange<'_> {
             let connects = Box::pin(lease.connect(self.timeouts.connect));
             match watched(&mut self.watch, connects).await {
                 Ok(Ok(())) => {
-                    connections.inc(OriginConnection::Opened);
+                    let joined = lease.link().is_some_and(|link| link.joined());
+                    connections.inc(match joined {
+                        true => OriginConnection::Reused,
+                        false => OriginConnection::Opened,
+                    });
                     self.address = lease.link().map(|link| link.address.clone());
-                    return Ok((lease, false));
+                    return Ok((lease, joined));
                 }
                 Ok(Err((kind, address))) => {
                     self.address = address.or(self.address.take());
@@ -365,7 +370,11 @@ impl Exchange<'_> {
 
     /// What an error before the answer's head means for the request.
     fn blame(&self, link: &Link, error: LinkError) -> Failure {
-        let gone = matches!(error, LinkError::Closed | LinkError::Reset) && link.is_silent();
+        let gone = match error {
+            LinkError::Closed | LinkError::Reset => link.is_silent(),
+            LinkError::Unprocessed => true,
+            _ => false,
+        };
         match (gone, link.sent_nothing() && self.upload.is_empty()) {
             (true, true) => Failure::NotSent(error.into()),
             (true, false) => Failure::NoAnswer(error.into()),

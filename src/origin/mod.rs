@@ -21,6 +21,8 @@ mod error;
 mod exchange;
 mod fields;
 mod health;
+mod http1;
+mod http2;
 mod lease;
 mod link;
 mod pool;
@@ -28,8 +30,11 @@ mod probe;
 mod queue;
 mod receiving;
 mod request_body;
+mod resolver;
 mod response_body;
 mod sending;
+mod socket;
+mod tls;
 mod upstream;
 mod upstreams;
 mod watch;
@@ -50,6 +55,8 @@ use crate::telemetry::metrics::Metrics;
 
 pub use self::address::Address;
 pub use self::error::{AnswerCut, Effort, ForwardError, ForwardErrorKind};
+pub use self::resolver::Resolver;
+pub use self::tls::TlsError;
 pub use self::upstreams::Upstreams;
 
 /// How long a pool that nobody uses is kept: a reload that brings an origin back finds it.
@@ -187,7 +194,12 @@ impl Origins {
         let pool = pool.or_insert_with(|| {
             let upstream = self.upstreams.get(spec);
             let elapsed = self.upstreams.elapsed();
-            Pool::new(upstream, Arc::clone(&self.ticker), elapsed)
+            Pool::new(
+                upstream,
+                self.upstreams.resolver(),
+                Arc::clone(&self.ticker),
+                elapsed,
+            )
         });
         let pool = Arc::clone(pool);
         let known = (Arc::clone(spec), Arc::clone(&pool));

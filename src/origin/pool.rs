@@ -12,6 +12,7 @@ use super::connect::Endpoint;
 use super::lease::Lease;
 use super::link::Link;
 use super::queue::{Place, Slot};
+use super::resolver::Resolver;
 use super::upstream::Upstream;
 use crate::config::snapshot::{HostHeader, OriginServer, PoolSpec};
 use crate::deadline::Ticker;
@@ -99,6 +100,7 @@ impl Pool {
     /// `elapsed` is the process's time: now.
     pub(super) fn new(
         upstream: Arc<Upstream>,
+        resolver: &Arc<Resolver>,
         ticker: Arc<Ticker>,
         elapsed: Duration,
     ) -> Arc<Self> {
@@ -122,9 +124,14 @@ impl Pool {
             random: seed(),
             last_used: now,
         };
+        let endpoints = spec
+            .servers
+            .iter()
+            .map(|server| Endpoint::new(server, spec, resolver))
+            .collect();
         Arc::new(Self {
             hosts,
-            endpoints: spec.servers.iter().map(Endpoint::new).collect(),
+            endpoints,
             state: Mutex::new(state),
             behind: elapsed.saturating_sub(now),
             upstream,
@@ -223,6 +230,9 @@ impl Pool {
             let fresh_from = idle.position(|link| now.saturating_sub(link.idle_since) < most);
             old.extend(server.idle.drain(..fresh_from.unwrap_or(server.idle.len())));
             busy |= !server.idle.is_empty();
+        }
+        for endpoint in &self.endpoints {
+            endpoint.sweep(now, most);
         }
         let used = busy || now.saturating_sub(state.last_used) < unused;
         // Sockets close outside the lock.

@@ -13,6 +13,7 @@ use super::connect::{self, Endpoint};
 use super::error::ForwardErrorKind;
 use super::pool::seed;
 use super::request_body::Upload;
+use super::resolver::Resolver;
 use super::upstream::Upstream;
 use crate::body::Body;
 use crate::config::snapshot::{HealthSpec, OriginServer};
@@ -46,13 +47,13 @@ struct Target {
 
 impl Prober {
     /// `None` if the origin is not checked.
-    pub(super) fn new(upstream: &Arc<Upstream>) -> Option<Self> {
+    pub(super) fn new(upstream: &Arc<Upstream>, resolver: &Arc<Resolver>) -> Option<Self> {
         let spec = upstream.spec();
         let health = spec.pool.health.as_ref()?;
         let check = |server: &OriginServer| Check {
             next: Duration::ZERO,
             target: Arc::new(Target {
-                endpoint: Endpoint::new(server),
+                endpoint: Endpoint::new(server, spec, resolver),
                 request: request(health, server),
                 running: AtomicBool::new(false),
             }),

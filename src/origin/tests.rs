@@ -4,8 +4,11 @@ mod answers;
 mod balancing;
 mod early;
 mod failures;
+mod http2;
+mod names;
 mod pooling;
 mod streaming;
+mod unix;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -20,7 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::config::snapshot::{HostHeader, OriginHost, OriginServer, PoolSpec};
+use crate::config::snapshot::{HostHeader, OriginHost, OriginProtocol, OriginServer, PoolSpec};
 use crate::confirm::Settler;
 
 /// An origin that follows a script.
@@ -150,13 +153,19 @@ struct Worker {
     metrics: Arc<Metrics>,
     ticker: Arc<Ticker>,
     upstreams: Arc<Upstreams>,
+    resolver: Arc<Resolver>,
 }
 
 impl Worker {
     fn new() -> Self {
+        Self::resolving(Default::default())
+    }
+
+    fn resolving(settings: crate::config::snapshot::Resolver) -> Self {
         let ticker = Ticker::new();
         let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
-        let upstreams = Upstreams::new(&metrics);
+        let resolver = Resolver::new(Arc::clone(&metrics), settings);
+        let upstreams = Upstreams::new(&metrics, &resolver);
         let (runs, checks) = (Arc::clone(&ticker), Arc::clone(&upstreams));
         tokio::spawn(async move { runs.run(|_| checks.tick(&runs)).await });
         let (clock, shared) = (Arc::clone(&ticker), Arc::clone(&upstreams));
@@ -165,6 +174,7 @@ impl Worker {
             metrics,
             ticker,
             upstreams,
+            resolver,
         }
     }
 
@@ -184,6 +194,7 @@ impl Worker {
             metrics,
             ticker,
             upstreams,
+            resolver: Arc::clone(&self.resolver),
         }
     }
 
@@ -218,17 +229,16 @@ async fn whole(forwarded: Forwarded) -> (u16, String) {
 }
 
 fn spec(servers: &[SocketAddr]) -> Arc<OriginSpec> {
-    let servers = servers.iter().map(|address| OriginServer {
-        host: OriginHost::Address(address.ip()),
-        port: address.port(),
-        weight: 1,
-    });
+    let servers = servers
+        .iter()
+        .map(|address| OriginServer::plain(OriginHost::Address(address.ip()), address.port()));
     Arc::new(OriginSpec {
         name: "app".into(),
         servers: servers.collect(),
         early_data_aware: true,
         host: HostHeader::default(),
         pool: PoolSpec::default(),
+        tls: None,
     })
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::probe::Prober;
+use super::resolver::Resolver;
 use super::upstream::Upstream;
 use crate::config::snapshot::OriginSpec;
 use crate::deadline::Ticker;
@@ -19,6 +20,7 @@ use crate::telemetry::metrics::Metrics;
 pub struct Upstreams {
     epoch: Instant,
     metrics: Arc<Metrics>,
+    resolver: Arc<Resolver>,
     known: Mutex<Known>,
 }
 
@@ -32,10 +34,11 @@ struct Known {
 
 impl Upstreams {
     /// No origins yet.
-    pub fn new(metrics: &Arc<Metrics>) -> Arc<Self> {
+    pub fn new(metrics: &Arc<Metrics>, resolver: &Arc<Resolver>) -> Arc<Self> {
         Arc::new(Self {
             epoch: Instant::now(),
             metrics: Arc::clone(metrics),
+            resolver: Arc::clone(resolver),
             known: Mutex::default(),
         })
     }
@@ -48,6 +51,11 @@ impl Upstreams {
     /// be put forward by.
     pub(super) fn elapsed(&self) -> Duration {
         self.epoch.elapsed()
+    }
+
+    /// What knows the addresses of all names.
+    pub(super) fn resolver(&self) -> &Arc<Resolver> {
+        &self.resolver
     }
 
     /// The origin of this spec.
@@ -70,7 +78,7 @@ impl Upstreams {
                 continue;
             }
             let prober = known.probers.remove(spec);
-            if let Some(prober) = prober.or_else(|| Prober::new(&upstream)) {
+            if let Some(prober) = prober.or_else(|| Prober::new(&upstream, &self.resolver)) {
                 probers.insert(Arc::clone(spec), prober);
             }
         }

@@ -58,7 +58,7 @@ macro_rules! labels {
 mod origin;
 
 pub use self::origin::{
-    Ejection, HealthCheck, OriginConnection, OriginError, RetryReason, ServerState,
+    Ejection, HealthCheck, OriginConnection, OriginError, Resolution, RetryReason, ServerState,
 };
 
 labels! {

@@ -7,6 +7,7 @@
 //! - [`http1`], [`h2`]: reading answers; a whole h2 client over [`client`]
 //! - [`edge`]: the compiled program with a config file, its logs and signals
 //! - [`origin`]: an HTTP/1.1 origin that does as it is told
+//! - [`secure`]: an origin over TLS; [`nginx`]: nginx as one
 //! - [`tool`]: programs that may be missing
 #![allow(dead_code)]
 
@@ -15,8 +16,10 @@ pub mod edge;
 pub mod h2;
 pub mod hello;
 pub mod http1;
+pub mod nginx;
 pub mod origin;
 pub mod pki;
+pub mod secure;
 pub mod setup;
 pub mod tickets;
 pub mod tool;

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 pub fn tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path)
+        // Where servers are; not every user's PATH has it.
+        .chain([PathBuf::from("/usr/sbin")])
         .map(|directory| directory.join(name))
         .find(|file| file.is_file());
     if found.is_none() {

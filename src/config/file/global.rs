@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::tree::{Table, Value};
 use super::values::MANY;
-use super::{keys, origin};
+use super::{keys, origin, resolver};
 use crate::config::diagnostics::At;
 use crate::config::snapshot::{AdminAddress, LogTarget};
 use crate::config::spec::{ListenSpec, Spec};
@@ -24,6 +24,7 @@ pub(super) fn read(top: &Table<'_>, spec: &mut Spec) -> Vec<At<PathBuf>> {
         spec.admin = address.and_then(|address| admin_address(&address));
     }
     sessions(top, spec);
+    resolver::read(top, spec);
     if let Some(value) = top.get("listen") {
         let tables = value.list("tables", "[[listen]]").unwrap_or_default();
         let listeners = tables.iter().enumerate();

@@ -22,7 +22,7 @@ macro_rules! tables {
 }
 
 tables! {
-    TOP "the file" ["include" "certificate_directory" "server" "limits" "log" "listen" "admin" "sessions" "origin" "error_pages" "site"];
+    TOP "the file" ["include" "certificate_directory" "server" "limits" "log" "listen" "admin" "sessions" "resolver" "origin" "error_pages" "site"];
     INCLUDED "an included file" ["site"];
     SERVER "[server]" ["workers" "drain"];
     DRAIN "drain" ["delay" "timeout"];
@@ -32,7 +32,9 @@ tables! {
     LISTEN_TIMEOUTS "timeouts of [[listen]]" ["client_hello" "proxy_header"];
     ADMIN "[admin]" ["address"];
     SESSIONS "[sessions]" ["capacity" "tickets" "store"];
-    ORIGIN "[origin.NAME]" ["servers" "early_data_aware" "host" "balance" "limits" "timeouts" "health" "ejection" "retries" "slow_start"];
+    RESOLVER "[resolver]" ["servers" "timeout" "min_ttl" "max_ttl"];
+    ORIGIN "[origin.NAME]" ["servers" "early_data_aware" "host" "tls" "balance" "limits" "timeouts" "health" "ejection" "retries" "slow_start"];
+    ORIGIN_TLS "tls of [origin.NAME]" ["ca" "server_name" "verify_name" "certificate" "alpn" "min_version"];
     ORIGIN_SERVER "a server of [origin.NAME]" ["url" "weight"];
     BALANCE "balance" ["hash" "balance_factor"];
     ORIGIN_LIMITS "limits of [origin.NAME]" ["requests" "connections" "queue" "idle"];

@@ -129,8 +129,8 @@ fn each_mistake_in_the_tables_of_the_process_is_told_with_place_and_hint() {
             "1:20 `servers` is empty / write, for example, [\"http://127.0.0.1:8080\"]",
         ),
         (
-            "origin.a.servers = [\"h2c://a\"]",
-            "1:21 an origin over h2c is not supported in this version / write http://HOST:PORT",
+            "origin.a.servers = [\"ftp://a\"]",
+            "1:21 \"ftp://a\" cannot be an origin: its scheme is unknown / write http://, https:// or h2c:// and HOST:PORT, or unix:PATH",
         ),
         (
             "origin.a.servers = [\"http://a:0\"]",
@@ -450,6 +450,8 @@ fn values_are_what_was_typed_and_defaults_stand_for_the_rest() {
         ]
     );
 }
+
+mod origins;
 
 #[test]
 fn depth_is_bounded() {

@@ -1,5 +1,6 @@
 //! Origins, as tables of their own and in place.
 
+use super::origin_tls::{tls, url};
 use super::{duration, duration_or_off, list, string};
 use crate::config::snapshot::{
     Balance, EjectionSpec, HealthSpec, HostHeader, OriginServer, PoolSpec, StatusSet,
@@ -13,6 +14,7 @@ pub(super) fn keys(origin: &OriginTable) -> Vec<(&'static str, String)> {
         ("early_data_aware", origin.early_data_aware.to_string()),
         ("host", string(host(origin.host))),
     ];
+    keys.extend(origin.tls.as_ref().map(|spec| ("tls", tls(spec))));
     keys.extend(pool(&origin.pool));
     keys
 }
@@ -38,10 +40,10 @@ fn host(host: HostHeader) -> &'static str {
 
 fn servers(servers: &[OriginServer]) -> String {
     if servers.iter().all(|server| server.weight == 1) {
-        return list(servers.iter().map(ToString::to_string));
+        return list(servers.iter().map(url));
     }
     let server = |server: &OriginServer| {
-        let url = string(&server.to_string());
+        let url = string(&url(server));
         format!("{{ url = {url}, weight = {} }}", server.weight)
     };
     let servers: Vec<String> = servers.iter().map(server).collect();

@@ -27,13 +27,13 @@ async fn all_addresses_of_a_name_are_tried() {
     // localhost is ::1 and 127.0.0.1 on most machines, or one of them; the stub has IPv4 only.
     let spec = Arc::new(OriginSpec {
         name: "app".into(),
-        servers: vec![OriginServer {
-            host: OriginHost::Name("localhost".into()),
-            port: stub.address.port(),
-            weight: 1,
-        }],
+        servers: vec![OriginServer::plain(
+            OriginHost::Name("localhost".into()),
+            stub.address.port(),
+        )],
         early_data_aware: false,
         host: HostHeader::default(),
+        tls: None,
         pool: PoolSpec::default(),
     });
     assert_eq!(worker.fetch(get(&spec)).await, (200, "hello".into()));

@@ -47,6 +47,22 @@ labels! {
         ResponseIdleTimeout => "response_idle_timeout",
         /// `timeouts.total` passed.
         TotalTimeout => "total_timeout",
+        /// HTTP/2: it refused the stream, or announced its end before it did anything.
+        Unprocessed => "unprocessed",
+        /// TLS: nobody who is trusted issued its certificate.
+        TlsUnknownIssuer => "tls_unknown_issuer",
+        /// TLS: its certificate is for other names.
+        TlsWrongName => "tls_wrong_name",
+        /// TLS: its certificate has expired.
+        TlsExpired => "tls_expired",
+        /// TLS: anything else about its certificate.
+        TlsCertificate => "tls_certificate",
+        /// TLS: it sent a fatal alert, as one does that wants another certificate of the edge.
+        TlsAlert => "tls_alert",
+        /// TLS: a file of the origin's `tls` cannot be used.
+        TlsFiles => "tls_files",
+        /// TLS: anything else; it speaks none, or no version or protocol that is asked for.
+        Tls => "tls",
         /// No server gets requests: checks took them all out.
         NoServer => "no_server",
         /// `limits.requests` was reached.
@@ -87,5 +103,13 @@ labels! {
         Unhealthy => "unhealthy",
         /// Failed requests took it out for a while.
         Ejected => "ejected",
+    }
+
+    /// How the resolution of an origin's name ended.
+    Resolution {
+        /// With addresses.
+        Ok => "ok",
+        /// Without; the last answer is used on, if there was one.
+        Failed => "failed",
     }
 }

@@ -4,7 +4,7 @@ use prometheus::{Histogram, IntCounter, IntGauge, Result};
 
 use crate::telemetry::family::{Counters, Families, Gauges, NamedGauges};
 use crate::telemetry::labels::{
-    Ejection, HealthCheck, OriginConnection, OriginError, RetryReason, ServerState,
+    Ejection, HealthCheck, OriginConnection, OriginError, Resolution, RetryReason, ServerState,
 };
 
 /// Metrics of origins.
@@ -32,6 +32,8 @@ pub struct Origins {
     pub servers: Gauges<ServerState>,
     /// Whether each of them gets requests, by origin and server as the configuration has them.
     pub server_usable: NamedGauges<2>,
+    /// Resolutions of names, by their end.
+    pub resolutions: Counters<Resolution>,
     /// 425 answers received, passed on or not.
     pub too_early: IntCounter,
     /// Request sent → head of the answer.
@@ -56,6 +58,11 @@ impl Origins {
                 "reason",
             )?,
             errors: families.counters("origin_errors_total", "Errors of origins", "error")?,
+            resolutions: families.counters(
+                "origin_resolutions_total",
+                "Resolutions of the names of origins",
+                "result",
+            )?,
             retries_over_budget: families.counter(
                 "origin_retries_over_budget_total",
                 "Retries that were not made because too many are made already",
