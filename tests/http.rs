@@ -25,6 +25,7 @@ mod http {
     mod redirect;
     mod rewrite;
     mod secrets;
+    mod slow_bodies;
     mod stand;
     mod tools;
 }

@@ -35,6 +35,10 @@ pub struct Compiled {
 pub fn compile(spec: &Spec, previous: Option<&Snapshot>, now: SystemTime) -> Compiled {
     let mut work = Work::new(previous, now);
     let (mut listeners, listener_names) = listeners::compile(spec, &mut work);
+    for (name, table) in &spec.origins {
+        // Also of those that no route names: a broken file is told.
+        origin_tls::compile(name, table, &mut work);
+    }
     let identities = identities(spec);
     let mut certificates = certificates::Source::new(spec, &mut work);
     let sites: Vec<Arc<Site>> = spec

@@ -15,7 +15,7 @@ use super::http2::{self, Connections};
 use super::link::Link;
 use super::resolver::{Name, Resolver};
 use super::socket::Socket;
-use super::tls::{self, Client, TlsError};
+use super::tls::{Client, Secure, TlsError};
 use crate::config::snapshot::{OriginHost, OriginProtocol, OriginServer, OriginSpec};
 use crate::deadline::{Ticker, within};
 
@@ -203,7 +203,7 @@ async fn one(
                 let client = endpoint.tls.as_ref().ok_or_else(TlsError::unusable)?;
                 // Boxed: a handshake is large, and most connections have none.
                 let stream = Box::pin(client.connect(tcp)).await;
-                Socket::Tls(Box::new(stream.map_err(TlsError::of_handshake)?))
+                Socket::Tls(Secure::new(stream.map_err(TlsError::of_handshake)?))
             }
         };
         finish(endpoint, socket, address.into(), ticker).await
@@ -223,7 +223,7 @@ async fn finish(
     ticker: &Arc<Ticker>,
 ) -> Result<Box<Link>, ForwardErrorKind> {
     let http2 = match (&socket, endpoint.protocol) {
-        (Socket::Tls(stream), _) => tls::is_http2(stream),
+        (Socket::Tls(stream), _) => stream.is_http2(),
         (_, protocol) => protocol == OriginProtocol::Http2,
     };
     endpoint.http1.store(!http2, Ordering::Relaxed);
@@ -231,6 +231,6 @@ async fn finish(
         return Ok(Link::http1(socket, address, ticker));
     }
     let opened = Box::pin(http2::open(socket, address, ticker)).await;
-    let connection = opened.map_err(|error| ForwardErrorKind::from(http2::error(error)))?;
+    let connection = opened.map_err(ForwardErrorKind::from)?;
     Ok(Link::http2(endpoint.shared.add(&connection), ticker))
 }

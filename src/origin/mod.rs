@@ -1,15 +1,17 @@
-//! Forwarding to origin servers over plain HTTP/1.1.
+//! Forwarding to origin servers over HTTP/1.1 and HTTP/2, in plain text or TLS, over TCP or a Unix
+//! socket.
 //!
 //! One [`Origins`] per worker holds that worker's connections. **No task runs beside a request**:
-//! the future of [`Origins::forward`], and then the body of the answer, drive the connection, so
-//! dropping either ends the exchange and closes its connection, and a client that stops reading
-//! stops the origin.
+//! the future of [`Origins::forward`], and then the body of the answer, drive the exchange, so
+//! dropping either ends it and closes its connection (HTTP/2: resets its stream), and a client
+//! that stops reading stops the origin. A connection of HTTP/2, which requests share, has a task.
 //!
 //! What is sent and what comes back follows RFC 9110 §7.6 and RFC 9112 §6 (`fields`); early and
 //! marked requests follow EARLY-DATA R11 and R16–R20. A request is sent again
 //! - to the next server or address, if it could not be connected to,
-//! - on a fresh connection, if nothing of it was sent, or if a *reused* one closed before any byte
-//!   of an answer and the request is idempotent and without a body,
+//! - on a fresh connection, if nothing of it was sent or the origin says that it did nothing about
+//!   it (HTTP/2: GOAWAY, REFUSED_STREAM), or if a *reused* one closed before any byte of an answer
+//!   and the request is idempotent and without a body,
 //! - without `Early-Data`, once, if the origin answered 425 to it (R19).
 
 mod address;

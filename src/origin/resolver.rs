@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use tokio::sync::{mpsc, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
 
 use crate::config::snapshot;
 use crate::telemetry::labels::Resolution;
@@ -35,8 +36,15 @@ pub struct Resolver {
 #[derive(Debug, Default)]
 struct Inside {
     names: HashMap<String, Weak<Entry>>,
-    /// Hands names to the thread; `None` until there is one.
-    thread: Option<mpsc::UnboundedSender<Weak<Entry>>>,
+    /// `None` until it is needed.
+    thread: Option<Thread>,
+}
+
+/// The thread that asks. It ends when this is dropped.
+#[derive(Debug)]
+struct Thread {
+    runtime: Handle,
+    _running: oneshot::Sender<()>,
 }
 
 /// A name that is kept fresh while this is held.
@@ -88,25 +96,24 @@ impl Resolver {
             name: name.to_owned(),
             known: watch::Sender::default(),
         });
-        let weak = Arc::downgrade(&entry);
-        inside.names.insert(name.to_owned(), Weak::clone(&weak));
         let thread = match inside.thread.take() {
             Some(thread) => Ok(thread),
-            None => start(Arc::clone(&self.metrics), self.settings.subscribe()),
+            None => Thread::start(),
         };
         match thread {
             Ok(thread) => {
-                // It ends only with us.
-                let _ = thread.send(weak);
+                let weak = Arc::downgrade(&entry);
+                let (metrics, settings) = (Arc::clone(&self.metrics), self.settings.subscribe());
+                thread
+                    .runtime
+                    .spawn(keep(Weak::clone(&weak), metrics, settings));
+                inside.names.insert(name.to_owned(), weak);
                 inside.thread = Some(thread);
             }
-            Err(error) => {
-                entry
-                    .known
-                    .send_modify(|known| known.error = Some(error.to_string()));
-                // The next pool tries again.
-                inside.names.remove(name);
-            }
+            // The next pool tries again.
+            Err(error) => entry
+                .known
+                .send_modify(|known| known.error = Some(error.to_string())),
         }
         Name(entry)
     }
@@ -137,25 +144,24 @@ impl Name {
     }
 }
 
-/// Starts the thread that asks.
-fn start(
-    metrics: Arc<Metrics>,
-    settings: watch::Receiver<snapshot::Resolver>,
-) -> io::Result<mpsc::UnboundedSender<Weak<Entry>>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let (send, mut receive) = mpsc::unbounded_channel();
-    std::thread::Builder::new()
-        .name("resolver".to_owned())
-        .spawn(move || {
-            runtime.block_on(async move {
-                while let Some(entry) = receive.recv().await {
-                    tokio::spawn(keep(entry, Arc::clone(&metrics), settings.clone()));
-                }
-            });
-        })?;
-    Ok(send)
+impl Thread {
+    fn start() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let handle = runtime.handle().clone();
+        let (running, ended) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("resolver".to_owned())
+            .spawn(move || {
+                // It says nothing but that its other half was dropped.
+                let _ = runtime.block_on(ended);
+            })?;
+        Ok(Self {
+            runtime: handle,
+            _running: running,
+        })
+    }
 }
 
 /// Keeps a name fresh until nobody holds it.
@@ -188,8 +194,13 @@ async fn keep(
             }
         };
         drop(entry);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a timer for each name, in a thread where nothing else runs"
+        )]
+        let sleep = tokio::time::sleep(wait);
         tokio::select! {
-            () = tokio::time::sleep(wait) => {}
+            () = sleep => {}
             changed = settings.changed() => if changed.is_err() {
                 return;
             },

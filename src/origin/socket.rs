@@ -6,14 +6,15 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::client::TlsStream;
+
+use super::tls::Secure;
 
 /// A connected socket, TLS included. An enum, so that plain TCP costs no call through a table.
 #[derive(Debug)]
 pub(super) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<Secure>),
 }
 
 impl Socket {
@@ -45,7 +46,7 @@ macro_rules! each {
                 $does
             }
             Self::Tls($stream) => {
-                let $stream = Pin::new(&mut **$stream);
+                let $stream = $stream.writer();
                 $does
             }
         }
@@ -58,7 +59,11 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        each!(self, stream => stream.poll_read(cx, buffer))
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => stream.poll_read(cx, buffer),
+        }
     }
 }
 

@@ -5,10 +5,13 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 
 use rustls::pki_types::{DnsName, ServerName};
 use rustls::{CertificateError, Error};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -68,9 +71,52 @@ impl Client {
     }
 }
 
-/// Whether HTTP/2 was negotiated.
-pub(super) fn is_http2(stream: &TlsStream<TcpStream>) -> bool {
-    stream.get_ref().1.alpn_protocol() == Some(b"h2")
+/// A stream of TLS.
+#[derive(Debug)]
+pub(super) struct Secure {
+    stream: TlsStream<TcpStream>,
+    fault: Fault,
+}
+
+/// What TLS broke off with: noted here, since HTTP/2 passes on no more than that something did.
+pub(super) type Fault = Arc<OnceLock<OriginError>>;
+
+impl Secure {
+    /// After the handshake.
+    pub(super) fn new(stream: TlsStream<TcpStream>) -> Box<Self> {
+        let fault = Fault::default();
+        Box::new(Self { stream, fault })
+    }
+
+    /// Whether HTTP/2 was negotiated.
+    pub(super) fn is_http2(&self) -> bool {
+        self.stream.get_ref().1.alpn_protocol() == Some(b"h2")
+    }
+
+    /// Where a fault is noted.
+    pub(super) fn fault(&self) -> &Fault {
+        &self.fault
+    }
+
+    /// The stream, to be written to.
+    pub(super) fn writer(&mut self) -> Pin<&mut TlsStream<TcpStream>> {
+        Pin::new(&mut self.stream)
+    }
+
+    /// Reads what there is.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
+        if let Err(error) = &read
+            && let Some(label) = label(error)
+        {
+            let _ = self.fault.set(label);
+        }
+        Poll::Ready(read)
+    }
 }
 
 /// Why TLS with an origin failed.
@@ -101,6 +147,12 @@ impl TlsError {
         }
     }
 
+    /// An error whose cause was noted when it occurred.
+    pub(super) fn noted(fault: &Fault) -> Option<Self> {
+        let label = *fault.get()?;
+        Some(Self { label, error: None })
+    }
+
     /// The files of the origin's `tls` could not be used.
     pub(super) fn unusable() -> Self {
         Self {
@@ -114,7 +166,10 @@ fn label(error: &io::Error) -> Option<OriginError> {
     let error = error.get_ref()?.downcast_ref::<Error>()?;
     Some(match error {
         Error::InvalidCertificate(certificate) => match certificate {
-            CertificateError::UnknownIssuer => OriginError::TlsUnknownIssuer,
+            // An authority that was made anew under its old name is another one.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                OriginError::TlsUnknownIssuer
+            }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 OriginError::TlsWrongName
             }
@@ -132,7 +187,10 @@ impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.error {
             Some(error) => error.fmt(f),
-            None => f.write_str("a file of the origin's `tls` cannot be used"),
+            None => f.write_str(match self.label {
+                OriginError::TlsFiles => "a file of the origin's `tls` cannot be used",
+                _ => "TLS broke off",
+            }),
         }
     }
 }

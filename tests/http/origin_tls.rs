@@ -1,5 +1,7 @@
 //! Origins over TLS: who is trusted, what is shown, what is told of a failure.
 
+use tokio::io::AsyncWriteExt;
+
 use crate::http::stand::{NAME, Stand, get, route};
 use crate::support::client::Client;
 use crate::support::edge::run;
@@ -115,12 +117,17 @@ async fn a_certificate_that_does_not_hold_makes_502_and_says_why() {
     let expired = SecureOrigin::start(&leaf(Validity::Expired), &["http/1.1"]).await;
     let strange = Pki::new().leaf(&["127.0.0.1"]);
     let strange = SecureOrigin::start(&strange, &["http/1.1"]).await;
-    let plain = crate::support::origin::Origin::echo().await;
+    let plain = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", plain.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = plain.accept().await {
+            let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        }
+    });
     let (ca, host) = (ca(&pki), "127.0.0.1");
     let other = format!("{ca}, server_name = \"other.example\"");
     let renamed = format!("{ca}, server_name = \"localhost\", verify_name = \"other.example\"");
     let only2 = format!("{ca}, alpn = [\"h2\"]");
-    let plain = plain.url().replace("http://", "https://");
     let cases = [
         (
             "/issuer",
@@ -133,7 +140,7 @@ async fn a_certificate_that_does_not_hold_makes_502_and_says_why() {
         ("/renamed", good.url(host), &renamed, "tls_wrong_name"),
         ("/expired", expired.url(host), &ca, "tls_expired"),
         ("/alpn", good.url(host), &only2, "tls_alert"),
-        ("/plain", plain, &ca, "tls"),
+        ("/plain", url, &ca, "tls"),
     ];
     let route = |(path, url, tls, _): &(&str, String, &str, &str)| secure(path, url, tls);
     let routes: String = cases.iter().map(route).collect();
@@ -144,7 +151,8 @@ async fn a_certificate_that_does_not_hold_makes_502_and_says_why() {
         let line = stand.edge.until_access(fits).await;
         assert_eq!(line["origin_error"], *label, "{path}");
         let label = format!("error=\"{label}\"");
-        let counted = stand.edge.metric("cutwater_origin_errors_total", &[&label]);
+        let labels = [label.as_str()];
+        let counted = stand.edge.metric("cutwater_origin_errors_total", &labels);
         assert!(counted.await >= 1.0, "{path}");
     }
     assert!(good.handshakes().is_empty() && expired.handshakes().is_empty());

@@ -70,14 +70,20 @@ impl SecureOrigin {
             while let Ok((socket, _)) = listener.accept().await {
                 let (acceptor, sees) = (acceptor.clone(), sees.clone());
                 tokio::spawn(async move {
-                    if let Ok(stream) = acceptor.accept(socket).await {
-                        let handshake = look(&stream);
-                        let http2 = handshake.alpn.as_deref() == Some("h2");
-                        sees.send_modify(|seen| seen.push(handshake));
-                        match http2 {
-                            true => http2_on(stream).await,
-                            false => http1_on(stream).await,
+                    let stream = match acceptor.accept(socket).into_fallible().await {
+                        Ok(stream) => stream,
+                        Err((_, mut socket)) => {
+                            // Closed with something unread, the alert would be lost to a reset.
+                            let _ = tokio::io::copy(&mut socket, &mut tokio::io::sink()).await;
+                            return;
                         }
+                    };
+                    let handshake = look(&stream);
+                    let http2 = handshake.alpn.as_deref() == Some("h2");
+                    sees.send_modify(|seen| seen.push(handshake));
+                    match http2 {
+                        true => http2_on(stream).await,
+                        false => http1_on(stream).await,
                     }
                 });
             }

@@ -68,10 +68,11 @@ pub(super) fn compile(
     if let Some(known) = work.tls.known.get(&typed) {
         return known.clone();
     }
-    let tls = match read(&spec, work) {
+    let tls = match read(&spec, typed, work) {
         Some(tls) => tls,
-        None => former(name, work).unwrap_or_else(|| OriginTls {
+        None => former(name, typed, work).unwrap_or_else(|| OriginTls {
             tag: Tag::of(&[b"cutwater unusable origin tls 1", &typed.0]),
+            typed,
             server_name: None,
             client: None,
         }),
@@ -81,14 +82,19 @@ pub(super) fn compile(
     tls
 }
 
-/// What the origin of this name had before.
-fn former(name: &str, work: &Work<'_>) -> Option<OriginTls> {
-    let mut origins = work.origins.iter();
-    let former = origins.find(|origin| *origin.name == *name)?;
-    former.tls.as_deref().cloned()
+/// What the origin had before. One in place is known by all that was typed, so that it never gets
+/// another one's trust; one with a name of its own is that one, however it changed.
+fn former(name: &str, typed: Tag, work: &Work<'_>) -> Option<OriginTls> {
+    let in_place = name.contains(':');
+    let origins = work.origins.iter();
+    let named = origins.filter(|origin| *origin.name == *name);
+    let mut former = named.filter_map(|origin| origin.tls.as_deref());
+    former
+        .find(|former| former.client.is_some() && (!in_place || former.typed == typed))
+        .cloned()
 }
 
-fn read(spec: &OriginTlsSpec, work: &mut Work<'_>) -> Option<OriginTls> {
+fn read(spec: &OriginTlsSpec, typed: Tag, work: &mut Work<'_>) -> Option<OriginTls> {
     // Both are read for their errors before either is given up.
     let authorities = match &spec.ca {
         Some(file) => of_file(file, work),
@@ -114,6 +120,7 @@ fn read(spec: &OriginTlsSpec, work: &mut Work<'_>) -> Option<OriginTls> {
     parts.extend(spec.alpn.iter().map(Vec::as_slice));
     Some(OriginTls {
         tag: Tag::of(&parts),
+        typed,
         server_name: parse(spec.server_name.as_deref(), spec, work)?,
         client: Some(Arc::new(client)),
     })

@@ -101,6 +101,8 @@ impl std::fmt::Display for OriginServer {
 pub struct OriginTls {
     /// A hash over all of that.
     pub tag: Tag,
+    /// A hash over what the file says, without what its certificates are.
+    pub typed: Tag,
     /// The SNI, and the name that is verified unless another is configured; `None` is the
     /// server's own host.
     pub server_name: Option<ServerName<'static>>,

@@ -12,7 +12,10 @@ use h2::client::{Builder, SendRequest};
 use h2::{Ping, PingPong, Reason};
 
 use super::super::address::Address;
+use super::super::link::LinkError;
 use super::super::socket::Socket;
+use super::super::tls::{Fault, TlsError};
+use super::message;
 use crate::deadline::{Alarm, Nudge, Ticker};
 
 /// Streams on a connection, whatever more the origin allows.
@@ -40,7 +43,8 @@ const PONG: Duration = Duration::from_secs(5);
 pub(crate) struct Connection {
     send: SendRequest<Bytes>,
     pub(super) address: Address,
-    tls: bool,
+    /// Where a fault of TLS is noted; `None` without TLS.
+    fault: Option<Fault>,
     /// Streams beyond which the origin was seen to refuse.
     limit: AtomicUsize,
     /// When the last stream ended, in milliseconds on the ticker's clock.
@@ -70,8 +74,12 @@ pub(crate) async fn open(
     socket: Socket,
     address: Address,
     ticker: &Arc<Ticker>,
-) -> Result<Arc<Connection>, h2::Error> {
-    let tls = matches!(socket, Socket::Tls(_));
+) -> Result<Arc<Connection>, LinkError> {
+    let fault = match &socket {
+        Socket::Tls(stream) => Some(Arc::clone(stream.fault())),
+        Socket::Tcp(_) | Socket::Unix(_) => None,
+    };
+    let failed = |error| explain(fault.as_ref(), message::error(error));
     let (send, mut connection) = Builder::new()
         .enable_push(false)
         .initial_window_size(STREAM_WINDOW)
@@ -80,7 +88,8 @@ pub(crate) async fn open(
         .max_send_buffer_size(SEND_BUFFER)
         .initial_max_send_streams(UNKNOWN)
         .handshake(socket)
-        .await?;
+        .await
+        .map_err(failed)?;
     // RFC 9113 §3.4: the origin's SETTINGS come first. Without them it is not known how many
     // requests it takes, nor whether it speaks HTTP/2 at all.
     poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
@@ -88,7 +97,8 @@ pub(crate) async fn open(
         Poll::Pending if send.current_max_send_streams() == UNKNOWN => Poll::Pending,
         Poll::Pending => Poll::Ready(Ok(())),
     })
-    .await?;
+    .await
+    .map_err(failed)?;
     let state = Arc::new(State::default());
     let alarm = ticker.alarm();
     let nudge = alarm.waker();
@@ -96,7 +106,7 @@ pub(crate) async fn open(
     Ok(Arc::new(Connection {
         send,
         address,
-        tls,
+        fault,
         limit: AtomicUsize::new(STREAMS),
         rests_since: AtomicU64::new(0),
         ticker: Arc::clone(ticker),
@@ -113,7 +123,12 @@ impl Connection {
 
     /// Whether it is encrypted.
     pub(super) fn is_tls(&self) -> bool {
-        self.tls
+        self.fault.is_some()
+    }
+
+    /// The error with what TLS knows about it.
+    pub(super) fn explain(&self, error: LinkError) -> LinkError {
+        explain(self.fault.as_ref(), error)
     }
 
     /// Whether another stream would begin at once.
@@ -174,6 +189,14 @@ impl Connection {
     pub(super) fn doubt(&self) {
         self.state.doubted.store(true, Ordering::Relaxed);
         self.nudge.nudge();
+    }
+}
+
+fn explain(fault: Option<&Fault>, error: LinkError) -> LinkError {
+    let lost = matches!(error, LinkError::Io(_) | LinkError::Closed);
+    match fault.and_then(TlsError::noted) {
+        Some(noted) if lost => LinkError::Tls(noted),
+        _ => error,
     }
 }
 

@@ -64,7 +64,7 @@ pub(super) fn request(
 }
 
 /// What ended a stream.
-pub(crate) fn error(error: h2::Error) -> LinkError {
+pub(super) fn error(error: h2::Error) -> LinkError {
     // RFC 9113 §6.8: the streams that GOAWAY leaves out were not processed. §8.7: neither was a
     // refused one.
     let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub(super) use self::connection::{Connection, open};
-pub(super) use self::message::error;
 pub(super) use self::stream::Stream;
 
 /// Connections of one worker to one server. Beyond that requests wait for a free stream.

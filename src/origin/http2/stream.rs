@@ -142,7 +142,7 @@ impl Stream {
             exchange.unprocessed = true;
             self.connection.refused();
         }
-        Poll::Ready(result)
+        Poll::Ready(result.map_err(|error| self.connection.explain(error)))
     }
 
     /// Awaits the next frame of the answer's body, and sends what is left of the request.
