@@ -8,11 +8,18 @@
 //!
 //! What is sent and what comes back follows RFC 9110 §7.6 and RFC 9112 §6 (`fields`); early and
 //! marked requests follow EARLY-DATA R11 and R16–R20. A request is sent again
-//! - to the next server or address, if it could not be connected to,
+//! - to another server or address, if it could not be connected to,
+//! - to another server, if that closed before any byte of an answer, or answered with a status that
+//!   is not wanted, and the request is idempotent and without a body,
 //! - on a fresh connection, if nothing of it was sent or the origin says that it did nothing about
 //!   it (HTTP/2: GOAWAY, REFUSED_STREAM), or if a *reused* one closed before any byte of an answer
 //!   and the request is idempotent and without a body,
 //! - without `Early-Data`, once, if the origin answered 425 to it (R19).
+//!
+//! The first two happen a few times at most, and within a budget.
+//!
+//! What workers share of an origin is in [`Upstreams`]: how its servers stand, and how much each may
+//! be asked at once.
 
 mod address;
 mod affinity;
