@@ -9,6 +9,7 @@ mod names;
 mod pooling;
 mod streaming;
 mod unix;
+mod waiting;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -240,6 +241,13 @@ fn spec(servers: &[SocketAddr]) -> Arc<OriginSpec> {
         pool: PoolSpec::default(),
         tls: None,
     })
+}
+
+/// Servers with a pool of their own kind.
+fn pooled(servers: &[SocketAddr], change: impl FnOnce(&mut PoolSpec)) -> Arc<OriginSpec> {
+    let mut spec = Arc::into_inner(spec(servers)).unwrap();
+    change(&mut spec.pool);
+    Arc::new(spec)
 }
 
 fn forward(spec: &Arc<OriginSpec>, request: Request<Body>) -> Forward {
