@@ -8,6 +8,7 @@ mod http {
     mod bodies;
     mod error_pages;
     mod expect;
+    mod faults;
     mod fields;
     mod framing;
     mod hello;

@@ -106,14 +106,9 @@ impl<'p> Work<'p> {
             now,
             former,
             // What is equal to a former origin is that one: its pool lives on.
-            origins: sites
-                .iter()
-                .flat_map(|site| site.routes.iter())
-                .filter_map(|route| match &route.target {
-                    super::snapshot::Target::Origin(origin) => Some(Arc::clone(origin)),
-                    _ => None,
-                })
-                .collect(),
+            origins: previous.map_or_else(HashSet::new, |previous| {
+                previous.origins().map(Arc::clone).collect()
+            }),
             tls: origin_tls::Source::default(),
             errors: Vec::new(),
             broken: Vec::new(),
@@ -140,6 +135,7 @@ impl<'p> Work<'p> {
             servers: table.servers.clone(),
             early_data_aware: table.early_data_aware,
             host: table.host,
+            pool: (*table.pool).clone(),
             tls,
         });
         match self.origins.get(&origin) {

@@ -11,6 +11,7 @@ pub mod keys;
 mod origin;
 mod origin_tls;
 mod origin_url;
+mod pool;
 mod resolver;
 mod route;
 mod site;

@@ -1,6 +1,7 @@
 //! The compiled, validated, immutable configuration that everything else reads.
 
 mod fields;
+mod pool;
 mod servers;
 
 use std::net::SocketAddr;
@@ -20,6 +21,10 @@ use crate::route::Routes;
 use crate::telemetry::connections::ConnectionLog;
 
 pub use self::fields::{Field, FieldEdits, Message};
+pub use self::pool::{
+    Balance, EjectionSpec, HashKey, HealthSpec, PoolLimits, PoolSpec, PoolTimeouts, RetrySpec,
+    StatusRange, StatusSet,
+};
 pub use self::servers::{OriginHost, OriginProtocol, OriginServer, OriginTls};
 
 /// Everything that one configuration says. Requests load it once; a reload swaps it whole.
@@ -44,6 +49,17 @@ pub struct Snapshot {
     /// Every site, in the file's order. An unchanged site is the same `Arc` as in the snapshot
     /// before.
     pub sites: Vec<Arc<Site>>,
+}
+
+impl Snapshot {
+    /// The origin of every route that has one.
+    pub fn origins(&self) -> impl Iterator<Item = &Arc<OriginSpec>> {
+        let routes = self.sites.iter().flat_map(|site| site.routes.iter());
+        routes.filter_map(|route| match &route.target {
+            Target::Origin(origin) => Some(origin),
+            _ => None,
+        })
+    }
 }
 
 /// `[server]`.
@@ -290,6 +306,8 @@ pub struct OriginSpec {
     pub host: HostHeader,
     /// How its `https` servers are spoken to; `None` if there are none.
     pub tls: Option<Arc<OriginTls>>,
+    /// How its servers are chosen, spared and watched.
+    pub pool: PoolSpec,
 }
 
 /// What an origin gets as Host.

@@ -17,7 +17,7 @@ use super::diagnostics::{At, Place};
 use super::names::SiteName;
 use super::snapshot::{
     AdminAddress, FieldEdits, HostHeader, Limits, Log, LogTarget, OriginServer, PathMatch,
-    Redirect, Resolver, RouteLimits, RouteTimeouts, Server, Sessions, SiteTimeouts,
+    PoolSpec, Redirect, Resolver, RouteLimits, RouteTimeouts, Server, Sessions, SiteTimeouts,
 };
 use crate::admission::{Network, Rate};
 use crate::early::EarlyDataPolicy;
@@ -271,6 +271,8 @@ pub struct OriginTable {
     pub early_data_aware: bool,
     /// Default is the client's.
     pub host: HostHeader,
+    /// How its servers are chosen, spared and watched.
+    pub pool: Box<PoolSpec>,
     /// `tls = { … }`, of its `https` servers.
     pub tls: Option<OriginTlsSpec>,
 }

@@ -12,7 +12,7 @@ use rustls::sign::CertifiedKey;
 
 use super::EdgeError;
 use crate::config::names::SiteName;
-use crate::config::snapshot::{HostHeader, OriginHost, OriginServer};
+use crate::config::snapshot::{HostHeader, OriginHost, OriginServer, PoolSpec};
 use crate::config::spec::{Certificates, OriginTable, RouteSpec, SiteSpec, TargetSpec};
 use crate::early::EarlyDataPolicy;
 use crate::handler::Handler;
@@ -204,7 +204,8 @@ fn certified(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, String> {
     Ok(CertifiedKey::new(chain, key))
 }
 
-/// Servers that speak HTTP/1.1 in plain text, for [`Site::origin`]. Requests go to the least busy.
+/// Servers that speak HTTP/1.1 in plain text, for [`Site::origin`]. Requests go to the least busy
+/// unless [`pool`](Origin::pool) says otherwise.
 #[derive(Clone, Debug)]
 pub struct Origin(OriginTable);
 
@@ -215,6 +216,7 @@ impl Origin {
             servers: Vec::new(),
             early_data_aware: false,
             host: HostHeader::default(),
+            pool: Box::default(),
             tls: None,
         })
         .and(address)
@@ -227,6 +229,13 @@ impl Origin {
         self.0
             .servers
             .push(OriginServer::plain(host, address.port()));
+        self
+    }
+
+    /// How the servers are chosen, spared and watched. Default is [`PoolSpec::default`].
+    #[must_use]
+    pub fn pool(mut self, pool: PoolSpec) -> Self {
+        *self.0.pool = pool;
         self
     }
 

@@ -34,6 +34,7 @@ async fn all_addresses_of_a_name_are_tried() {
         early_data_aware: false,
         host: HostHeader::default(),
         tls: None,
+        pool: PoolSpec::default(),
     });
     assert_eq!(worker.fetch(get(&spec)).await, (200, "hello".into()));
 }

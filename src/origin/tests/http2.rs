@@ -93,6 +93,7 @@ fn h2c(address: SocketAddr) -> Arc<OriginSpec> {
     Arc::new(OriginSpec {
         name: "h2c".into(),
         servers: vec![OriginServer {
+            weight: 1,
             protocol: OriginProtocol::Http2,
             host: OriginHost::Address(address.ip()),
             port: address.port(),
@@ -100,6 +101,7 @@ fn h2c(address: SocketAddr) -> Arc<OriginSpec> {
         early_data_aware: true,
         host: HostHeader::default(),
         tls: None,
+        pool: PoolSpec::default(),
     })
 }
 

@@ -89,6 +89,7 @@ fn named(port: u16) -> Arc<OriginSpec> {
         early_data_aware: false,
         host: HostHeader::default(),
         tls: None,
+        pool: PoolSpec::default(),
     })
 }
 

@@ -8,6 +8,7 @@ fn unix(path: &Path, protocol: OriginProtocol) -> Arc<OriginSpec> {
     Arc::new(OriginSpec {
         name: "unix".into(),
         servers: vec![OriginServer {
+            weight: 1,
             protocol,
             host: OriginHost::Unix(path.into()),
             port: 0,
@@ -15,6 +16,7 @@ fn unix(path: &Path, protocol: OriginProtocol) -> Arc<OriginSpec> {
         early_data_aware: false,
         host: HostHeader::Origin,
         tls: None,
+        pool: PoolSpec::default(),
     })
 }
 
