@@ -19,7 +19,7 @@ use crate::connection::proxied::Awaited;
 use crate::connection::{Accepted, Connection, redirect};
 use crate::deadline::{TICK, Ticker, within};
 use crate::listen;
-use crate::origin::{Origins, Resolver};
+use crate::origin::{Origins, Resolver, Upstreams};
 use crate::telemetry::admin::Readiness;
 use crate::telemetry::labels::{Label, ProxyHeaderError, ReloadResult, TimeoutKind};
 use crate::telemetry::metrics::Metrics;
@@ -110,9 +110,13 @@ impl Bound {
             addresses,
             sockets,
         } = self;
+        let metrics = &surroundings.metrics;
+        let resolver = Resolver::new(Arc::clone(metrics), snapshot.resolver.clone());
+        let upstreams = Upstreams::new(metrics, &resolver);
         let process = Arc::new(Process {
             sessions: Sessions::new(snapshot.sessions.capacity),
-            resolver: Resolver::new(Arc::clone(&surroundings.metrics), snapshot.resolver.clone()),
+            upstreams,
+            resolver,
             metrics: surroundings.metrics,
             access: surroundings.access,
             connections: surroundings.connections,
@@ -301,7 +305,7 @@ fn work(
             origins: Origins::new(
                 Arc::clone(&ticker),
                 Arc::clone(&process.metrics),
-                Arc::clone(&process.resolver),
+                Arc::clone(&process.upstreams),
             ),
             process: Arc::clone(&process),
             ticker: Arc::clone(&ticker),
@@ -334,7 +338,11 @@ async fn tick(worker: Arc<Worker>) {
         .ticker
         .run(|now| {
             worker.origins.sweep();
-            if worker.index == 0 && now >= next {
+            if worker.index != 0 {
+                return;
+            }
+            worker.process.upstreams.tick(&worker.ticker);
+            if now >= next {
                 next = now + HOUSEKEEPING;
                 worker.process.keep_house();
             }

@@ -9,6 +9,7 @@ mod http {
     mod desync;
     mod error_pages;
     mod expect;
+    mod faults;
     mod fields;
     mod framing;
     mod hello;

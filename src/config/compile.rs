@@ -106,14 +106,9 @@ impl<'p> Work<'p> {
             now,
             former,
             // What is equal to a former origin is that one: its pool lives on.
-            origins: sites
-                .iter()
-                .flat_map(|site| site.routes.iter())
-                .filter_map(|route| match &route.target {
-                    super::snapshot::Target::Origin(origin) => Some(Arc::clone(origin)),
-                    _ => None,
-                })
-                .collect(),
+            origins: previous.map_or_else(HashSet::new, |previous| {
+                previous.origins().map(Arc::clone).collect()
+            }),
             tls: origin_tls::Source::default(),
             errors: Vec::new(),
             broken: Vec::new(),
@@ -142,6 +137,7 @@ impl<'p> Work<'p> {
             host: table.host,
             forwarded: table.forwarded,
             proxy_protocol: table.proxy_protocol,
+            pool: (*table.pool).clone(),
             tls,
         });
         match self.origins.get(&origin) {

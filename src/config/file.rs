@@ -12,6 +12,7 @@ mod listener;
 mod origin;
 mod origin_tls;
 mod origin_url;
+mod pool;
 mod resolver;
 mod route;
 mod site;

@@ -2,6 +2,7 @@
 
 mod fields;
 mod neighbours;
+mod pool;
 mod servers;
 mod variables;
 
@@ -25,6 +26,10 @@ use crate::telemetry::connections::ConnectionLog;
 
 pub use self::fields::{Field, FieldEdits, Message};
 pub use self::neighbours::{ProxyProtocol, TrustedProxies};
+pub use self::pool::{
+    Balance, EjectionSpec, HashKey, HealthSpec, PoolLimits, PoolSpec, PoolTimeouts, RetrySpec,
+    StatusRange, StatusSet,
+};
 pub use self::servers::{OriginHost, OriginProtocol, OriginServer, OriginTls};
 pub use self::variables::{FieldValue, Part, Variable};
 
@@ -50,6 +55,17 @@ pub struct Snapshot {
     /// Every site, in the file's order. An unchanged site is the same `Arc` as in the snapshot
     /// before.
     pub sites: Vec<Arc<Site>>,
+}
+
+impl Snapshot {
+    /// The origin of every route that has one.
+    pub fn origins(&self) -> impl Iterator<Item = &Arc<OriginSpec>> {
+        let routes = self.sites.iter().flat_map(|site| site.routes.iter());
+        routes.filter_map(|route| match &route.target {
+            Target::Origin(origin) => Some(origin),
+            _ => None,
+        })
+    }
 }
 
 /// `[server]`.
@@ -304,6 +320,8 @@ pub struct OriginSpec {
     pub proxy_protocol: Option<Version>,
     /// How its `https` servers are spoken to; `None` if there are none.
     pub tls: Option<Arc<OriginTls>>,
+    /// How its servers are chosen, spared and watched.
+    pub pool: PoolSpec,
 }
 
 /// What an origin gets as Host.

@@ -17,7 +17,7 @@ use super::diagnostics::{At, Place};
 use super::names::SiteName;
 use super::snapshot::{
     AdminAddress, FieldEdits, HostHeader, Limits, Log, LogTarget, OriginServer, PathMatch,
-    Redirect, Resolver, RouteLimits, RouteTimeouts, Server, Sessions, SiteTimeouts,
+    PoolSpec, Redirect, Resolver, RouteLimits, RouteTimeouts, Server, Sessions, SiteTimeouts,
 };
 use crate::admission::{Network, Rate};
 use crate::early::EarlyDataPolicy;
@@ -292,6 +292,8 @@ pub struct OriginTable {
     pub forwarded: Fields,
     /// What its connections begin with. Default is nothing.
     pub proxy_protocol: Option<Version>,
+    /// How its servers are chosen, spared and watched.
+    pub pool: Box<PoolSpec>,
     /// `tls = { … }`, of its `https` servers.
     pub tls: Option<OriginTlsSpec>,
 }

@@ -14,10 +14,10 @@ use crate::connection::shared::Shared;
 use crate::connection::stage::Stage;
 use crate::forwarded::{self, Told};
 use crate::handler::Waits;
-use crate::origin::Address;
+use crate::origin::{Address, Effort};
 use crate::request_id::RequestId;
 use crate::telemetry::access::{AccessRecord, AnswerEnd, Confirmed};
-use crate::telemetry::labels::{self, EarlyState, TooEarlyBy};
+use crate::telemetry::labels::{self, EarlyState, OriginError, TooEarlyBy};
 
 /// Why a request's body could not be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +95,9 @@ pub(super) struct Exchange {
     answered_before_finished: bool,
     waits: Option<Arc<Waits>>,
     pub(super) origin: Option<Address>,
-    pub(super) origin_error: Option<&'static str>,
     pub(super) origin_time: Option<Duration>,
+    pub(super) origin_error: Option<OriginError>,
+    pub(super) effort: Effort,
     ttfb: Option<Duration>,
     pub(super) end: AnswerEnd,
     pub(super) stage: Option<Stage>,
@@ -143,8 +144,9 @@ impl Exchange {
             answered_before_finished: false,
             waits: None,
             origin: None,
-            origin_error: None,
             origin_time: None,
+            origin_error: None,
+            effort: Effort::default(),
             ttfb: None,
             // Whoever ends the answer says so; until then the client is the one to leave.
             end: AnswerEnd::AbortedByClient,
@@ -272,8 +274,9 @@ impl Drop for Exchange {
                 answered_before_finished: self.answered_before_finished,
                 waited,
                 origin: self.origin.take(),
-                origin_error: self.origin_error,
                 origin_time: self.origin_time,
+                origin_error: self.origin_error,
+                effort: self.effort,
                 ttfb: self.ttfb,
                 total,
                 end: self.end,
@@ -302,8 +305,9 @@ pub(super) struct Line {
     answered_before_finished: bool,
     waited: Option<Duration>,
     origin: Option<Address>,
-    origin_error: Option<&'static str>,
     origin_time: Option<Duration>,
+    origin_error: Option<OriginError>,
+    effort: Effort,
     ttfb: Option<Duration>,
     total: Duration,
     end: AnswerEnd,
@@ -361,8 +365,10 @@ impl Line {
             answered_before_finished: self.answered_before_finished,
             route: self.route.as_ref().map(|route| &*route.name),
             origin: origin.as_deref(),
-            origin_error: self.origin_error,
             origin_time: self.origin_time,
+            origin_tries: self.effort.tries,
+            origin_error: self.origin_error,
+            queue: self.effort.queued,
             ttfb: self.ttfb,
             total: self.total,
             wait: self.waited,

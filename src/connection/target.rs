@@ -115,11 +115,13 @@ pub(super) async fn target(
                 Ok(forwarded) => {
                     exchange.origin = forwarded.address;
                     exchange.origin_time = Some(forwarded.origin_time);
+                    exchange.effort = forwarded.effort;
                     Ok(forwarded.response)
                 }
                 Err(error) => {
                     exchange.origin.clone_from(&error.address);
-                    exchange.origin_error = Some(error.label());
+                    exchange.origin_error = error.kind.origin_error();
+                    exchange.effort = error.effort;
                     if matches!(error.kind, ForwardErrorKind::HandshakeFailed) {
                         return Err(Failure::HandshakeFailed);
                     }

@@ -12,7 +12,7 @@ use rustls::sign::CertifiedKey;
 
 use super::EdgeError;
 use crate::config::names::SiteName;
-use crate::config::snapshot::{HostHeader, OriginHost, OriginServer};
+use crate::config::snapshot::{HostHeader, OriginHost, OriginServer, PoolSpec};
 use crate::config::spec::{Certificates, OriginTable, RouteSpec, SiteSpec, TargetSpec};
 use crate::early::EarlyDataPolicy;
 use crate::forwarded::Fields;
@@ -205,7 +205,8 @@ fn certified(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, String> {
     Ok(CertifiedKey::new(chain, key))
 }
 
-/// Servers that speak HTTP/1.1 in plain text, for [`Site::origin`]. Requests go to the least busy.
+/// Servers that speak HTTP/1.1 in plain text, for [`Site::origin`]. Requests go to the least busy
+/// unless [`pool`](Origin::pool) says otherwise.
 #[derive(Clone, Debug)]
 pub struct Origin(OriginTable);
 
@@ -218,6 +219,7 @@ impl Origin {
             host: HostHeader::default(),
             forwarded: Fields::default(),
             proxy_protocol: None,
+            pool: Box::default(),
             tls: None,
         })
         .and(address)
@@ -230,6 +232,13 @@ impl Origin {
         self.0
             .servers
             .push(OriginServer::plain(host, address.port()));
+        self
+    }
+
+    /// How the servers are chosen, spared and watched. Default is [`PoolSpec::default`].
+    #[must_use]
+    pub fn pool(mut self, pool: PoolSpec) -> Self {
+        *self.0.pool = pool;
         self
     }
 

@@ -1,7 +1,8 @@
-//! Errors by blame: what the client is told (502 or 504), and what metrics call it.
+//! Errors by blame: what the client is told (502, 503 or 504), and what metrics call it.
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use http::StatusCode;
 
@@ -20,6 +21,17 @@ pub struct ForwardError {
     pub kind: ForwardErrorKind,
     /// The origin server that was tried last; `None` if no address could be had.
     pub address: Option<Address>,
+    /// What it took to learn that.
+    pub effort: Effort,
+}
+
+/// What an answer took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// How often a server was asked or connected to.
+    pub tries: u32,
+    /// How long the request waited for a server; `None` if it did not.
+    pub queued: Option<Duration>,
 }
 
 /// What happened on the way to an origin, before the head of its answer was there.
@@ -45,6 +57,14 @@ pub enum ForwardErrorKind {
     Unprocessed,
     /// TLS with the origin failed: 502.
     Tls(TlsError),
+    /// Checks took all servers out: 503.
+    NoServer,
+    /// `limits.requests` of the origin was reached: 503.
+    CircuitOpen,
+    /// All servers have as many requests as they may, and so has the queue: 503.
+    QueueFull,
+    /// `timeouts.queue` passed: 503.
+    QueueTimeout,
     /// Any other error of the connection to the origin: 502.
     Other(BoxError),
     /// The request's own body ended with an error: the client's side knows the answer.
@@ -54,8 +74,8 @@ pub enum ForwardErrorKind {
 }
 
 impl ForwardErrorKind {
-    /// What metrics call it; `None` where the origin has no part in it.
-    fn origin_error(&self) -> Option<OriginError> {
+    /// What metrics and logs call it; `None` where the origin has no part in it.
+    pub fn origin_error(&self) -> Option<OriginError> {
         Some(match self {
             Self::Refused => OriginError::Refused,
             Self::Unreachable(_) => OriginError::Unreachable,
@@ -67,6 +87,10 @@ impl ForwardErrorKind {
             Self::TotalTimeout => OriginError::TotalTimeout,
             Self::Unprocessed => OriginError::Unprocessed,
             Self::Tls(error) => error.label,
+            Self::NoServer => OriginError::NoServer,
+            Self::CircuitOpen => OriginError::CircuitOpen,
+            Self::QueueFull => OriginError::QueueFull,
+            Self::QueueTimeout => OriginError::QueueTimeout,
             Self::Other(_) => OriginError::Other,
             Self::RequestBody(_) | Self::HandshakeFailed => return None,
         })
@@ -77,7 +101,36 @@ impl ForwardErrorKind {
             Self::ConnectTimeout => Some(TimeoutKind::Connect),
             Self::ResponseHeadersTimeout => Some(TimeoutKind::ResponseHeaders),
             Self::TotalTimeout => Some(TimeoutKind::Total),
+            Self::QueueTimeout => Some(TimeoutKind::Queue),
             _ => None,
+        }
+    }
+
+    /// Whether the server failed the request. That the whole request took too long may be its
+    /// client's doing.
+    pub(super) fn is_failure(&self) -> bool {
+        match self {
+            Self::TotalTimeout
+            | Self::NoServer
+            | Self::CircuitOpen
+            | Self::QueueFull
+            | Self::QueueTimeout
+            // It goes in good order.
+            | Self::Unprocessed
+            | Self::RequestBody(_)
+            | Self::HandshakeFailed => false,
+            // Out of descriptors, ports or memory: we are.
+            Self::Unreachable(error) => !matches!(
+                error.raw_os_error(),
+                Some(
+                    libc::EMFILE
+                        | libc::ENFILE
+                        | libc::ENOBUFS
+                        | libc::ENOMEM
+                        | libc::EADDRNOTAVAIL
+                )
+            ),
+            _ => true,
         }
     }
 
@@ -121,7 +174,8 @@ impl From<LinkError> for ForwardErrorKind {
 }
 
 impl ForwardError {
-    /// The answer to the client: 504 where a deadline passed, else 502.
+    /// The answer to the client: 503 where there was no room for the request, 504 where another
+    /// deadline passed, else 502.
     ///
     /// For [`ForwardErrorKind::RequestBody`] the caller, who made the body, knows better (408,
     /// 413); after [`ForwardErrorKind::HandshakeFailed`] no answer can be sent.
@@ -130,6 +184,10 @@ impl ForwardError {
             ForwardErrorKind::ConnectTimeout
             | ForwardErrorKind::ResponseHeadersTimeout
             | ForwardErrorKind::TotalTimeout => StatusCode::GATEWAY_TIMEOUT,
+            ForwardErrorKind::NoServer
+            | ForwardErrorKind::CircuitOpen
+            | ForwardErrorKind::QueueFull
+            | ForwardErrorKind::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
             ForwardErrorKind::RequestBody(_) => StatusCode::BAD_REQUEST,
             _ => StatusCode::BAD_GATEWAY,
         }
@@ -196,18 +254,30 @@ impl From<LinkError> for AnswerCut {
 }
 
 impl AnswerCut {
-    pub(super) fn count(&self, metrics: &Metrics) {
+    /// What metrics and logs call it; `None` where the origin has no part in it.
+    pub fn origin_error(&self) -> Option<OriginError> {
         match self {
-            Self::ResponseIdle => {
-                metrics.origins.errors.inc(OriginError::ResponseIdleTimeout);
-                metrics.timeouts.inc(TimeoutKind::ResponseIdle);
-            }
-            Self::Total => {
-                metrics.origins.errors.inc(OriginError::TotalTimeout);
-                metrics.timeouts.inc(TimeoutKind::Total);
-            }
-            Self::Origin(error) => metrics.origins.errors.inc(*error),
-            Self::HandshakeFailed | Self::RequestBody => {}
+            Self::ResponseIdle => Some(OriginError::ResponseIdleTimeout),
+            Self::Total => Some(OriginError::TotalTimeout),
+            Self::Origin(error) => Some(*error),
+            Self::HandshakeFailed | Self::RequestBody => None,
+        }
+    }
+
+    /// Whether the server failed the request. That it fell silent may be what the request is for:
+    /// it waits for an event.
+    pub(super) fn is_failure(&self) -> bool {
+        matches!(self, Self::Origin(_))
+    }
+
+    pub(super) fn count(&self, metrics: &Metrics) {
+        if let Some(error) = self.origin_error() {
+            metrics.origins.errors.inc(error);
+        }
+        match self {
+            Self::ResponseIdle => metrics.timeouts.inc(TimeoutKind::ResponseIdle),
+            Self::Total => metrics.timeouts.inc(TimeoutKind::Total),
+            _ => {}
         }
     }
 }

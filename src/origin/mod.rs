@@ -8,21 +8,35 @@
 //!
 //! What is sent and what comes back follows RFC 9110 §7.6 and RFC 9112 §6 (`fields`); early and
 //! marked requests follow EARLY-DATA R11 and R16–R20. A request is sent again
-//! - to the next server or address, if it could not be connected to,
+//! - to another server or address, if it could not be connected to,
+//! - to another server, if that closed before any byte of an answer, or answered with a status that
+//!   is not wanted, and the request is idempotent and without a body,
 //! - on a fresh connection, if nothing of it was sent or the origin says that it did nothing about
 //!   it (HTTP/2: GOAWAY, REFUSED_STREAM), or if a *reused* one closed before any byte of an answer
 //!   and the request is idempotent and without a body,
 //! - without `Early-Data`, once, if the origin answered 425 to it (R19).
+//!
+//! The first two happen a few times at most, and within a budget.
+//!
+//! What workers share of an origin is in [`Upstreams`]: how its servers stand, and how much each may
+//! be asked at once.
 
 mod address;
+mod affinity;
+mod balance;
+mod budget;
 mod connect;
 mod error;
 mod exchange;
 mod fields;
+mod health;
 mod http1;
 mod http2;
+mod lease;
 mod link;
 mod pool;
+mod probe;
+mod queue;
 mod receiving;
 mod request_body;
 mod resolver;
@@ -30,6 +44,8 @@ mod response_body;
 mod sending;
 mod socket;
 mod tls;
+mod upstream;
+mod upstreams;
 mod watch;
 
 use std::collections::HashMap;
@@ -49,9 +65,10 @@ use crate::forwarded::Told;
 use crate::telemetry::metrics::Metrics;
 
 pub use self::address::Address;
-pub use self::error::{AnswerCut, ForwardError, ForwardErrorKind};
+pub use self::error::{AnswerCut, Effort, ForwardError, ForwardErrorKind};
 pub use self::resolver::Resolver;
 pub use self::tls::TlsError;
+pub use self::upstreams::Upstreams;
 
 /// How long a pool that nobody uses is kept: a reload that brings an origin back finds it.
 const UNUSED: Duration = Duration::from_secs(120);
@@ -124,6 +141,8 @@ pub struct Forwarded {
     pub address: Option<Address>,
     /// Request handed to the connection → head of the answer, of the last try.
     pub origin_time: Duration,
+    /// What it took to get it.
+    pub effort: Effort,
 }
 
 /// The origins of one worker. It outlives reloads: equal specs share a pool.
@@ -131,7 +150,7 @@ pub struct Forwarded {
 pub struct Origins {
     ticker: Arc<Ticker>,
     metrics: Arc<Metrics>,
-    resolver: Arc<Resolver>,
+    upstreams: Arc<Upstreams>,
     pools: Mutex<Pools>,
 }
 
@@ -145,12 +164,12 @@ struct Pools {
 }
 
 impl Origins {
-    /// No connections yet.
-    pub fn new(ticker: Arc<Ticker>, metrics: Arc<Metrics>, resolver: Arc<Resolver>) -> Self {
+    /// No connections yet. `upstreams` is what the process's workers share.
+    pub fn new(ticker: Arc<Ticker>, metrics: Arc<Metrics>, upstreams: Arc<Upstreams>) -> Self {
         Self {
             ticker,
             metrics,
-            resolver,
+            upstreams,
             pools: Mutex::default(),
         }
     }
@@ -177,17 +196,15 @@ impl Origins {
         }
         pools.swept = now;
         let pools = &mut *pools;
-        // A spec that only we hold belongs to no snapshot and no request any more.
-        pools.by_address.retain(|_, (spec, pool)| {
-            // Here, in the other map as a key, and in the pool.
-            let ours = if Arc::ptr_eq(spec, pool.spec()) { 3 } else { 1 };
-            Arc::strong_count(spec) > ours
-        });
         pools.by_spec.retain(|_, pool| pool.sweep(now, UNUSED));
         let by_spec = &pools.by_spec;
-        pools
-            .by_address
-            .retain(|_, (spec, _)| by_spec.contains_key(spec));
+        pools.by_address.retain(|_, (spec, _)| {
+            let Some((known, _)) = by_spec.get_key_value(spec) else {
+                return false;
+            };
+            // Of equal ones, those that only we hold belong to no snapshot and no request any more.
+            Arc::ptr_eq(known, spec) || Arc::strong_count(spec) > 1
+        });
     }
 
     fn pools(&self) -> MutexGuard<'_, Pools> {
@@ -202,7 +219,14 @@ impl Origins {
         }
         let pool = pools.by_spec.entry(Arc::clone(spec));
         let pool = pool.or_insert_with(|| {
-            Pool::new(Arc::clone(spec), Arc::clone(&self.ticker), &self.resolver)
+            let upstream = self.upstreams.get(spec);
+            let elapsed = self.upstreams.elapsed();
+            Pool::new(
+                upstream,
+                self.upstreams.resolver(),
+                Arc::clone(&self.ticker),
+                elapsed,
+            )
         });
         let pool = Arc::clone(pool);
         let known = (Arc::clone(spec), Arc::clone(&pool));

@@ -1,6 +1,7 @@
 //! Behaviour over real sockets, against origins that follow a script.
 
 mod answers;
+mod balancing;
 mod early;
 mod failures;
 mod http2;
@@ -8,6 +9,7 @@ mod names;
 mod pooling;
 mod streaming;
 mod unix;
+mod waiting;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -22,7 +24,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::config::snapshot::{HostHeader, OriginHost, OriginProtocol, OriginServer};
+use crate::config::snapshot::{HostHeader, OriginHost, OriginProtocol, OriginServer, PoolSpec};
 use crate::confirm::Settler;
 use crate::forwarded::Fields;
 
@@ -152,6 +154,7 @@ struct Worker {
     origins: Arc<Origins>,
     metrics: Arc<Metrics>,
     ticker: Arc<Ticker>,
+    upstreams: Arc<Upstreams>,
     resolver: Arc<Resolver>,
 }
 
@@ -162,19 +165,52 @@ impl Worker {
 
     fn resolving(settings: crate::config::snapshot::Resolver) -> Self {
         let ticker = Ticker::new();
-        let runs = Arc::clone(&ticker);
-        tokio::spawn(async move { runs.run(|_| ()).await });
         let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
         let resolver = Resolver::new(Arc::clone(&metrics), settings);
+        let upstreams = Upstreams::new(&metrics, &resolver);
+        let (runs, checks) = (Arc::clone(&ticker), Arc::clone(&upstreams));
+        tokio::spawn(async move { runs.run(|_| checks.tick(&runs)).await });
+        let (clock, shared) = (Arc::clone(&ticker), Arc::clone(&upstreams));
+        Self {
+            origins: Arc::new(Origins::new(clock, Arc::clone(&metrics), shared)),
+            metrics,
+            ticker,
+            upstreams,
+            resolver,
+        }
+    }
+
+    /// Another worker of the same process.
+    fn beside(&self) -> Self {
+        let ticker = Ticker::new();
+        let runs = Arc::clone(&ticker);
+        tokio::spawn(async move { runs.run(|_| ()).await });
+        let (metrics, upstreams) = (Arc::clone(&self.metrics), Arc::clone(&self.upstreams));
+        let clock = Arc::clone(&ticker);
         Self {
             origins: Arc::new(Origins::new(
-                Arc::clone(&ticker),
+                clock,
                 Arc::clone(&metrics),
-                Arc::clone(&resolver),
+                Arc::clone(&upstreams),
             )),
             metrics,
             ticker,
-            resolver,
+            upstreams,
+            resolver: Arc::clone(&self.resolver),
+        }
+    }
+
+    /// Lets so many seconds pass on a clock that is paused, or waits for them.
+    async fn until(&self, seconds: u64) {
+        let due = self.ticker.now() + Duration::from_secs(seconds);
+        self.when(|| self.ticker.now() >= due).await;
+    }
+
+    /// Waits, tick by tick, until something is so.
+    async fn when(&self, so: impl Fn() -> bool) {
+        let mut ticks = tokio::time::interval(crate::deadline::TICK);
+        while !so() {
+            ticks.tick().await;
         }
     }
 
@@ -205,8 +241,16 @@ fn spec(servers: &[SocketAddr]) -> Arc<OriginSpec> {
         host: HostHeader::default(),
         forwarded: Fields::default(),
         proxy_protocol: None,
+        pool: PoolSpec::default(),
         tls: None,
     })
+}
+
+/// Servers with a pool of their own kind.
+fn pooled(servers: &[SocketAddr], change: impl FnOnce(&mut PoolSpec)) -> Arc<OriginSpec> {
+    let mut spec = Arc::into_inner(spec(servers)).unwrap();
+    change(&mut spec.pool);
+    Arc::new(spec)
 }
 
 fn forward(spec: &Arc<OriginSpec>, request: Request<Body>) -> Forward {

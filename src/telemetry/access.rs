@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::request_id::RequestId;
 
-use super::labels::{EarlyState, Label, Protocol, TimeoutKind};
+use super::labels::{EarlyState, Label, OriginError, Protocol, TimeoutKind};
 use super::timestamp::{millis, optional_millis, time};
 
 /// One request, written when both its answer and the handshake have ended (EARLY-DATA R15):
@@ -64,11 +64,16 @@ pub struct AccessRecord<'a> {
     pub route: Option<&'a str>,
     /// The origin's address.
     pub origin: Option<&'a str>,
-    /// Why the origin gave no answer.
-    pub origin_error: Option<&'a str>,
     /// Request sent → head of the origin's answer.
     #[serde(rename = "origin_time_ms", serialize_with = "optional_millis")]
     pub origin_time: Option<Duration>,
+    /// How often a server of the origin was asked or connected to.
+    pub origin_tries: u32,
+    /// What went wrong with the origin last.
+    pub origin_error: Option<OriginError>,
+    /// How long the request waited for a server of the origin.
+    #[serde(rename = "queue_ms", serialize_with = "optional_millis")]
+    pub queue: Option<Duration>,
     /// Head whole → first byte of the answer.
     #[serde(rename = "ttfb_ms", serialize_with = "optional_millis")]
     pub ttfb: Option<Duration>,

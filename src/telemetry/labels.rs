@@ -58,7 +58,9 @@ macro_rules! labels {
 mod origin;
 mod proxy;
 
-pub use self::origin::{OriginConnection, OriginError, Resolution, RetryReason};
+pub use self::origin::{
+    Ejection, HealthCheck, OriginConnection, OriginError, Resolution, RetryReason, ServerState,
+};
 pub use self::proxy::ProxyHeaderError;
 
 labels! {
@@ -372,6 +374,8 @@ labels! {
         ResponseIdle => "response_idle",
         /// client takes nothing.
         WriteIdle => "write_idle",
+        /// waiting for a server of an origin.
+        Queue => "queue",
         /// gate lets go → answer sent.
         Total => "total",
         /// cut at the end of a drain.

@@ -1,5 +1,7 @@
 //! Every metric of Cutwater, resolved once and grouped by subject. `docs/METRICS.md` lists them.
 
+mod origins;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::{Histogram, IntCounter, IntGauge, Registry, Result};
@@ -7,10 +9,11 @@ use prometheus::{Histogram, IntCounter, IntGauge, Registry, Result};
 use super::family::{CounterGrid, Counters, Families, Histograms};
 use super::labels::{
     AcceptError, Alert, Cap, ConnectionEnd, DeniedBy, Direction, EarlyRefusal, EarlyState,
-    FailedBy, HandshakeKind, HelloError, Limit, Log, OriginConnection, OriginError, Protocol,
-    ProxyHeaderError, ReloadResult, Resolution, RetryReason, StatusClass, Target, TimeoutKind,
-    TlsVersion, TooEarlyBy,
+    FailedBy, HandshakeKind, HelloError, Limit, Log, Protocol, ProxyHeaderError, ReloadResult,
+    StatusClass, Target, TimeoutKind, TlsVersion, TooEarlyBy,
 };
+
+pub use self::origins::Origins;
 
 /// All metrics of one edge. Share it in an `Arc`; recording is one atomic add.
 #[derive(Debug)]
@@ -160,25 +163,6 @@ pub struct Sessions {
     pub tickets_sent: IntCounter,
     /// Rotations of the ticket keys.
     pub key_rotations: IntCounter,
-}
-
-/// Metrics of origins.
-#[derive(Debug)]
-pub struct Origins {
-    /// Requests sent, retries included.
-    pub requests: IntCounter,
-    /// Connections used, by how they were come by.
-    pub connections: Counters<OriginConnection>,
-    /// Retries, by reason.
-    pub retries: Counters<RetryReason>,
-    /// Errors, by kind.
-    pub errors: Counters<OriginError>,
-    /// 425 answers received, passed on or not.
-    pub too_early: IntCounter,
-    /// Resolutions of names, by their end.
-    pub resolutions: Counters<Resolution>,
-    /// Request sent → head of the answer.
-    pub response_seconds: Histogram,
 }
 
 /// Metrics of the configuration.
@@ -403,41 +387,6 @@ impl Sessions {
             tickets_sent: families.counter("tickets_sent_total", "Tickets sent to clients")?,
             key_rotations: families
                 .counter("ticket_key_rotations_total", "Rotations of the ticket keys")?,
-        })
-    }
-}
-
-impl Origins {
-    fn new(families: &Families<'_>) -> Result<Self> {
-        Ok(Self {
-            requests: families.counter(
-                "origin_requests_total",
-                "Requests sent to origins, retries included",
-            )?,
-            connections: families.counters(
-                "origin_connections_total",
-                "Connections to origins used for a request, by how they were come by",
-                "how",
-            )?,
-            retries: families.counters(
-                "origin_retries_total",
-                "Requests sent to an origin again",
-                "reason",
-            )?,
-            errors: families.counters("origin_errors_total", "Errors of origins", "error")?,
-            resolutions: families.counters(
-                "origin_resolutions_total",
-                "Resolutions of the names of origins",
-                "result",
-            )?,
-            too_early: families.counter(
-                "origin_too_early_total",
-                "425 answers received from origins, passed on or not",
-            )?,
-            response_seconds: families.histogram(
-                "origin_response_seconds",
-                "Time from a request sent to an origin to the head of its answer",
-            )?,
         })
     }
 }

@@ -3,11 +3,14 @@
 use toml::de::DeValue;
 
 use super::tree::{Table, Value};
-use super::{keys, origin_tls, origin_url};
+use super::{keys, origin_tls, origin_url, pool};
 use crate::config::snapshot::{HostHeader, OriginProtocol, OriginServer};
 use crate::config::spec::{OriginTable, TargetSpec};
 use crate::forwarded::Fields;
 use crate::proxy_protocol::Version;
+
+/// The largest weight of a server: finer shares than a thousandth nobody can see.
+const MAX_WEIGHT: u64 = 1000;
 
 const SERVERS: &str = "[\"http://127.0.0.1:8080\"]";
 
@@ -30,6 +33,7 @@ pub(super) fn table(table: &Table<'_>) -> OriginTable {
             .unwrap_or_default(),
         proxy_protocol: proxy_protocol(table),
         tls: table.get("tls").and_then(|value| origin_tls::read(&value)),
+        pool: Box::new(pool::read(table)),
     }
 }
 
@@ -79,6 +83,7 @@ pub(super) fn target(value: &Value<'_>) -> Option<TargetSpec> {
             forwarded: Fields::default(),
             proxy_protocol: None,
             tls: None,
+            pool: Box::default(),
         })),
         DeValue::Table(_) => {
             let inline = value.table(&keys::ORIGIN, SERVERS)?;
@@ -96,5 +101,21 @@ pub(super) fn target(value: &Value<'_>) -> Option<TargetSpec> {
 
 fn servers(value: &Value<'_>) -> Vec<OriginServer> {
     let list = value.full_list("URLs", SERVERS).unwrap_or_default();
-    list.iter().filter_map(origin_url::server).collect()
+    list.iter().filter_map(server).collect()
+}
+
+/// A URL, or a table that says more about it.
+fn server(value: &Value<'_>) -> Option<OriginServer> {
+    let DeValue::Table(_) = value.raw() else {
+        return origin_url::server(value);
+    };
+    let example = "{ url = \"http://127.0.0.1:8080\", weight = 2 }";
+    let table = value.table(&keys::ORIGIN_SERVER, example)?;
+    let weight = table.get("weight");
+    let weight = weight.and_then(|value| value.integer(1..=MAX_WEIGHT));
+    let mut server = origin_url::server(&table.require("url", "url = \"http://127.0.0.1:8080\"")?)?;
+    if let Some(weight) = weight.and_then(|weight| u32::try_from(weight).ok()) {
+        server.weight = weight;
+    }
+    Some(server)
 }

@@ -38,6 +38,7 @@ fn parse(value: &Value<'_>, text: &str) -> Result<OriginServer, Wrong> {
                 protocol,
                 host,
                 port: 0,
+                weight: 1,
             });
         }
     }
@@ -106,6 +107,7 @@ fn parse(value: &Value<'_>, text: &str) -> Result<OriginServer, Wrong> {
         protocol,
         host,
         port,
+        weight: 1,
     })
 }
 

@@ -19,6 +19,8 @@ pub struct OriginServer {
     pub host: OriginHost,
     /// Port; 0 for a Unix socket, which has none.
     pub port: u16,
+    /// Its share of the requests beside the other servers' weights.
+    pub weight: u32,
 }
 
 /// What an origin's server speaks: the scheme of its URL.
@@ -50,6 +52,7 @@ impl OriginServer {
             protocol: OriginProtocol::Http1,
             host,
             port,
+            weight: 1,
         }
     }
 

@@ -36,6 +36,7 @@ async fn all_addresses_of_a_name_are_tried() {
         forwarded: Fields::default(),
         proxy_protocol: None,
         tls: None,
+        pool: PoolSpec::default(),
     });
     assert_eq!(worker.fetch(get(&spec)).await, (200, "hello".into()));
 }

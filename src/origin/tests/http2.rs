@@ -93,6 +93,7 @@ fn h2c(address: SocketAddr) -> Arc<OriginSpec> {
     Arc::new(OriginSpec {
         name: "h2c".into(),
         servers: vec![OriginServer {
+            weight: 1,
             protocol: OriginProtocol::Http2,
             host: OriginHost::Address(address.ip()),
             port: address.port(),
@@ -102,6 +103,7 @@ fn h2c(address: SocketAddr) -> Arc<OriginSpec> {
         forwarded: Default::default(),
         proxy_protocol: None,
         tls: None,
+        pool: PoolSpec::default(),
     })
 }
 

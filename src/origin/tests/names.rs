@@ -91,6 +91,7 @@ fn named(port: u16) -> Arc<OriginSpec> {
         forwarded: Default::default(),
         proxy_protocol: None,
         tls: None,
+        pool: PoolSpec::default(),
     })
 }
 

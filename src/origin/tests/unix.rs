@@ -8,6 +8,7 @@ fn unix(path: &Path, protocol: OriginProtocol) -> Arc<OriginSpec> {
     Arc::new(OriginSpec {
         name: "unix".into(),
         servers: vec![OriginServer {
+            weight: 1,
             protocol,
             host: OriginHost::Unix(path.into()),
             port: 0,
@@ -17,6 +18,7 @@ fn unix(path: &Path, protocol: OriginProtocol) -> Arc<OriginSpec> {
         forwarded: Default::default(),
         proxy_protocol: None,
         tls: None,
+        pool: PoolSpec::default(),
     })
 }
 

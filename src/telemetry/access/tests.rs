@@ -36,8 +36,10 @@ fn record() -> AccessRecord<'static> {
         answered_before_finished: true,
         route: Some("0"),
         origin: None,
-        origin_error: None,
         origin_time: None,
+        origin_tries: 0,
+        origin_error: None,
+        queue: None,
         ttfb: Some(Duration::from_micros(1_250)),
         total: Duration::from_micros(2_500),
         wait: None,
@@ -70,7 +72,8 @@ fn a_record_is_one_line_of_json() {
         "method": "GET", "host": "example.com", "path": "/a?b=c", "status": 200,
         "bytes_in": 0, "bytes_out": 6, "early": "served", "arrived_early": true,
         "confirmed": true, "answered_before_finished": true, "route": "0",
-        "origin": null, "origin_error": null, "origin_time_ms": null, "ttfb_ms": 1.25, "total_ms": 2.5,
+        "origin": null, "origin_time_ms": null, "origin_tries": 0,
+        "origin_error": null, "queue_ms": null, "ttfb_ms": 1.25, "total_ms": 2.5,
         "wait_ms": null, "end": "complete",
     });
     assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), expected);

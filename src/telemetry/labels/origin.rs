@@ -1,4 +1,4 @@
-//! Of origins.
+//! The labels of origins.
 
 use serde::{Serialize, Serializer};
 
@@ -19,6 +19,10 @@ labels! {
         NotSent => "not_sent",
         /// A reused connection closed before any answer byte.
         ReusedClosed => "reused_closed",
+        /// A new connection ended before any answer byte: another server was asked.
+        NoAnswer => "no_answer",
+        /// The answer's status is one of `retries.status`: another server was asked.
+        Status => "status",
         /// The origin answered 425 to early data (EARLY-DATA R19).
         TooEarly => "too_early",
     }
@@ -59,8 +63,46 @@ labels! {
         TlsFiles => "tls_files",
         /// TLS: anything else; it speaks none, or no version or protocol that is asked for.
         Tls => "tls",
+        /// No server gets requests: checks took them all out.
+        NoServer => "no_server",
+        /// `limits.requests` was reached.
+        CircuitOpen => "circuit_open",
+        /// `limits.queue` was reached.
+        QueueFull => "queue_full",
+        /// `timeouts.queue` passed.
+        QueueTimeout => "queue_timeout",
         /// Any other error.
         Other => "other",
+    }
+
+    /// What became of a server that failed several requests in a row.
+    Ejection {
+        /// It gets no requests for a while.
+        Ejected => "ejected",
+        /// It goes on: as many servers are ejected as may be.
+        Spared => "spared",
+    }
+
+    /// How a check of an origin's server ended.
+    HealthCheck {
+        /// As it should.
+        Passed => "passed",
+        /// With another status.
+        Status => "status",
+        /// Not in time.
+        Timeout => "timeout",
+        /// Without an answer.
+        Error => "error",
+    }
+
+    /// How an origin's server stands.
+    ServerState {
+        /// It gets requests.
+        Healthy => "healthy",
+        /// Checks took it out.
+        Unhealthy => "unhealthy",
+        /// Failed requests took it out for a while.
+        Ejected => "ejected",
     }
 
     /// How the resolution of an origin's name ended.
