@@ -135,9 +135,9 @@ impl<'p> Work<'p> {
             servers: table.servers.clone(),
             early_data_aware: table.early_data_aware,
             host: table.host,
+            pool: (*table.pool).clone(),
             forwarded: table.forwarded,
             proxy_protocol: table.proxy_protocol,
-            pool: (*table.pool).clone(),
             tls,
         });
         match self.origins.get(&origin) {

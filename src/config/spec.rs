@@ -288,12 +288,12 @@ pub struct OriginTable {
     pub early_data_aware: bool,
     /// Default is the client's.
     pub host: HostHeader,
+    /// How its servers are chosen, spared and watched.
+    pub pool: Box<PoolSpec>,
     /// Default is `x`.
     pub forwarded: Fields,
     /// What its connections begin with. Default is nothing.
     pub proxy_protocol: Option<Version>,
-    /// How its servers are chosen, spared and watched.
-    pub pool: Box<PoolSpec>,
     /// `tls = { … }`, of its `https` servers.
     pub tls: Option<OriginTlsSpec>,
 }

@@ -217,9 +217,9 @@ impl Origin {
             servers: Vec::new(),
             early_data_aware: false,
             host: HostHeader::default(),
+            pool: Box::default(),
             forwarded: Fields::default(),
             proxy_protocol: None,
-            pool: Box::default(),
             tls: None,
         })
         .and(address)

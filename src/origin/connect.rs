@@ -76,6 +76,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether each connection names the client whose requests go over it.
+    pub(super) fn names_clients(&self) -> bool {
+        self.proxy_protocol.is_some()
+    }
+
     /// What a connection begins with: before TLS too.
     fn header(&self, ends: &Option<Ends>) -> Option<Vec<u8>> {
         let version = self.proxy_protocol?;

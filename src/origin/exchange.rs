@@ -53,11 +53,10 @@ pub(super) async fn run(
     };
     let balance = &pool.spec().balance;
     // The client alone, not the proxies that it came through: those are now these, now those.
-    let client = match &edge.told {
-        None => edge.client.clone(),
-        Some(_) => x_forwarded_for(None, forward.ends.client.ip()),
-    };
-    let key = affinity::key(balance, &parts.headers, &client, &edge.host);
+    let told = edge.told.as_ref();
+    let told = told.map(|_| x_forwarded_for(None, forward.ends.client.ip()));
+    let client = told.as_ref().unwrap_or(&edge.client);
+    let key = affinity::key(balance, &parts.headers, client, &edge.host);
     fields::prepare_request(&mut parts, edge).map_err(|_| ForwardError {
         kind: ForwardErrorKind::RequestBody("the lengths of the request's body differ".into()),
         address: None,
@@ -75,11 +74,11 @@ pub(super) async fn run(
         watch: Watch::new(in_flight_early, &forward.confirmation, forward.deadline),
         key,
         fresh: false,
-        ends: forward.ends,
         retries: 0,
         tried: Vec::new(),
         last: None,
         effort: Effort::default(),
+        ends: forward.ends,
         address: None,
         pool,
         metrics,
@@ -104,8 +103,6 @@ struct Exchange<'a> {
     key: Option<u64>,
     /// Whether only a new connection will do.
     fresh: bool,
-    /// Whose request it is.
-    ends: Ends,
     /// How often another server was asked.
     retries: u32,
     /// The servers that failed the request.
@@ -113,6 +110,8 @@ struct Exchange<'a> {
     /// What became of it at the last of them; counted already.
     last: Option<ForwardErrorKind>,
     effort: Effort,
+    /// Whose request it is.
+    ends: Ends,
     /// The server that was tried last.
     address: Option<Address>,
 }

@@ -7,7 +7,7 @@ use http::HeaderValue;
 
 use super::Ends;
 use super::address::Address;
-use super::connect;
+use super::connect::{self, Endpoint};
 use super::error::ForwardErrorKind;
 use super::link::Link;
 use super::pool::Pool;
@@ -136,13 +136,14 @@ impl Lease {
         if !self.failed {
             self.pool.upstream.succeeded(self.server);
         }
-        let Some(mut link) = self.link.take() else {
-            return;
-        };
-        if self.pool.upstream.spec().proxy_protocol.is_some() {
+        let endpoint = self.pool.endpoints.get(self.server);
+        if endpoint.is_none_or(Endpoint::names_clients) {
             // It has named its client, and no other one's request may go over it.
             return;
         }
+        let Some(mut link) = self.link.take() else {
+            return;
+        };
         link.alarm.clear();
         if !link.is_ready() {
             return;

@@ -239,9 +239,9 @@ fn spec(servers: &[SocketAddr]) -> Arc<OriginSpec> {
         servers: servers.collect(),
         early_data_aware: true,
         host: HostHeader::default(),
+        pool: PoolSpec::default(),
         forwarded: Fields::default(),
         proxy_protocol: None,
-        pool: PoolSpec::default(),
         tls: None,
     })
 }
