@@ -92,6 +92,7 @@ pub(super) async fn target(
                 host: plan.host.clone(),
                 request_id: exchange.request_id.to_header(),
                 client: shared.forwarded_for.clone(),
+                client_address: shared.state.client.ip(),
                 timeouts: route.timeouts.clone(),
                 deadline: total.clone(),
                 confirmation: shared.confirmation.clone(),

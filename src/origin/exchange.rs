@@ -48,7 +48,7 @@ pub(super) async fn run(
         length: http_body::Body::size_hint(&forward.body).exact(),
     };
     let balance = &pool.spec().balance;
-    let key = affinity::key(balance, &parts.headers, &edge.client, &edge.host);
+    let key = affinity::key(balance, &parts.headers, forward.client_address, &edge.host);
     fields::prepare_request(&mut parts, edge).map_err(|_| ForwardError {
         kind: ForwardErrorKind::RequestBody("the lengths of the request's body differ".into()),
         address: None,

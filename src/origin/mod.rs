@@ -49,6 +49,7 @@ mod upstreams;
 mod watch;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -101,6 +102,8 @@ pub struct Forward {
     pub request_id: HeaderValue,
     /// The client's IP address: becomes `X-Forwarded-For`. Made once per connection.
     pub client: HeaderValue,
+    /// The client's address, for servers that are chosen by it.
+    pub client_address: IpAddr,
     /// `connect`, `response_headers` and `response_idle` of the route.
     pub timeouts: RouteTimeouts,
     /// The request's total deadline. Watched while the head is awaited and whenever the answer's

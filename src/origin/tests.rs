@@ -259,6 +259,7 @@ fn forward(spec: &Arc<OriginSpec>, request: Request<Body>) -> Forward {
         host: HeaderValue::from_static("site.example"),
         request_id: HeaderValue::from_static("0123"),
         client: HeaderValue::from_static("192.0.2.7"),
+        client_address: "192.0.2.7".parse().unwrap(),
         timeouts: RouteTimeouts::default(),
         deadline: None,
         confirmation: Confirmation::confirmed(),
