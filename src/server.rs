@@ -15,12 +15,13 @@ use crate::config::reload::Current;
 use crate::config::snapshot::Snapshot;
 use crate::confirm::Confirmation;
 use crate::connection::context::{Process, Worker};
-use crate::connection::{Connection, redirect};
+use crate::connection::proxied::Awaited;
+use crate::connection::{Accepted, Connection, redirect};
 use crate::deadline::{TICK, Ticker, within};
 use crate::listen;
 use crate::origin::{Origins, Resolver, Upstreams};
 use crate::telemetry::admin::Readiness;
-use crate::telemetry::labels::{Label, ReloadResult, TimeoutKind};
+use crate::telemetry::labels::{Label, ProxyHeaderError, ReloadResult, TimeoutKind};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::LineSink;
 use crate::tls::selector::Selector;
@@ -373,6 +374,31 @@ async fn accept(worker: Arc<Worker>, place: usize, listener: TcpListener) {
     .await;
 }
 
+/// What a connection of `peer` begins with: a PROXY protocol header or not, and how long its
+/// ClientHello may take. `None` if `peer` may not connect.
+///
+/// On a listener that takes headers a peer that is not known to send true ones is refused: what it
+/// says of its client may be a lie, and whether it says anything is for it to choose.
+fn beginning(
+    worker: &Worker,
+    name: &Arc<str>,
+    peer: SocketAddr,
+) -> Option<(Option<Awaited>, Duration)> {
+    let snapshot = worker.process.current.peek();
+    let Some(listener) = snapshot.listeners.iter().find(|l| l.name == *name) else {
+        return Some((None, Duration::from_secs(5)));
+    };
+    let header = match &listener.proxy_protocol {
+        Some(proxy) if !proxy.from.contains(peer.ip().to_canonical()) => return None,
+        Some(proxy) => Some(Awaited {
+            accepts: proxy.accepts,
+            timeout: proxy.timeout,
+        }),
+        None => None,
+    };
+    Some((header, listener.client_hello_timeout))
+}
+
 /// Admits one connection and gives it a task. `addresses` are the client's and ours.
 fn take(
     worker: &Arc<Worker>,
@@ -382,6 +408,12 @@ fn take(
     addresses: (SocketAddr, SocketAddr),
 ) {
     let (client, local) = addresses;
+    let Some((header, client_hello)) = beginning(worker, name, client) else {
+        let errors = &worker.process.metrics.connections.proxy_header_errors;
+        errors.inc(ProxyHeaderError::NotAllowed);
+        tracing::debug!(%client, "connection refused: the peer is not in proxy_from");
+        return;
+    };
     let alarm = worker.ticker.alarm();
     let permit = match worker.admit(alarm.waker()) {
         Ok(permit) => permit,
@@ -391,25 +423,25 @@ fn take(
             return;
         }
     };
-    let limit = {
-        let snapshot = worker.process.current.peek();
-        let listener = snapshot.listeners.iter().find(|l| l.name == *name);
-        listener.map_or(Duration::from_secs(5), |listener| {
-            listener.client_hello_timeout
-        })
+    let accepted = Accepted {
+        socket,
+        listener: Arc::clone(name),
+        peer: client,
+        local,
+        header,
+        client_hello,
     };
     let worker = Arc::clone(worker);
     if tls {
-        let name = Arc::clone(name);
         let span =
             tracing::debug_span!("connection", %client, listener = %name, worker = worker.index);
-        let connection = Connection::new(worker, socket, name, addresses, permit, alarm, limit);
+        let connection = Connection::new(worker, accepted, permit, alarm);
         // Costs nothing, nor room in every task, while nobody wants debug messages.
         match span.is_disabled() {
             true => tokio::spawn(connection),
             false => tokio::spawn(connection.instrument(span)),
         };
     } else {
-        tokio::spawn(redirect::serve(worker, socket, local, permit, limit));
+        tokio::spawn(redirect::serve(worker, accepted, permit));
     }
 }

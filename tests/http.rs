@@ -6,6 +6,7 @@ mod http {
     mod admission;
     mod authority;
     mod bodies;
+    mod desync;
     mod error_pages;
     mod expect;
     mod faults;
@@ -17,6 +18,7 @@ mod http {
     mod limits;
     mod methods;
     mod names;
+    mod neighbours;
     mod origin_peers;
     mod origin_tls;
     mod origins;

@@ -136,6 +136,8 @@ impl<'p> Work<'p> {
             early_data_aware: table.early_data_aware,
             host: table.host,
             pool: (*table.pool).clone(),
+            forwarded: table.forwarded,
+            proxy_protocol: table.proxy_protocol,
             tls,
         });
         match self.origins.get(&origin) {

@@ -12,6 +12,8 @@ use super::snapshot::{AdminAddress, Field, FieldEdits, LogTarget, PathMatch};
 use super::spec::{
     CertificateFiles, Certificates, ListenSpec, RespondSpec, RouteSpec, SiteSpec, Spec, TargetSpec,
 };
+use crate::admission::Network;
+use crate::proxy_protocol::Accepts;
 use crate::telemetry::connections::ConnectionLog;
 
 /// A specification as one file. What a program made and no file can say is a comment.
@@ -88,8 +90,27 @@ fn write_listener(listen: &ListenSpec, out: &mut String) -> fmt::Result {
     writeln!(out, "\n[[listen]]\naddress = {address}")?;
     writeln!(out, "name = {}", string(&listen.name.value))?;
     writeln!(out, "tls = {}\nbacklog = {}", listen.tls, listen.backlog)?;
+    let version = listen.proxy_protocol.map_or("off", Accepts::as_str);
+    writeln!(out, "proxy_protocol = {}", string(version))?;
+    let networks = |networks: &[Network]| list(networks.iter().map(ToString::to_string));
+    if !listen.proxy_from.is_empty() {
+        writeln!(out, "proxy_from = {}", networks(&listen.proxy_from))?;
+    }
+    if !listen.trusted_proxies.is_empty() {
+        let header = string(listen.trusted_header.as_str());
+        writeln!(
+            out,
+            "trusted_proxies = {}",
+            networks(&listen.trusted_proxies)
+        )?;
+        writeln!(out, "trusted_header = {header}")?;
+    }
     let client_hello = duration(listen.client_hello_timeout);
-    writeln!(out, "timeouts = {{ client_hello = {client_hello} }}")
+    let header = duration(listen.proxy_header_timeout);
+    writeln!(
+        out,
+        "timeouts = {{ client_hello = {client_hello}, proxy_header = {header} }}"
+    )
 }
 
 fn write_site(site: &SiteSpec, out: &mut String) -> fmt::Result {
@@ -273,7 +294,11 @@ fn field(fields: &[Field]) -> String {
     let value = |field: &Field| match &field.file {
         // What stands in the file is a secret.
         Some(file) => format!("file:{}", absolute(file)),
-        None => String::from_utf8_lossy(field.value.as_bytes()).into_owned(),
+        None => match (&field.typed, field.value.fixed()) {
+            (Some(typed), _) => typed.to_string(),
+            (None, Some(value)) => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            (None, None) => String::new(),
+        },
     };
     match fields {
         [only] => format!("{} = {}", string(only.name.as_str()), string(&value(only))),

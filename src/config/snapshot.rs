@@ -1,8 +1,10 @@
 //! The compiled, validated, immutable configuration that everything else reads.
 
 mod fields;
+mod neighbours;
 mod pool;
 mod servers;
+mod variables;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,16 +18,20 @@ use crate::admission::Admission;
 use crate::config::names::{NameIndex, SiteName};
 use crate::config::site_tls::SiteTls;
 use crate::early::EarlyDataPolicy;
+use crate::forwarded::Fields;
 use crate::handler::Handler;
+use crate::proxy_protocol::Version;
 use crate::route::Routes;
 use crate::telemetry::connections::ConnectionLog;
 
 pub use self::fields::{Field, FieldEdits, Message};
+pub use self::neighbours::{ProxyProtocol, TrustedProxies};
 pub use self::pool::{
     Balance, EjectionSpec, HashKey, HealthSpec, PoolLimits, PoolSpec, PoolTimeouts, RetrySpec,
     StatusRange, StatusSet,
 };
 pub use self::servers::{OriginHost, OriginProtocol, OriginServer, OriginTls};
+pub use self::variables::{FieldValue, Part, Variable};
 
 /// Everything that one configuration says. Requests load it once; a reload swaps it whole.
 #[derive(Debug)]
@@ -146,6 +152,10 @@ pub struct Listener {
     pub backlog: u32,
     /// From accept to the whole ClientHello.
     pub client_hello_timeout: Duration,
+    /// What its connections begin with; `None` is off.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Whose word on clients is taken; `None` is nobody's.
+    pub trusted_proxies: Option<Arc<TrustedProxies>>,
     /// The sites by name.
     pub names: NameIndex<Arc<Site>>,
     /// The site for unknown and absent server names.
@@ -304,6 +314,10 @@ pub struct OriginSpec {
     pub early_data_aware: bool,
     /// What it gets as Host.
     pub host: HostHeader,
+    /// In which fields it is told who the client is.
+    pub forwarded: Fields,
+    /// What its connections begin with; `None` is nothing.
+    pub proxy_protocol: Option<Version>,
     /// How its `https` servers are spoken to; `None` if there are none.
     pub tls: Option<Arc<OriginTls>>,
     /// How its servers are chosen, spared and watched.

@@ -21,7 +21,9 @@ use super::snapshot::{
 };
 use crate::admission::{Network, Rate};
 use crate::early::EarlyDataPolicy;
+use crate::forwarded::{Fields, TrustedHeader};
 use crate::handler::Handler;
+use crate::proxy_protocol::{Accepts, Version};
 use crate::telemetry::connections::ConnectionLog;
 
 /// A whole configuration.
@@ -76,6 +78,16 @@ pub struct ListenSpec {
     pub backlog: u32,
     /// Default is 5 s.
     pub client_hello_timeout: Duration,
+    /// Which PROXY protocol headers it takes. Default is off.
+    pub proxy_protocol: Option<Accepts>,
+    /// Who may connect then.
+    pub proxy_from: Vec<Network>,
+    /// Default is 3 s.
+    pub proxy_header_timeout: Duration,
+    /// The proxies whose word on clients is taken. Default is none.
+    pub trusted_proxies: Vec<Network>,
+    /// Default is X-Forwarded-For.
+    pub trusted_header: TrustedHeader,
 }
 
 impl ListenSpec {
@@ -87,6 +99,11 @@ impl ListenSpec {
             tls: true,
             backlog: 1024,
             client_hello_timeout: Duration::from_secs(5),
+            proxy_protocol: None,
+            proxy_from: Vec::new(),
+            proxy_header_timeout: Duration::from_secs(3),
+            trusted_proxies: Vec::new(),
+            trusted_header: TrustedHeader::default(),
         }
     }
 }
@@ -273,6 +290,10 @@ pub struct OriginTable {
     pub host: HostHeader,
     /// How its servers are chosen, spared and watched.
     pub pool: Box<PoolSpec>,
+    /// Default is `x`.
+    pub forwarded: Fields,
+    /// What its connections begin with. Default is nothing.
+    pub proxy_protocol: Option<Version>,
     /// `tls = { … }`, of its `https` servers.
     pub tls: Option<OriginTlsSpec>,
 }

@@ -15,6 +15,7 @@ use crate::config::names::SiteName;
 use crate::config::snapshot::{HostHeader, OriginHost, OriginServer, PoolSpec};
 use crate::config::spec::{Certificates, OriginTable, RouteSpec, SiteSpec, TargetSpec};
 use crate::early::EarlyDataPolicy;
+use crate::forwarded::Fields;
 use crate::handler::Handler;
 
 /// One site of an [`Edge`](super::Edge).
@@ -217,6 +218,8 @@ impl Origin {
             early_data_aware: false,
             host: HostHeader::default(),
             pool: Box::default(),
+            forwarded: Fields::default(),
+            proxy_protocol: None,
             tls: None,
         })
         .and(address)

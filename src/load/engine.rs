@@ -7,7 +7,6 @@ mod h2;
 mod h2io;
 mod http1;
 mod pace;
-mod proxy;
 mod record;
 mod slot;
 mod stream;

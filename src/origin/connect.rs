@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
+use super::Ends;
 use super::address::Address;
 use super::error::ForwardErrorKind;
 use super::http2::{self, Connections};
@@ -18,6 +20,7 @@ use super::socket::Socket;
 use super::tls::{Client, Secure, TlsError};
 use crate::config::snapshot::{OriginHost, OriginProtocol, OriginServer, OriginSpec};
 use crate::deadline::{Ticker, within};
+use crate::proxy_protocol::{self, Version};
 
 /// How long an address that could not be connected to is tried last.
 const AVOIDED: Duration = Duration::from_secs(10);
@@ -27,6 +30,7 @@ const AVOIDED: Duration = Duration::from_secs(10);
 pub(super) struct Endpoint {
     place: Place,
     protocol: OriginProtocol,
+    proxy_protocol: Option<Version>,
     /// `None` without TLS, or if its files cannot be used.
     tls: Option<Client>,
     /// Where the next connection goes: addresses take turns.
@@ -62,6 +66,7 @@ impl Endpoint {
                 OriginHost::Unix(path) => Place::Unix(Arc::clone(path)),
             },
             protocol: server.protocol,
+            proxy_protocol: spec.proxy_protocol,
             tls: tls.and_then(|tls| Client::new(tls, server)),
             turn: AtomicUsize::new(0),
             avoided: Mutex::default(),
@@ -69,6 +74,21 @@ impl Endpoint {
             opening: tokio::sync::Mutex::new(()),
             http1: AtomicBool::new(server.protocol == OriginProtocol::Http1),
         }
+    }
+
+    /// Whether each connection names the client whose requests go over it.
+    pub(super) fn names_clients(&self) -> bool {
+        self.proxy_protocol.is_some()
+    }
+
+    /// What a connection begins with: before TLS too.
+    fn header(&self, ends: &Option<Ends>) -> Option<Vec<u8>> {
+        let version = self.proxy_protocol?;
+        Some(match ends {
+            Some(ends) => proxy_protocol::header(version, ends.client, ends.local),
+            // Nobody's request: a check.
+            None => proxy_protocol::local(version),
+        })
     }
 
     /// Lets go of shared connections that had no request for so long.
@@ -113,15 +133,20 @@ pub(super) fn unreachable_name() -> ForwardErrorKind {
 /// A link to the server within `timeout`: a place on a connection that is shared, or a new
 /// connection, trying all addresses of the server.
 ///
+/// `ends` are those of the client's connection, for a server that is to be told of them; `None` is for
+/// a connection of the edge's own, such as a check.
+///
 /// # Errors
 /// [`ConnectError`].
 pub(super) async fn open(
     endpoint: &Endpoint,
+    ends: Option<Ends>,
     ticker: &Arc<Ticker>,
     timeout: Duration,
 ) -> Result<Box<Link>, ConnectError> {
+    let ends = &ends;
     if endpoint.is_http1() {
-        return connect(endpoint, ticker, timeout).await;
+        return connect(endpoint, ends, ticker, timeout).await;
     }
     if let Some(stream) = endpoint.shared.place() {
         return Ok(Link::http2(stream, ticker));
@@ -139,21 +164,34 @@ pub(super) async fn open(
     if endpoint.is_http1() {
         drop(opening);
     }
-    connect(endpoint, ticker, timeout.saturating_sub(begin.elapsed())).await
+    connect(
+        endpoint,
+        ends,
+        ticker,
+        timeout.saturating_sub(begin.elapsed()),
+    )
+    .await
 }
 
 /// Opens a connection within `timeout`.
 async fn connect(
     endpoint: &Endpoint,
+    ends: &Option<Ends>,
     ticker: &Arc<Ticker>,
     timeout: Duration,
 ) -> Result<Box<Link>, ConnectError> {
     let begin = Instant::now();
     let addresses = match &endpoint.place {
-        Place::Address(address) => return one(endpoint, *address, ticker, timeout).await,
+        Place::Address(address) => return one(endpoint, *address, ends, ticker, timeout).await,
         Place::Unix(path) => {
             let address = Address::Unix(Arc::clone(path));
-            let connects = UnixStream::connect(path);
+            let connects = async {
+                let mut socket = UnixStream::connect(path).await?;
+                if let Some(header) = endpoint.header(ends) {
+                    socket.write_all(&header).await?;
+                }
+                Ok::<_, io::Error>(socket)
+            };
             let socket = match within(ticker, Some(timeout), connects).await {
                 Ok(Ok(socket)) => Socket::Unix(socket),
                 Ok(Err(error)) => {
@@ -176,7 +214,7 @@ async fn connect(
         // A silent address must not use up the time of those after it.
         let left = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
         let share = timeout.saturating_sub(begin.elapsed()) / left;
-        match one(endpoint, *address, ticker, share).await {
+        match one(endpoint, *address, ends, ticker, share).await {
             Ok(link) => return Ok(link),
             Err(error) => last = error,
         }
@@ -189,14 +227,19 @@ async fn connect(
 async fn one(
     endpoint: &Endpoint,
     address: SocketAddr,
+    ends: &Option<Ends>,
     ticker: &Arc<Ticker>,
     timeout: Duration,
 ) -> Result<Box<Link>, ConnectError> {
     let connects = async {
-        let tcp = TcpStream::connect(address)
+        let mut tcp = TcpStream::connect(address)
             .await
             .and_then(|socket| socket.set_nodelay(true).map(|()| socket))
             .map_err(ForwardErrorKind::of_connect)?;
+        if let Some(header) = endpoint.header(ends) {
+            let written = tcp.write_all(&header).await;
+            written.map_err(ForwardErrorKind::of_connect)?;
+        }
         let socket = match endpoint.protocol {
             OriginProtocol::Http1 | OriginProtocol::Http2 => Socket::Tcp(tcp),
             OriginProtocol::Tls => {

@@ -20,7 +20,7 @@ use super::pool::{NoServer, Pool, Try, Wish};
 use super::request_body::Upload;
 use super::response_body::ResponseBody;
 use super::watch::{Ended, Watch};
-use super::{EarlyForward, Forward, Forwarded};
+use super::{EarlyForward, Ends, Forward, Forwarded};
 use crate::body::Body;
 use crate::config::snapshot::RouteTimeouts;
 use crate::confirm::Confirmation;
@@ -43,12 +43,20 @@ pub(super) async fn run(
         host: forward.host,
         request_id: forward.request_id,
         client: forward.client,
+        peer: forward.peer,
+        told: forward.told,
+        fields: forward.spec.forwarded,
         early: forward.early,
         has_body: !http_body::Body::is_end_stream(&forward.body),
         length: http_body::Body::size_hint(&forward.body).exact(),
     };
     let balance = &pool.spec().balance;
-    let key = affinity::key(balance, &parts.headers, forward.client_address, &edge.host);
+    let key = affinity::key(
+        balance,
+        &parts.headers,
+        forward.ends.client.ip(),
+        &edge.host,
+    );
     fields::prepare_request(&mut parts, edge).map_err(|_| ForwardError {
         kind: ForwardErrorKind::RequestBody("the lengths of the request's body differ".into()),
         address: None,
@@ -70,6 +78,7 @@ pub(super) async fn run(
         tried: Vec::new(),
         last: None,
         effort: Effort::default(),
+        ends: forward.ends,
         address: None,
         pool,
         metrics,
@@ -101,6 +110,8 @@ struct Exchange<'a> {
     /// What became of it at the last of them; counted already.
     last: Option<ForwardErrorKind>,
     effort: Effort,
+    /// Whose request it is.
+    ends: Ends,
     /// The server that was tried last.
     address: Option<Address>,
 }
@@ -283,7 +294,7 @@ impl Exchange<'_> {
                 return Ok((lease, true));
             }
             // Boxed, so that requests on kept connections do not carry its room around.
-            let connects = Box::pin(lease.connect(self.timeouts.connect));
+            let connects = Box::pin(lease.connect(self.ends, self.timeouts.connect));
             match watched(&mut self.watch, connects).await {
                 Ok(Ok(())) => {
                     let joined = lease.link().is_some_and(|link| link.joined());

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use super::Ends;
 use super::address::Address;
-use super::connect;
+use super::connect::{self, Endpoint};
 use super::error::ForwardErrorKind;
 use super::link::Link;
 use super::pool::Pool;
@@ -82,11 +83,12 @@ impl Lease {
     /// What became of the address that was tried last, and which that was.
     pub(super) async fn connect(
         &mut self,
+        ends: Ends,
         timeout: Duration,
     ) -> Result<(), (ForwardErrorKind, Option<Address>)> {
         let ticker = Arc::clone(&self.pool.ticker);
         let result = match self.pool.endpoints.get(self.server) {
-            Some(endpoint) => connect::open(endpoint, &ticker, timeout).await,
+            Some(endpoint) => connect::open(endpoint, Some(ends), &ticker, timeout).await,
             None => return Err((connect::unreachable_name(), None)),
         };
         match result {
@@ -133,6 +135,11 @@ impl Lease {
     pub(super) fn release(mut self) {
         if !self.failed {
             self.pool.upstream.succeeded(self.server);
+        }
+        let endpoint = self.pool.endpoints.get(self.server);
+        if endpoint.is_none_or(Endpoint::names_clients) {
+            // It has named its client, and no other one's request may go over it.
+            return;
         }
         let Some(mut link) = self.link.take() else {
             return;

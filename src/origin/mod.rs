@@ -49,7 +49,7 @@ mod upstreams;
 mod watch;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -61,6 +61,7 @@ use crate::body::Body;
 use crate::config::snapshot::{FieldEdits, OriginSpec, RouteTimeouts};
 use crate::confirm::Confirmation;
 use crate::deadline::{Deadline, Ticker};
+use crate::forwarded::Told;
 use crate::telemetry::metrics::Metrics;
 
 pub use self::address::Address;
@@ -100,10 +101,15 @@ pub struct Forward {
     pub host: HeaderValue,
     /// Becomes `X-Request-Id`.
     pub request_id: HeaderValue,
-    /// The client's IP address: becomes `X-Forwarded-For`. Made once per connection.
+    /// The client's IP address, and those of the proxies that it came through: becomes
+    /// `X-Forwarded-For`. Made once per connection, where no proxy is trusted.
     pub client: HeaderValue,
-    /// The client's address, for servers that are chosen by it.
-    pub client_address: IpAddr,
+    /// The address of the connection that the request came on.
+    pub peer: IpAddr,
+    /// What a PROXY protocol header tells.
+    pub ends: Ends,
+    /// What a trusted proxy says of the client.
+    pub told: Option<Arc<Told>>,
     /// `connect`, `response_headers` and `response_idle` of the route.
     pub timeouts: RouteTimeouts,
     /// The request's total deadline. Watched while the head is awaited and whenever the answer's
@@ -115,6 +121,15 @@ pub struct Forward {
     pub early: EarlyForward,
     /// What else becomes of the request's fields, after all that the edge says itself.
     pub fields: Option<Arc<FieldEdits>>,
+}
+
+/// The two ends of a client's connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    /// The client; port 0 is not known.
+    pub client: SocketAddr,
+    /// What the client connected to.
+    pub local: SocketAddr,
 }
 
 /// An origin's answer.

@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::config::snapshot::{HostHeader, OriginHost, OriginProtocol, OriginServer, PoolSpec};
 use crate::confirm::Settler;
+use crate::forwarded::Fields;
 
 /// An origin that follows a script.
 struct Stub {
@@ -239,6 +240,8 @@ fn spec(servers: &[SocketAddr]) -> Arc<OriginSpec> {
         early_data_aware: true,
         host: HostHeader::default(),
         pool: PoolSpec::default(),
+        forwarded: Fields::default(),
+        proxy_protocol: None,
         tls: None,
     })
 }
@@ -259,7 +262,12 @@ fn forward(spec: &Arc<OriginSpec>, request: Request<Body>) -> Forward {
         host: HeaderValue::from_static("site.example"),
         request_id: HeaderValue::from_static("0123"),
         client: HeaderValue::from_static("192.0.2.7"),
-        client_address: "192.0.2.7".parse().unwrap(),
+        peer: IpAddr::from([192, 0, 2, 7]),
+        ends: Ends {
+            client: SocketAddr::from(([192, 0, 2, 7], 4711)),
+            local: SocketAddr::from(([192, 0, 2, 1], 443)),
+        },
+        told: None,
         timeouts: RouteTimeouts::default(),
         deadline: None,
         confirmation: Confirmation::confirmed(),

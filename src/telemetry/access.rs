@@ -18,9 +18,12 @@ pub struct AccessRecord<'a> {
     #[serde(serialize_with = "time")]
     pub time: SystemTime,
     /// What an origin gets as X-Request-Id.
-    pub request_id: RequestId,
-    /// The client's address and port.
+    pub request_id: &'a RequestId,
+    /// The client's address and port; the address alone where the port is 0: not known.
+    #[serde(serialize_with = "address")]
     pub client: SocketAddr,
+    /// The other end of the connection, where that is not the client.
+    pub peer: Option<SocketAddr>,
     /// The listener's name or address.
     pub listener: &'a str,
     /// The number of the worker.
@@ -82,6 +85,13 @@ pub struct AccessRecord<'a> {
     pub wait: Option<Duration>,
     /// How the answer ended.
     pub end: AnswerEnd,
+}
+
+fn address<S: Serializer>(address: &SocketAddr, serializer: S) -> Result<S::Ok, S::Error> {
+    match address.port() {
+        0 => address.ip().serialize(serializer),
+        _ => address.serialize(serializer),
+    }
 }
 
 /// Whether a request's handshake was confirmed. In JSON: `true` or `"failed"`.

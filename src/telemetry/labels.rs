@@ -56,10 +56,12 @@ macro_rules! labels {
 }
 
 mod origin;
+mod proxy;
 
 pub use self::origin::{
     Ejection, HealthCheck, OriginConnection, OriginError, Resolution, RetryReason, ServerState,
 };
+pub use self::proxy::ProxyHeaderError;
 
 labels! {
     /// How a connection ended.

@@ -9,8 +9,8 @@ use prometheus::{Histogram, IntCounter, IntGauge, Registry, Result};
 use super::family::{CounterGrid, Counters, Families, Histograms};
 use super::labels::{
     AcceptError, Alert, Cap, ConnectionEnd, DeniedBy, Direction, EarlyRefusal, EarlyState,
-    FailedBy, HandshakeKind, HelloError, Limit, Log, Protocol, ReloadResult, StatusClass, Target,
-    TimeoutKind, TlsVersion, TooEarlyBy,
+    FailedBy, HandshakeKind, HelloError, Limit, Log, Protocol, ProxyHeaderError, ReloadResult,
+    StatusClass, Target, TimeoutKind, TlsVersion, TooEarlyBy,
 };
 
 pub use self::origins::Origins;
@@ -51,6 +51,8 @@ pub struct Connections {
     pub accept_errors: Counters<AcceptError>,
     /// Pauses after errors of `accept`.
     pub accept_backoffs: IntCounter,
+    /// Closed for their PROXY protocol header, or for want of one.
+    pub proxy_header_errors: Counters<ProxyHeaderError>,
     /// Closed at once because a cap was reached.
     pub refused: Counters<Cap>,
     /// Bytes on the wire.
@@ -228,6 +230,11 @@ impl Connections {
             accept_backoffs: families.counter(
                 "accept_backoffs_total",
                 "Pauses of the listener after an error of accept",
+            )?,
+            proxy_header_errors: families.counters(
+                "proxy_header_errors_total",
+                "Connections closed for their PROXY protocol header, or for want of one",
+                "error",
             )?,
             refused: families.counters(
                 "connections_refused_total",

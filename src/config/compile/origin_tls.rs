@@ -49,7 +49,7 @@ pub(super) fn compile(
 ) -> Option<Arc<OriginTls>> {
     let is_tls =
         |server: &super::super::snapshot::OriginServer| server.protocol == OriginProtocol::Tls;
-    let spec = match (&table.tls, table.servers.iter().any(is_tls)) {
+    let mut spec = match (&table.tls, table.servers.iter().any(is_tls)) {
         (None, false) => return None,
         (None, true) => OriginTlsSpec::default(),
         (Some(tls), true) => tls.clone(),
@@ -64,6 +64,10 @@ pub(super) fn compile(
             return None;
         }
     };
+    if table.proxy_protocol.is_some() {
+        // Such a connection is one client's, and HTTP/2 is for many at once.
+        spec.alpn = vec![b"http/1.1".to_vec()];
+    }
     let typed = Tag::of(&[name.as_bytes(), format!("{spec:?}").as_bytes()]);
     if let Some(known) = work.tls.known.get(&typed) {
         return known.clone();

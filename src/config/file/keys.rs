@@ -28,12 +28,12 @@ tables! {
     DRAIN "drain" ["delay" "timeout"];
     LIMITS "[limits]" ["connections" "handshakes"];
     LOG "[log]" ["level" "access" "connections"];
-    LISTEN "[[listen]]" ["address" "name" "tls" "quic" "proxy_protocol" "proxy_from" "backlog" "timeouts"];
+    LISTEN "[[listen]]" ["address" "name" "tls" "quic" "proxy_protocol" "proxy_from" "trusted_proxies" "trusted_header" "backlog" "timeouts"];
     LISTEN_TIMEOUTS "timeouts of [[listen]]" ["client_hello" "proxy_header"];
     ADMIN "[admin]" ["address"];
     SESSIONS "[sessions]" ["capacity" "tickets" "store"];
     RESOLVER "[resolver]" ["servers" "timeout" "min_ttl" "max_ttl"];
-    ORIGIN "[origin.NAME]" ["servers" "early_data_aware" "host" "tls" "balance" "limits" "timeouts" "health" "ejection" "retries" "slow_start"];
+    ORIGIN "[origin.NAME]" ["servers" "early_data_aware" "host" "forwarded" "proxy_protocol" "tls" "balance" "limits" "timeouts" "health" "ejection" "retries" "slow_start"];
     ORIGIN_TLS "tls of [origin.NAME]" ["ca" "server_name" "verify_name" "certificate" "alpn" "min_version"];
     ORIGIN_SERVER "a server of [origin.NAME]" ["url" "weight"];
     BALANCE "balance" ["hash" "balance_factor"];

@@ -4,8 +4,10 @@ use toml::de::DeValue;
 
 use super::tree::{Table, Value};
 use super::{keys, origin_tls, origin_url, pool};
-use crate::config::snapshot::{HostHeader, OriginServer};
+use crate::config::snapshot::{HostHeader, OriginProtocol, OriginServer};
 use crate::config::spec::{OriginTable, TargetSpec};
+use crate::forwarded::Fields;
+use crate::proxy_protocol::Version;
 
 /// The largest weight of a server: finer shares than a thousandth nobody can see.
 const MAX_WEIGHT: u64 = 1000;
@@ -25,9 +27,37 @@ pub(super) fn table(table: &Table<'_>) -> OriginTable {
             .get("host")
             .and_then(|value| host(&value))
             .unwrap_or_default(),
+        forwarded: table
+            .get("forwarded")
+            .and_then(|value| forwarded(&value))
+            .unwrap_or_default(),
+        proxy_protocol: proxy_protocol(table),
         tls: table.get("tls").and_then(|value| origin_tls::read(&value)),
         pool: Box::new(pool::read(table)),
     }
+}
+
+/// A connection that names its client is that client's alone, and HTTP/2 is for many at once.
+fn proxy_protocol(table: &Table<'_>) -> Option<Version> {
+    let value = table.get("proxy_protocol")?;
+    let choices = [
+        ("off", None),
+        ("v1", Some(Version::V1)),
+        ("v2", Some(Version::V2)),
+    ];
+    let version = value.choice(&choices)??;
+    let urls = table.get("servers").map(|value| servers(&value));
+    let is_http2 = |server: &OriginServer| server.protocol == OriginProtocol::Http2;
+    if urls.is_some_and(|urls| urls.iter().any(is_http2)) {
+        let hint = "write http:// or https://: such connections are HTTP/1.1";
+        value.error("`proxy_protocol` of an origin over h2c", hint);
+    }
+    Some(version)
+}
+
+fn forwarded(value: &Value<'_>) -> Option<Fields> {
+    let choices = [Fields::X, Fields::Rfc7239, Fields::Both, Fields::Off];
+    value.choice(&choices.map(|fields| (fields.as_str(), fields)))
 }
 
 fn host(value: &Value<'_>) -> Option<HostHeader> {
@@ -50,6 +80,8 @@ pub(super) fn target(value: &Value<'_>) -> Option<TargetSpec> {
             servers: servers(value),
             early_data_aware: false,
             host: HostHeader::default(),
+            forwarded: Fields::default(),
+            proxy_protocol: None,
             tls: None,
             pool: Box::default(),
         })),

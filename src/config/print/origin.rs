@@ -6,6 +6,7 @@ use crate::config::snapshot::{
     Balance, EjectionSpec, HealthSpec, HostHeader, OriginServer, PoolSpec, StatusSet,
 };
 use crate::config::spec::OriginTable;
+use crate::proxy_protocol::Version;
 
 /// The keys of an origin and their values.
 pub(super) fn keys(origin: &OriginTable) -> Vec<(&'static str, String)> {
@@ -13,6 +14,11 @@ pub(super) fn keys(origin: &OriginTable) -> Vec<(&'static str, String)> {
         ("servers", servers(&origin.servers)),
         ("early_data_aware", origin.early_data_aware.to_string()),
         ("host", string(host(origin.host))),
+        ("forwarded", string(origin.forwarded.as_str())),
+        (
+            "proxy_protocol",
+            string(origin.proxy_protocol.map_or("off", Version::as_str)),
+        ),
     ];
     keys.extend(origin.tls.as_ref().map(|spec| ("tls", tls(spec))));
     keys.extend(pool(&origin.pool));

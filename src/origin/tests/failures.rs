@@ -33,6 +33,8 @@ async fn all_addresses_of_a_name_are_tried() {
         )],
         early_data_aware: false,
         host: HostHeader::default(),
+        forwarded: Fields::default(),
+        proxy_protocol: None,
         tls: None,
         pool: PoolSpec::default(),
     });

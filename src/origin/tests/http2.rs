@@ -100,6 +100,8 @@ fn h2c(address: SocketAddr) -> Arc<OriginSpec> {
         }],
         early_data_aware: true,
         host: HostHeader::default(),
+        forwarded: Default::default(),
+        proxy_protocol: None,
         tls: None,
         pool: PoolSpec::default(),
     })

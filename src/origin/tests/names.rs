@@ -88,6 +88,8 @@ fn named(port: u16) -> Arc<OriginSpec> {
         )],
         early_data_aware: false,
         host: HostHeader::default(),
+        forwarded: Default::default(),
+        proxy_protocol: None,
         tls: None,
         pool: PoolSpec::default(),
     })

@@ -15,6 +15,8 @@ fn unix(path: &Path, protocol: OriginProtocol) -> Arc<OriginSpec> {
         }],
         early_data_aware: false,
         host: HostHeader::Origin,
+        forwarded: Default::default(),
+        proxy_protocol: None,
         tls: None,
         pool: PoolSpec::default(),
     })
