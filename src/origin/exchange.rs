@@ -26,7 +26,6 @@ use crate::config::snapshot::RouteTimeouts;
 use crate::confirm::Confirmation;
 use crate::deadline::{Elapsed, within};
 use crate::early::EARLY_DATA;
-use crate::forwarded::x_forwarded_for;
 use crate::telemetry::labels::{OriginConnection, RetryReason};
 use crate::telemetry::metrics::Metrics;
 
@@ -52,11 +51,12 @@ pub(super) async fn run(
         length: http_body::Body::size_hint(&forward.body).exact(),
     };
     let balance = &pool.spec().balance;
-    // The client alone, not the proxies that it came through: those are now these, now those.
-    let told = edge.told.as_ref();
-    let told = told.map(|_| x_forwarded_for(None, forward.ends.client.ip()));
-    let client = told.as_ref().unwrap_or(&edge.client);
-    let key = affinity::key(balance, &parts.headers, client, &edge.host);
+    let key = affinity::key(
+        balance,
+        &parts.headers,
+        forward.ends.client.ip(),
+        &edge.host,
+    );
     fields::prepare_request(&mut parts, edge).map_err(|_| ForwardError {
         kind: ForwardErrorKind::RequestBody("the lengths of the request's body differ".into()),
         address: None,
