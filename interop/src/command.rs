@@ -192,11 +192,11 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, String> {
             images::foundation(interop)?;
             let chosen = peers::choose(peers::read(interop)?, &names, core)?;
             all_built(images::peers(interop, &chosen))?;
-            images::quic(interop)?;
             let binary = binary.unwrap_or_else(|| target(interop).join("release/cutwater"));
-            images::edge(interop, &binary, images::BASE, images::EDGE)?;
-            if production {
-                images::production(interop)?;
+            images::edge(interop, &binary)?;
+            match production {
+                true => images::production(interop)?,
+                false => images::quic(interop, &binary, images::BASE)?,
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -363,7 +363,7 @@ fn build(
     let failed = images::peers(interop, peers);
     match production {
         true => images::production(interop),
-        false => images::edge(interop, binary, images::BASE, images::EDGE),
+        false => images::edge(interop, binary),
     }?;
     Ok(failed)
 }
