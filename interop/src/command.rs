@@ -10,6 +10,7 @@ use std::thread;
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cases::absent::ABSENT;
 use crate::cases::{self, Direction};
 use crate::conformance::{self, Tools};
 use crate::expected::Expected;
@@ -230,6 +231,9 @@ fn list(interop: &Path) -> Result<(), String> {
     for direction in [Direction::Clients, Direction::Servers] {
         for (name, title) in cases::names(direction) {
             println!("{direction:8} {name:24} {title}");
+        }
+        for (_, name, why) in ABSENT.iter().filter(|one| one.0 == direction) {
+            println!("{direction:8} {name:24} none: {why}");
         }
     }
     Ok(())

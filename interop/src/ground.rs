@@ -32,6 +32,9 @@ pub trait Ground {
     /// Where the server of a peer is, for a port of it.
     fn server(&self, port: u16) -> SocketAddr;
 
+    /// The same over IPv6.
+    fn server_v6(&self, port: u16) -> SocketAddr;
+
     /// The directory of certificates, as programs see it.
     fn pki(&self) -> String;
 

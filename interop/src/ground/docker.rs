@@ -175,6 +175,10 @@ impl Ground for Docker {
         SocketAddr::new(self.v4(SERVER), port)
     }
 
+    fn server_v6(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.v6(SERVER), port)
+    }
+
     fn pki(&self) -> String {
         PKI.into()
     }
