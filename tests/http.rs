@@ -22,6 +22,7 @@ mod http {
     mod redirect;
     mod rewrite;
     mod secrets;
+    mod slow_bodies;
     mod stand;
     mod tools;
 }

@@ -25,6 +25,9 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Streams at once.
 const STREAMS: u32 = 128;
 
+/// What hyper takes of a body at a time: all that one read from the socket can bring.
+const READ: usize = 68 * 1024;
+
 /// hyper's own bound on fields: told another one, even a smaller one, it allocates and clears two
 /// tables for every request.
 const HEADERS: usize = 100;
@@ -61,8 +64,9 @@ impl Hyper {
                     .half_close(true)
                     // The connection task owns the phases.
                     .header_read_timeout(None)
-                    // The scanner is stricter, so hyper's own bounds are never met.
-                    .max_buf_size(limits.head.max(8 * 1024) + 16 * 1024);
+                    // The scanner is stricter, so hyper's own bounds are never met. Below what one
+                    // read brings, hyper would take every body in two pieces for each read.
+                    .max_buf_size((limits.head + 16 * 1024).max(READ));
                 if limits.headers > HEADERS {
                     builder.max_headers(limits.headers);
                 }

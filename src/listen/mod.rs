@@ -18,6 +18,10 @@ use crate::telemetry::metrics::Metrics;
 /// connection's own deadline counts from when we see it.
 const DEFER: i32 = 5;
 
+/// How much the kernel holds of what a client's window has no room for yet: without a bound it takes
+/// megabytes of a large answer from us, and a thousand slow clients gigabytes of its memory.
+const UNSENT: u32 = 128 * 1024;
+
 /// The pause after accepting failed for want of descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
@@ -81,6 +85,7 @@ fn bind_one(
     }
     // Inherited by what is accepted.
     socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     // Saves one wake per connection; where it is refused nothing is lost.

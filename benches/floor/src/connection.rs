@@ -105,6 +105,8 @@ pub struct Connection {
     requests: Requests,
     owed: Owed,
     ended: bool,
+    /// Our close_notify is written.
+    said_goodbye: bool,
     awaits_room: bool,
 }
 
@@ -127,6 +129,7 @@ impl Connection {
             requests: Requests::default(),
             owed: Owed::default(),
             ended: false,
+            said_goodbye: false,
             awaits_room: false,
         })
     }
@@ -189,7 +192,7 @@ impl Connection {
                 Err(error) => return Err(error),
             };
             let input = scratch.input.get_mut(..held + count).unwrap_or_default();
-            let (used, filled) = match &mut self.tls {
+            let (used, mut filled) = match &mut self.tls {
                 Some(tls) => {
                     let mut turn = TlsTurn {
                         requests: &mut self.requests,
@@ -208,14 +211,22 @@ impl Connection {
             };
             self.held
                 .extend_from_slice(input.get(used..).unwrap_or_default());
+            // Behind an early request the handshake goes on: the next ticket comes with its end.
+            let confirmed = self.tls.as_ref().is_none_or(|tls| !tls.is_handshaking());
+            let over = (self.ended || (self.owed.last && confirmed)) && self.owed.is_nothing();
+            if let Some(tls) = &mut self.tls
+                && over
+                && !self.said_goodbye
+            {
+                self.said_goodbye = true;
+                let room = scratch.output.get_mut(filled..).unwrap_or_default();
+                filled += goodbye(tls, &mut self.held, room)?;
+            }
             let output = scratch.output.get(..filled).unwrap_or_default();
             let sent = write(&mut self.socket, output)?;
             self.unsent
                 .extend_from_slice(output.get(sent..).unwrap_or_default());
-            // Behind an early request the handshake goes on: the next ticket comes with its end.
-            let confirmed = self.tls.as_ref().is_none_or(|tls| !tls.is_handshaking());
-            let over = self.ended || (self.owed.last && confirmed);
-            if over && self.unsent.is_empty() && self.owed.is_nothing() {
+            if over && self.unsent.is_empty() {
                 return Ok(Next::Close);
             }
             // A short read has emptied the socket: the next edge will come.
@@ -267,6 +278,21 @@ fn take(requests: &mut Requests, owed: &mut Owed, plain: &[u8]) -> io::Result<()
         Ok(())
     } else {
         Err(ErrorKind::InvalidData.into())
+    }
+}
+
+/// Writes close_notify, which each side owes the other (RFC 9846 §6.1); says how many bytes it takes.
+fn goodbye(
+    tls: &mut UnbufferedServerConnection,
+    held: &mut [u8],
+    room: &mut [u8],
+) -> io::Result<usize> {
+    match tls.process_tls_records(held).state {
+        Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+            traffic.queue_close_notify(room).map_err(io::Error::other)
+        }
+        // The handshake was never finished, or what is left of the input breaks it.
+        _ => Ok(0),
     }
 }
 

@@ -1,5 +1,5 @@
-//! The least that reads requests: where a head ends, whether it asks for the large answer, and
-//! whether it is the last. Contents of requests are not understood.
+//! The least that reads requests: where a head ends, whether it asks for the large answer, whether
+//! it is the last, and how much content to throw away behind it. Chunks are not understood.
 
 use memchr::memmem;
 
@@ -23,52 +23,90 @@ pub struct Asked {
 #[derive(Debug, Default)]
 pub struct Requests {
     held: Vec<u8>,
+    /// Bytes of content that are still to come, and the request that they belong to.
+    content: Option<(usize, Asked)>,
 }
 
 impl Requests {
-    /// Takes a piece and calls `asked` for every request whose head is whole with it. False if a
-    /// head grows beyond 16 KiB.
+    /// Takes a piece and calls `asked` for every request that is whole with it. False if a head
+    /// grows beyond 16 KiB.
     pub fn take(&mut self, piece: &[u8], mut asked: impl FnMut(Asked)) -> bool {
         if self.held.is_empty() {
-            let used = read(piece, &mut asked);
+            let used = self.read(piece, &mut asked);
             self.held
                 .extend_from_slice(piece.get(used..).unwrap_or_default());
         } else {
-            self.held.extend_from_slice(piece);
-            let used = read(&self.held, &mut asked);
-            self.held.drain(..used);
-            if self.held.is_empty() {
-                self.held = Vec::new();
+            let mut held = std::mem::take(&mut self.held);
+            held.extend_from_slice(piece);
+            let used = self.read(&held, &mut asked);
+            if used < held.len() {
+                held.drain(..used);
+                self.held = held;
             }
         }
         self.held.len() <= MOST
     }
-}
 
-/// Reads what is whole and says how many bytes that was.
-fn read(bytes: &[u8], asked: &mut impl FnMut(Asked)) -> usize {
-    let mut used = 0;
-    while let Some((head, _)) = bytes.get(used..).and_then(|rest| {
-        let end = memmem::find(rest, b"\r\n\r\n")?;
-        rest.split_at_checked(end + 4)
-    }) {
-        let path = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-        asked(Asked {
-            large: path.ends_with(LARGE_PATH),
-            last: says_close(head),
-        });
-        used += head.len();
+    /// Reads what is whole and says how many bytes that was.
+    fn read(&mut self, bytes: &[u8], asked: &mut impl FnMut(Asked)) -> usize {
+        let mut used = 0;
+        loop {
+            let rest = bytes.get(used..).unwrap_or_default();
+            if let Some((left, request)) = self.content.take() {
+                let passed = left.min(rest.len());
+                used += passed;
+                if passed < left {
+                    self.content = Some((left - passed, request));
+                    return used;
+                }
+                asked(request);
+                continue;
+            }
+            let Some(end) = memmem::find(rest, b"\r\n\r\n") else {
+                return used;
+            };
+            let head = rest.get(..end + 4).unwrap_or_default();
+            used += head.len();
+            let path = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+            let mut request = Asked {
+                large: path.ends_with(LARGE_PATH),
+                last: false,
+            };
+            let length = fields(head, &mut request);
+            match length {
+                0 => asked(request),
+                _ => self.content = Some((length, request)),
+            }
+        }
     }
-    used
 }
 
-/// Whether a line says `Connection: close`.
-fn says_close(head: &[u8]) -> bool {
-    const LINE: &[u8] = b"connection: close";
-    memchr::memchr_iter(b'\n', head).any(|end| {
-        head.get(end + 1..end + 1 + LINE.len())
-            .is_some_and(|line| line.eq_ignore_ascii_case(LINE))
-    })
+/// Reads `Connection: close`, and the length of the content.
+fn fields(head: &[u8], request: &mut Asked) -> usize {
+    const CLOSE: &[u8] = b"connection: close";
+    const LENGTH: &[u8] = b"content-length:";
+    let mut length = 0;
+    for end in memchr::memchr_iter(b'\n', head) {
+        let line = head.get(end + 1..).unwrap_or_default();
+        if begins(line, CLOSE) {
+            request.last = true;
+        } else if begins(line, LENGTH) {
+            let digits = line.get(LENGTH.len()..).unwrap_or_default();
+            let digits = digits.trim_ascii_start().iter();
+            let digits = digits.take_while(|byte| byte.is_ascii_digit());
+            length = digits.fold(0, |number: usize, digit| {
+                number
+                    .saturating_mul(10)
+                    .saturating_add(usize::from(digit - b'0'))
+            });
+        }
+    }
+    length
+}
+
+fn begins(line: &[u8], with: &[u8]) -> bool {
+    line.get(..with.len())
+        .is_some_and(|line| line.eq_ignore_ascii_case(with))
 }
 
 #[cfg(test)]
@@ -105,6 +143,18 @@ mod tests {
                     last: true
                 }]
             );
+        }
+    }
+
+    #[test]
+    fn content_is_passed_over_however_it_is_cut() {
+        let both =
+            b"POST /large HTTP/1.1\r\nContent-Length: 8\r\n\r\nab\r\n\r\ncdGET / HTTP/1.1\r\n\r\n";
+        for at in 0..both.len() {
+            let (front, back) = both.split_at(at);
+            let all = asked(&[front, back]);
+            assert_eq!(all.len(), 2, "cut at {at}");
+            assert!(all[0].large && !all[1].large);
         }
     }
 

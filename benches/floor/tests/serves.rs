@@ -126,3 +126,17 @@ fn the_second_connection_is_resumed_and_its_early_request_answered_at_once() -> 
     assert!(client.is_early_data_accepted());
     Ok(())
 }
+
+#[test]
+fn the_last_answer_ends_with_close_notify() -> Outcome {
+    let (floor, config, _directory) = tls()?;
+    let mut client = ClientConnection::new(config, ServerName::try_from("a.test")?)?;
+    let mut socket = connect(&floor)?;
+    let mut stream = rustls::Stream::new(&mut client, &mut socket);
+    stream.write_all(LAST)?;
+    // rustls makes an error of an end without close_notify.
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all)?;
+    assert!(all.ends_with(b"hello\n"));
+    Ok(())
+}

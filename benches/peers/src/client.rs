@@ -98,14 +98,23 @@ impl Client {
 }
 
 impl Open {
+    /// A request, whose answer is not read.
+    ///
+    /// # Errors
+    /// The system's, rustls's.
+    pub fn ask(&mut self, name: &str, path: &str) -> io::Result<()> {
+        let mut stream = rustls::Stream::new(&mut self.tls, &mut self.socket);
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {name}\r\n\r\n")?;
+        stream.flush()
+    }
+
     /// A request; gives the body of its answer.
     ///
     /// # Errors
     /// The system's, rustls's; a status that is not 200; an answer without a length.
     pub fn get(&mut self, name: &str, path: &str) -> io::Result<String> {
+        self.ask(name, path)?;
         let mut stream = rustls::Stream::new(&mut self.tls, &mut self.socket);
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {name}\r\n\r\n")?;
-        stream.flush()?;
         let mut answer = Vec::new();
         let mut piece = [0; 4096];
         loop {

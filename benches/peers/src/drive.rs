@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 use serde::Deserialize;
 
 use crate::figures::from_load;
-use crate::rows::{Load, Row, Unit};
+use crate::lab::LARGE;
+use crate::rows::{Load, Row};
 
 /// The generator: where it is and where it runs.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct Generator {
     pub directory: PathBuf,
     /// How long one load lasts, as it takes it.
     pub duration: String,
+    /// What uploads carry.
+    pub large: PathBuf,
 }
 
 /// What of its report is used.
@@ -68,6 +71,8 @@ impl Generator {
     ) -> io::Result<Outcome> {
         let report = self.directory.join("load.json");
         let _ = fs::remove_file(&report);
+        let upload = format!("@{}", self.large.display());
+        let upload = ["--method", "POST", "--body", &upload];
         let output = Command::new("taskset")
             .arg("-c")
             .arg(self.core.to_string())
@@ -95,6 +100,7 @@ impl Generator {
             .arg("--json")
             .arg(&report)
             .args(load.arguments)
+            .args(upload.iter().filter(|_| load.upload))
             .stdin(Stdio::null())
             .output()?;
         match fs::read_to_string(&report) {
@@ -120,12 +126,12 @@ fn outcome(row: Row, report: &str) -> Result<Outcome, String> {
         .ok_or("the report has no CPU time of the server")?
         .cpu_seconds;
     let counts = &report.counts;
-    let value = from_load(
-        row.unit(),
-        counts.operations as f64,
-        counts.body as f64,
-        cpu,
-    )?;
+    let operations = counts.operations as f64;
+    let bytes = match row {
+        Row::ProxiedUpload => operations * LARGE as f64,
+        _ => counts.body as f64,
+    };
+    let value = from_load(row.unit(), operations, bytes, cpu)?;
     Ok(Outcome {
         value,
         problem: problem(row, counts, total(&report.errors)),
@@ -160,7 +166,7 @@ fn problem(row: Row, counts: &Counts, errors: u64) -> Option<String> {
         Row::Early if early_accepted * 100 < operations * 99 => Some(format!(
             "{early_accepted} of {operations} accepted as early data"
         )),
-        _ if row.unit() == Unit::GigabytesPerSecond && counts.body < operations * 10_000_000 => {
+        Row::Download | Row::ProxiedDownload if counts.body < operations * LARGE => {
             Some("the answers are not 10 MB".into())
         }
         _ => None,
@@ -182,6 +188,13 @@ mod tests {
     fn a_report_gives_micros_for_each_operation() {
         let outcome = outcome(Row::Resumed, &report(5000, 0, 0, "{}")).expect("a report");
         assert_eq!(outcome.value, 100.0);
+        assert_eq!(outcome.problem, None);
+    }
+
+    #[test]
+    fn an_upload_counts_what_was_sent() {
+        let outcome = outcome(Row::ProxiedUpload, &report(100, 0, 0, "{}")).expect("a report");
+        assert_eq!(outcome.value, 2.0);
         assert_eq!(outcome.problem, None);
     }
 

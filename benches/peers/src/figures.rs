@@ -92,7 +92,7 @@ pub enum Goal {
 }
 
 /// The goals.
-pub const GOALS: [(Row, Goal); 9] = [
+pub const GOALS: [(Row, Goal); 11] = [
     (Row::Full, Goal::Times(1.05, FLOOR)),
     (Row::Resumed, Goal::Times(1.05, FLOOR)),
     (Row::Early, Goal::Times(1.05, FLOOR)),
@@ -101,6 +101,8 @@ pub const GOALS: [(Row, Goal); 9] = [
     (Row::ProxiedH1, Goal::Times(0.7, "nginx")),
     (Row::ProxiedH2, Goal::Times(0.8, "nginx")),
     (Row::Download, Goal::AtLeast(3.0)),
+    (Row::ProxiedDownload, Goal::AtLeast(2.5)),
+    (Row::ProxiedUpload, Goal::AtLeast(2.5)),
     (Row::Idle, Goal::AtMost(5.0)),
 ];
 

@@ -17,7 +17,7 @@ pub const NAME: &str = "bench.test";
 /// How long a server may take to start or to reload.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of the large file; the origin's large answer has as many.
-const LARGE: u64 = 10_000_000;
+pub const LARGE: u64 = 10_000_000;
 
 /// Where programs and templates are, and who runs where.
 #[derive(Clone, Debug)]

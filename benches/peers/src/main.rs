@@ -66,7 +66,7 @@ struct Arguments {
     /// How long one load lasts.
     #[arg(long, value_name = "TIME")]
     duration: Option<String>,
-    /// Connections that are kept idle.
+    /// Connections that are kept idle; a fifth of them do not read.
     #[arg(long, default_value_t = 5000, value_name = "N")]
     idle: usize,
     /// Further names.
@@ -122,6 +122,7 @@ fn run(arguments: &Arguments) -> io::Result<ExitCode> {
         core: place.load_core,
         directory: place.directory.clone(),
         duration: duration.clone(),
+        large: place.directory.join("root/large"),
     };
     let chroot = place.chroot.is_some();
     let lab = Lab::new(place)?;

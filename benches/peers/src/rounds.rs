@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use crate::client::Open;
 use crate::config::Server;
 use crate::drive::Generator;
 use crate::figures::{Cell, Line, Table};
@@ -127,6 +128,10 @@ impl<'a> Rounds<'a> {
             let idle = self.idle(&server);
             self.note(Row::Idle, column, idle.map(|kilobytes| (kilobytes, None)));
         }
+        if wants(Row::Slow) {
+            let slow = self.slow(&server);
+            self.note(Row::Slow, column, slow.map(|kilobytes| (kilobytes, None)));
+        }
         if wants(Row::NamesMemory) || wants(Row::Reload) {
             self.many(&server, column);
         }
@@ -134,19 +139,37 @@ impl<'a> Rounds<'a> {
 
     /// What a connection costs that has had one answer and is kept.
     fn idle(&self, server: &Server) -> io::Result<f64> {
+        self.kept(server, self.extent.idle, |open| {
+            open.get(NAME, "/").map(drop)
+        })
+    }
+
+    /// What a connection costs that has asked for 10 MB of the origin's and does not read them.
+    fn slow(&self, server: &Server) -> io::Result<f64> {
+        let count = self.extent.idle.div_ceil(5);
+        self.kept(server, count, |open| open.ask(NAME, "/proxied/large"))
+    }
+
+    /// The memory of so many connections that each did `one` thing.
+    fn kept(
+        &self,
+        server: &Server,
+        count: usize,
+        one: impl Fn(&mut Open) -> io::Result<()>,
+    ) -> io::Result<f64> {
         let station = self.lab.start(server, &Names::default(), "hello")?;
         let open = |count: usize| {
             let each = |_| {
                 let mut open = self.lab.client.open(station.address, NAME)?;
-                open.get(NAME, "/")?;
+                one(&mut open)?;
                 Ok(open)
             };
             (0..count).map(each).collect::<io::Result<Vec<_>>>()
         };
-        drop(open(WARM.min(self.extent.idle))?);
+        drop(open(WARM.min(count))?);
         pause(SETTLING);
         let before = station.running.memory();
-        let kept = open(self.extent.idle)?;
+        let kept = open(count)?;
         pause(SETTLING);
         let after = station.running.memory();
         Ok(after.saturating_sub(before) as f64 / 1024.0 / kept.len().max(1) as f64)

@@ -11,9 +11,12 @@ pub enum Row {
     H2,
     ProxiedH1,
     ProxiedH2,
+    ProxiedNew,
     Download,
     ProxiedDownload,
+    ProxiedUpload,
     Idle,
+    Slow,
     Start,
     NamesMemory,
     NamesFull,
@@ -42,6 +45,8 @@ pub struct Load {
     pub arguments: &'static [&'static str],
     /// What is asked for.
     pub path: &'static str,
+    /// Whether each request carries the large file.
+    pub upload: bool,
 }
 
 impl Unit {
@@ -111,7 +116,7 @@ const LARGE: &[&str] = &["--keep-alive", "--connections", "4"];
 
 impl Row {
     /// All, in the order of the table.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Full,
         Self::Hybrid,
         Self::Resumed,
@@ -120,9 +125,12 @@ impl Row {
         Self::H2,
         Self::ProxiedH1,
         Self::ProxiedH2,
+        Self::ProxiedNew,
         Self::Download,
         Self::ProxiedDownload,
+        Self::ProxiedUpload,
         Self::Idle,
+        Self::Slow,
         Self::Start,
         Self::NamesMemory,
         Self::NamesFull,
@@ -152,9 +160,12 @@ impl Row {
             Self::H2 => "h2",
             Self::ProxiedH1 => "proxied-h1",
             Self::ProxiedH2 => "proxied-h2",
+            Self::ProxiedNew => "proxied-new",
             Self::Download => "download",
             Self::ProxiedDownload => "proxied-download",
+            Self::ProxiedUpload => "proxied-upload",
             Self::Idle => "idle",
+            Self::Slow => "slow",
             Self::Start => "start",
             Self::NamesMemory | Self::NamesFull => "names",
             Self::Reload => "reload",
@@ -172,9 +183,12 @@ impl Row {
             Self::H2 => "request, HTTP/2, 16 × 10 streams",
             Self::ProxiedH1 => "proxied request, HTTP/1.1",
             Self::ProxiedH2 => "proxied request, HTTP/2, 16 × 10",
+            Self::ProxiedNew => "full handshake and proxied request",
             Self::Download => "10 MB from memory or disk",
-            Self::ProxiedDownload => "10 MB proxied",
+            Self::ProxiedDownload => "10 MB proxied to the client",
+            Self::ProxiedUpload => "10 MB proxied to the origin",
             Self::Idle => "idle connection after a request",
+            Self::Slow => "client that reads nothing of 10 MB proxied",
             Self::Start => "start, to the first answer",
             Self::NamesMemory => "memory with many names",
             Self::NamesFull => "full handshake with many names",
@@ -185,8 +199,10 @@ impl Row {
     /// What its figures are.
     pub fn unit(self) -> Unit {
         match self {
-            Self::Download | Self::ProxiedDownload => Unit::GigabytesPerSecond,
-            Self::Idle => Unit::KilobytesPerConnection,
+            Self::Download | Self::ProxiedDownload | Self::ProxiedUpload => {
+                Unit::GigabytesPerSecond
+            }
+            Self::Idle | Self::Slow => Unit::KilobytesPerConnection,
             Self::NamesMemory => Unit::Megabytes,
             Self::Start | Self::Reload => Unit::Milliseconds,
             _ => Unit::MicrosPerOperation,
@@ -204,11 +220,17 @@ impl Row {
             Self::H2 => (H2, "/"),
             Self::ProxiedH1 => (H1, "/proxied"),
             Self::ProxiedH2 => (H2, "/proxied"),
+            Self::ProxiedNew => (FULL, "/proxied"),
             Self::Download => (LARGE, "/large"),
             Self::ProxiedDownload => (LARGE, "/proxied/large"),
+            Self::ProxiedUpload => (LARGE, "/proxied/upload"),
             _ => return None,
         };
-        Some(Load { arguments, path })
+        Some(Load {
+            arguments,
+            path,
+            upload: self == Self::ProxiedUpload,
+        })
     }
 }
 

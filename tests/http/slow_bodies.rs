@@ -1,0 +1,155 @@
+//! Large bodies cost bounded memory, however slow who takes them is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::http::stand::{NAME, Stand, get, route};
+use crate::support::client::Client;
+use crate::support::within;
+
+/// Clients at once.
+const CLIENTS: usize = 1000;
+
+/// The body of each answer and each upload.
+const BODY: usize = 10_000_000;
+
+/// What one of them may cost: a write buffer, what hyper holds of an answer, what an origin's link
+/// has read, and what the allocator rounds up.
+const EACH: usize = 400 * 1024;
+
+/// An origin of large answers, which counts what it got rid of.
+struct Large {
+    url: String,
+    moved: Arc<AtomicUsize>,
+}
+
+impl Large {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let moved = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&moved);
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(serve(socket, Arc::clone(&counter)));
+            }
+        });
+        Self { url, moved }
+    }
+
+    /// Waits until nothing has moved for a second: all that can be taken is taken.
+    async fn until_stuck(&self) {
+        let mut before = 0;
+        let mut quiet = 0;
+        while quiet < 10 {
+            // Nothing tells that a byte will not come.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let now = self.moved.load(Ordering::Relaxed);
+            quiet = if now == before { quiet + 1 } else { 0 };
+            before = now;
+        }
+    }
+}
+
+/// Answers a GET with a large body; never reads the body of anything else.
+async fn serve(mut socket: TcpStream, moved: Arc<AtomicUsize>) {
+    // The kernel has a bound of its own for what all sockets hold.
+    SockRef::from(&socket)
+        .set_send_buffer_size(64 * 1024)
+        .unwrap();
+    loop {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            match socket.read_u8().await {
+                Ok(byte) => head.push(byte),
+                Err(_) => return,
+            }
+        }
+        moved.fetch_add(1, Ordering::Relaxed);
+        if !head.starts_with(b"GET") {
+            std::future::pending::<()>().await;
+        }
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {BODY}\r\n\r\n");
+        if socket.write_all(head.as_bytes()).await.is_err() {
+            return;
+        }
+        let piece = [7; 50_000];
+        for _ in 0..BODY / piece.len() {
+            if socket.write_all(&piece).await.is_err() {
+                return;
+            }
+            moved.fetch_add(piece.len(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// A thousand clients, their origin's side and the edge's two take more than many shells allow.
+fn raise_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+}
+
+async fn clients(stand: &Stand, count: usize, request: &[u8]) -> Vec<Client> {
+    let setup = stand.setup1();
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        let mut client = Client::open(stand.edge.address(), NAME, &setup).await;
+        client.send(request).await;
+        clients.push(client);
+    }
+    clients
+}
+
+async fn stand() -> (Large, Stand) {
+    raise_descriptors();
+    let origin = Large::start().await;
+    let keys = format!(
+        "origin = [{:?}]\ntimeouts = {{ write_idle = \"off\", response_headers = \"300s\" }}",
+        origin.url
+    );
+    let stand = Stand::start(&route("/", &keys)).await;
+    (origin, stand)
+}
+
+/// What one of them may have under way altogether, in the kernel's buffers too.
+const UNDER_WAY: usize = 1_000_000;
+
+/// Memory grows by at most `EACH` for each of a thousand clients that do `request`, and another one
+/// gets its answer.
+async fn costs_little(origin: &Large, stand: &Stand, request: &[u8]) {
+    // What the first ones cost is the worker's.
+    let warm = clients(stand, 20, request).await;
+    origin.until_stuck().await;
+    let before = stand.edge.memory();
+    let moved = origin.moved.load(Ordering::Relaxed);
+    let slow = clients(stand, CLIENTS, request).await;
+    origin.until_stuck().await;
+    let each = stand.edge.memory().saturating_sub(before) / slow.len();
+    assert!(each <= EACH, "{each} bytes for each client");
+    let moved = (origin.moved.load(Ordering::Relaxed) - moved) / slow.len();
+    assert!(moved <= UNDER_WAY, "{moved} bytes of each answer");
+    let mut quick = stand.http1().await;
+    quick.send(get("/").as_bytes()).await;
+    let answer = within("the quick client's answer", quick.response()).await;
+    assert_eq!((answer.status, answer.body.len()), (200, BODY));
+    drop((warm, slow));
+}
+
+#[tokio::test]
+async fn a_thousand_slow_clients_cost_bounded_memory_whichever_way_their_bodies_go() {
+    let (origin, stand) = stand().await;
+    costs_little(&origin, &stand, get("/").as_bytes()).await;
+    // Another edge: what the first one has once had it may use again.
+    let (origin, stand) = self::stand().await;
+    // As much as may be under way: sending more would wait for ever.
+    let head = format!("POST / HTTP/1.1\r\nhost: {NAME}\r\ncontent-length: {BODY}\r\n\r\n");
+    let request = [head.as_bytes(), &[7; 200_000]].concat();
+    costs_little(&origin, &stand, &request).await;
+}
