@@ -210,6 +210,15 @@ fn target(interop: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| interop.join("../target"), Into::into)
 }
 
+/// What is checked out.
+fn commit(interop: &Path) -> Option<String> {
+    let mut git = Command::new("git");
+    said(
+        git.current_dir(interop)
+            .args(["rev-parse", "--short", "HEAD"]),
+    )
+}
+
 fn serve(service: impl Future<Output = std::io::Result<()>>) -> Result<ExitCode, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -295,11 +304,7 @@ fn play(interop: &Path, asked: RunArguments) -> Result<ExitCode, String> {
         expected,
         whole,
         cutwater: env!("CARGO_PKG_VERSION").into(),
-        commit: said(Command::new("git").current_dir(interop).args([
-            "rev-parse",
-            "--short",
-            "HEAD",
-        ])),
+        commit: commit(interop),
     };
     let found = run::run(&plan)?;
     report::write(&found, &plan.output)?;
@@ -351,7 +356,8 @@ fn conform(
         build(interop, &[], &binary, false)?;
         Box::new(in_docker(images::EDGE, &directory)?)
     };
-    let good = conformance::run(&*ground, &directory, interop, tools, output)?;
+    let commit = commit(interop);
+    let good = conformance::run(&*ground, &directory, interop, tools, commit, output)?;
     Ok(ExitCode::from(u8::from(!good)))
 }
 

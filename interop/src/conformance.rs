@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ground::Ground;
 use crate::lab::Lab;
+use crate::run;
 
 /// The file in which results are kept, beside the report.
 pub const FILE: &str = "conformance.json";
@@ -26,11 +27,26 @@ pub struct Tools {
     pub tlsfuzzer: Option<PathBuf>,
 }
 
+/// What the tools found last.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// When they ran: `2026-01-31 12:00 UTC`.
+    pub date: String,
+    /// The commit that they ran against, if that is known.
+    pub commit: Option<String>,
+    /// What the edge was.
+    pub edge: String,
+    /// What each came to.
+    pub tools: Vec<ToolResult>,
+}
+
 /// What a tool came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolResult {
     /// Its name.
     pub name: String,
+    /// Its version, if it tells.
+    pub version: Option<String>,
     /// Why it did not run.
     pub missing: Option<String>,
     /// Checks that passed.
@@ -112,6 +128,7 @@ pub fn run(
     directory: &Path,
     interop: &Path,
     tools: &Tools,
+    commit: Option<String>,
     output: &Path,
 ) -> Result<bool, String> {
     let file = interop.join("conformance.toml");
@@ -122,6 +139,7 @@ pub fn run(
     fs::create_dir_all(&logs).map_err(|error| format!("{}: {error}", logs.display()))?;
 
     let _lab = Lab::start(ground, directory, None)?;
+    let (date, edge) = (run::date(), ground.describe_edge());
     let mut results = vec![
         tools::testssl(ground, tools.testssl.as_deref(), &logs),
         tools::sslyze(ground, tools.sslyze.as_deref(), &logs),
@@ -138,7 +156,13 @@ pub fn run(
         settings.judge(result);
         good &= told(result);
     }
-    let json = serde_json::to_string_pretty(&results).map_err(|error| error.to_string())?;
+    let found = Found {
+        date,
+        commit,
+        edge,
+        tools: results,
+    };
+    let json = serde_json::to_string_pretty(&found).map_err(|error| error.to_string())?;
     let file = output.join(FILE);
     fs::write(&file, json).map_err(|error| format!("{}: {error}", file.display()))?;
     Ok(good)
@@ -169,7 +193,7 @@ fn told(result: &ToolResult) -> bool {
 }
 
 /// What was found last, as it stands beside the report.
-pub fn read(output: &Path) -> Vec<ToolResult> {
+pub fn read(output: &Path) -> Found {
     let text = fs::read_to_string(output.join(FILE)).unwrap_or_default();
     serde_json::from_str(&text).unwrap_or_default()
 }
@@ -197,6 +221,7 @@ mod tests {
         };
         let mut result = ToolResult {
             name: "testssl.sh".into(),
+            version: None,
             missing: None,
             passed: 1,
             failures: vec![failure("OCSP")],
@@ -220,6 +245,7 @@ mod tests {
     fn what_always_runs_has_to_be_there() {
         let missing = |name: &str| ToolResult {
             name: name.into(),
+            version: None,
             missing: Some("not installed".into()),
             passed: 0,
             failures: Vec::new(),

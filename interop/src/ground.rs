@@ -87,4 +87,7 @@ pub trait Ground {
 
     /// What this is, for the report.
     fn describe(&self) -> String;
+
+    /// What the edge is, for the report.
+    fn describe_edge(&self) -> String;
 }

@@ -60,6 +60,7 @@ pub fn run(plan: &Plan<'_>) -> Result<Run, String> {
         seconds: 0,
         cutwater: plan.cutwater.clone(),
         commit: plan.commit.clone(),
+        edge: plan.ground.describe_edge(),
         ground: plan.ground.describe(),
         system: said(Command::new("uname").args(["-sm"])).unwrap_or_default(),
         peers: Vec::new(),
@@ -230,7 +231,7 @@ fn record(
 }
 
 /// Now, by the system's own calendar.
-fn date() -> String {
+pub fn date() -> String {
     said(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"])).unwrap_or_default()
 }
 

@@ -41,7 +41,13 @@ pub(super) fn testssl(ground: &dyn Ground, program: Option<&Path>, logs: &Path) 
     let text = said(command, &logs.join("testssl.log")).and_then(|_| {
         fs::read_to_string(&json).map_err(|error| format!("it wrote no report: {error}"))
     });
-    result("testssl.sh", text.and_then(|text| read_testssl(&text)))
+    let said = text_of(Command::new(program).args(["--color", "0", "--version"]));
+    let version = said.as_deref().and_then(|text| after(text, "testssl"));
+    result(
+        "testssl.sh",
+        version,
+        text.and_then(|text| read_testssl(&text)),
+    )
 }
 
 fn read_testssl(text: &str) -> Result<(usize, Vec<Failure>), String> {
@@ -74,7 +80,10 @@ pub(super) fn sslyze(ground: &dyn Ground, program: Option<&Path>, logs: &Path) -
     let text = said(command, &logs.join("sslyze.log")).and_then(|_| {
         fs::read_to_string(&json).map_err(|error| format!("it wrote no report: {error}"))
     });
-    result("sslyze", text.and_then(|text| read_sslyze(&text)))
+    let told = text.as_deref().ok().map(serde_json::from_str::<Value>);
+    let version =
+        told.and_then(|report| Some(report.ok()?.get("sslyze_version")?.as_str()?.into()));
+    result("sslyze", version, text.and_then(|text| read_sslyze(&text)))
 }
 
 /// What the report is to say of a site that takes TLS 1.3 alone.
@@ -144,7 +153,11 @@ fn read_sslyze(text: &str) -> Result<(usize, Vec<Failure>), String> {
 /// h2spec: it knows no server names, so it goes to the listener with a default site.
 pub(super) fn h2spec(ground: &dyn Ground, program: Option<&Path>, logs: &Path) -> ToolResult {
     let Some(program) = program else {
-        return result("h2spec", Err("packaged nowhere; --h2spec FILE".into()));
+        return result(
+            "h2spec",
+            None,
+            Err("packaged nowhere; --h2spec FILE".into()),
+        );
     };
     let edge = ground.edge(true);
     let mut command = bounded(program);
@@ -157,7 +170,13 @@ pub(super) fn h2spec(ground: &dyn Ground, program: Option<&Path>, logs: &Path) -
         &edge.port().to_string(),
     ]);
     let text = said(command, &logs.join("h2spec.log"));
-    result("h2spec", text.and_then(|(_, text)| read_h2spec(&text)))
+    let version = text_of(Command::new(program).arg("--version"));
+    let version = version.as_deref().and_then(|text| after(text, "Version:"));
+    result(
+        "h2spec",
+        version,
+        text.and_then(|(_, text)| read_h2spec(&text)),
+    )
 }
 
 /// `✔` and `×` stand before each check, the latter once more in a summary.
@@ -193,6 +212,7 @@ pub(super) fn tlsfuzzer(
     let Some(directory) = directory else {
         return result(
             "tlsfuzzer",
+            None,
             Err("packaged nowhere; --tlsfuzzer DIRECTORY".into()),
         );
     };
@@ -219,7 +239,22 @@ pub(super) fn tlsfuzzer(
             Err(error) => failures.push(failure(&format!("{script}, as a whole"), &error)),
         }
     }
-    result("tlsfuzzer", Ok((passed, failures)))
+    // It has no releases. What speaks TLS for it has.
+    let ask = "import tlslite; print(tlslite.__version__)";
+    let library = text_of(Command::new("python3").args(["-c", ask]));
+    let mut git = Command::new("git");
+    let commit = text_of(
+        git.arg("-C")
+            .arg(directory)
+            .args(["rev-parse", "--short", "HEAD"]),
+    );
+    let parts = [
+        commit.map(|it| format!("commit {it}")),
+        library.map(|it| format!("tlslite-ng {it}")),
+    ];
+    let version = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let version = Some(version).filter(|it| !it.is_empty());
+    result("tlsfuzzer", version, Ok((passed, failures)))
 }
 
 /// How many conversations of a script failed, by the summary at its end.
@@ -233,6 +268,20 @@ fn failed_of(text: &str) -> Option<String> {
         count("FAIL:")?,
         count("TOTAL:")?
     ))
+}
+
+/// What a program prints, if it runs.
+fn text_of(command: &mut Command) -> Option<String> {
+    let output = command.stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// The first word with a digit at its beginning behind this word: a version.
+fn after(text: &str, word: &str) -> Option<String> {
+    let mut words = text.split_whitespace().skip_while(|it| *it != word);
+    let version = words.find(|it| it.starts_with(|c: char| c.is_ascii_digit()));
+    version.map(str::to_owned)
 }
 
 fn bounded(program: &Path) -> Command {
@@ -266,7 +315,11 @@ fn failure(id: &str, what: &str) -> Failure {
     }
 }
 
-fn result(name: &str, found: Result<(usize, Vec<Failure>), String>) -> ToolResult {
+fn result(
+    name: &str,
+    version: Option<String>,
+    found: Result<(usize, Vec<Failure>), String>,
+) -> ToolResult {
     let (missing, (passed, failures)) = match found {
         Ok(found) => (None, found),
         // It is there, and began: that is no tool that is missing.
@@ -278,6 +331,7 @@ fn result(name: &str, found: Result<(usize, Vec<Failure>), String>) -> ToolResul
     };
     ToolResult {
         name: name.into(),
+        version,
         missing,
         passed,
         failures,
@@ -321,9 +375,18 @@ mod tests {
 
     #[test]
     fn a_tool_that_hits_its_bound_fails() {
-        let result = result("h2spec", Err(LATE.into()));
+        let result = result("h2spec", None, Err(LATE.into()));
         assert_eq!(result.missing, None);
         assert_eq!(result.failures, [failure("h2spec, as a whole", LATE)]);
+    }
+
+    #[test]
+    fn versions_are_found_in_what_tools_print() {
+        let banner = "####\n    testssl       3.0.8 from https://testssl.sh/\n";
+        assert_eq!(after(banner, "testssl").as_deref(), Some("3.0.8"));
+        let version = after("Version: 2.0.0 ((Unknown))", "Version:");
+        assert_eq!(version.as_deref(), Some("2.0.0"));
+        assert_eq!(after("none", "Version:"), None);
     }
 
     #[test]

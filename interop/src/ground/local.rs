@@ -162,6 +162,10 @@ impl Ground for Local {
     fn describe(&self) -> String {
         "this machine".into()
     }
+
+    fn describe_edge(&self) -> String {
+        "this machine's program".into()
+    }
 }
 
 fn installed(program: &str) -> bool {
