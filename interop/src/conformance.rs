@@ -62,6 +62,9 @@ pub struct Failure {
     pub id: String,
     /// What the tool says.
     pub what: String,
+    /// Of a script of tlsfuzzer: its conversations that failed.
+    #[serde(default)]
+    pub conversations: Vec<String>,
     /// Why that is accepted.
     pub accepted: Option<String>,
 }
@@ -83,8 +86,23 @@ struct Accepted {
     tool: String,
     id: String,
     /// What the failure begins with: another one is not accepted.
+    #[serde(default)]
     says: String,
+    /// In its place: what its failed conversations begin with, each of them with one of these.
+    #[serde(default)]
+    conversations: Vec<String>,
     reason: String,
+}
+
+impl Accepted {
+    fn fits(&self, tool: &str, failure: &Failure) -> bool {
+        let named = |name: &String| self.conversations.iter().any(|it| name.starts_with(it));
+        let told = match self.conversations.as_slice() {
+            [] => failure.what.starts_with(&self.says),
+            _ => !failure.conversations.is_empty() && failure.conversations.iter().all(named),
+        };
+        told && self.tool == tool && self.id == failure.id
+    }
 }
 
 impl Settings {
@@ -94,12 +112,14 @@ impl Settings {
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let settings: Self = toml::from_str(text).map_err(|error| error.to_string())?;
-        match settings
-            .accepted
-            .iter()
-            .find(|one| one.reason.trim().is_empty() || one.says.trim().is_empty())
-        {
-            Some(one) => Err(format!("{}: {}: no reason, or no says", one.tool, one.id)),
+        match settings.accepted.iter().find(|one| {
+            let says = one.says.trim().is_empty();
+            one.reason.trim().is_empty() || says != !one.conversations.is_empty()
+        }) {
+            Some(one) => Err(format!(
+                "{}: {}: no reason, or not one of says and conversations",
+                one.tool, one.id
+            )),
             None => Ok(settings),
         }
     }
@@ -108,11 +128,7 @@ impl Settings {
     fn judge(&self, result: &mut ToolResult) {
         for failure in &mut result.failures {
             let mut known = self.accepted.iter();
-            let known = known.find(|one| {
-                one.tool == result.name
-                    && one.id == failure.id
-                    && failure.what.starts_with(&one.says)
-            });
+            let known = known.find(|one| one.fits(&result.name, failure));
             failure.accepted = known.map(|one| one.reason.clone());
         }
     }
@@ -217,6 +233,7 @@ mod tests {
         let failure = |id: &str| Failure {
             id: id.into(),
             what: "x".into(),
+            conversations: Vec::new(),
             accepted: None,
         };
         let mut result = ToolResult {
@@ -239,6 +256,26 @@ mod tests {
         result.failures.push(failure("other"));
         settings.judge(&mut result);
         assert!(!told(&result));
+    }
+
+    #[test]
+    fn of_a_script_every_failed_conversation_has_to_be_known() {
+        let text = SETTINGS.replace("says = 'x'", "conversations = ['padding', 'empty']");
+        let settings = Settings::parse(&text).unwrap();
+        let accepted = |names: &[&str]| {
+            let failure = Failure {
+                id: "OCSP".into(),
+                what: "2 of 9 failed".into(),
+                conversations: names.iter().map(|&name| name.to_owned()).collect(),
+                accepted: None,
+            };
+            settings.accepted[0].fits("testssl.sh", &failure)
+        };
+        assert!(accepted(&["padding 1", "empty"]) && accepted(&["empty"]));
+        assert!(!accepted(&["padding 1", "sanity"]) && !accepted(&[]));
+        assert!(
+            Settings::parse(&text.replace("conversations", "says = 'x'\nconversations")).is_err()
+        );
     }
 
     #[test]

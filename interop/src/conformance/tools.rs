@@ -179,9 +179,10 @@ pub(super) fn h2spec(ground: &dyn Ground, program: Option<&Path>, logs: &Path) -
     )
 }
 
-/// `✔` and `×` stand before each check, the latter once more in a summary.
+/// `✔` and `×` stand before each check, the latter once more in a summary. A check is shown while
+/// it lasts, and then overwritten behind a carriage return.
 fn read_h2spec(text: &str) -> Result<(usize, Vec<Failure>), String> {
-    let lines = || text.lines().map(str::trim_start);
+    let lines = || text.split(['\n', '\r']).map(str::trim_start);
     let passed = lines().filter(|line| line.starts_with('✔')).count();
     let mut failures: Vec<Failure> = Vec::new();
     for line in lines() {
@@ -231,7 +232,10 @@ pub(super) fn tlsfuzzer(
         match said(command, &logs.join(format!("tlsfuzzer-{script}.log"))) {
             Ok((true, _)) => passed += 1,
             Ok((false, text)) => match failed_of(&text) {
-                Some(what) => failures.push(failure(script, &what)),
+                Some(what) => failures.push(Failure {
+                    conversations: conversations_of(&text),
+                    ..failure(script, &what)
+                }),
                 // Whatever is accepted of this script, this is not.
                 None => failures.push(failure(&format!("{script}, as a whole"), "it did not run")),
             },
@@ -268,6 +272,13 @@ fn failed_of(text: &str) -> Option<String> {
         count("FAIL:")?,
         count("TOTAL:")?
     ))
+}
+
+/// Their names, as they stand behind the summary: indented and quoted.
+fn conversations_of(text: &str) -> Vec<String> {
+    let behind = text.lines().skip_while(|line| *line != "FAILED:").skip(1);
+    let names = behind.map_while(|line| line.strip_prefix("\t'")?.strip_suffix('\''));
+    names.map(str::to_owned).collect()
 }
 
 /// What a program prints, if it runs.
@@ -311,6 +322,7 @@ fn failure(id: &str, what: &str) -> Failure {
     Failure {
         id: id.into(),
         what: what.into(),
+        conversations: Vec::new(),
         accepted: None,
     }
 }
@@ -370,6 +382,11 @@ mod tests {
     fn a_script_that_did_not_run_is_no_failure_that_may_be_accepted() {
         let summary = "TOTAL: 31\nSKIP: 0\nPASS: 29\nFAIL: 2\nXPASS: 0\n";
         assert_eq!(failed_of(summary).as_deref(), Some("2 of 31 failed"));
+        let names = "FAILED:\n\t'padding - cipher, pad_left 1'\n\t'empty'\n\nOK\n";
+        assert_eq!(
+            conversations_of(names),
+            ["padding - cipher, pad_left 1", "empty"]
+        );
         assert_eq!(failed_of("Traceback (most recent call last):"), None);
     }
 
@@ -391,7 +408,7 @@ mod tests {
 
     #[test]
     fn h2spec_failures_count_once() {
-        let text = "  ✔ 1: Sends a PING\n  × 2: Sends a frame: too large\n\nFailures:\n  × 2: Sends a frame: too large\n";
+        let text = "  1: Sends a PING\r  ✔ 1: Sends a PING\n  × 2: Sends a frame: too large\n\nFailures:\n  × 2: Sends a frame: too large\n";
         let (passed, failures) = read_h2spec(text).unwrap();
         assert_eq!(passed, 1);
         assert_eq!(failures, [failure("Sends a frame: too large", "failed")]);
