@@ -20,7 +20,7 @@ const DEFER: i32 = 5;
 
 /// How much the kernel holds of what a client's window has no room for yet: without a bound it takes
 /// megabytes of a large answer from us, and a thousand slow clients gigabytes of its memory.
-const UNSENT: u32 = 128 * 1024;
+const UNSENT: u32 = 256 * 1024;
 
 /// The pause after accepting failed for want of descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(100);
