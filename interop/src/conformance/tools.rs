@@ -41,7 +41,7 @@ pub(super) fn testssl(ground: &dyn Ground, program: Option<&Path>, logs: &Path) 
     let text = said(command, &logs.join("testssl.log")).and_then(|_| {
         fs::read_to_string(&json).map_err(|error| format!("it wrote no report: {error}"))
     });
-    let said = text_of(Command::new(program).args(["--color", "0", "--version"]));
+    let said = text_of(Command::new(program).arg("--version"));
     let version = said.as_deref().and_then(|text| after(text, "testssl"));
     result(
         "testssl.sh",
