@@ -90,6 +90,8 @@ pub mod demo;
 pub mod early;
 pub mod edge;
 #[doc(hidden)]
+pub mod forwarded;
+#[doc(hidden)]
 pub mod gate;
 pub mod handler;
 #[doc(hidden)]
@@ -99,6 +101,8 @@ pub mod listen;
 pub mod load;
 #[doc(hidden)]
 pub mod origin;
+#[doc(hidden)]
+pub mod proxy_protocol;
 pub mod request_id;
 #[doc(hidden)]
 pub mod route;

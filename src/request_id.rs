@@ -7,9 +7,16 @@ use std::hash::{BuildHasher, RandomState};
 use http::HeaderValue;
 use serde::{Serialize, Serializer};
 
-/// 128 bits, shown as 32 hexadecimal digits. No two requests have the same; it is no secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct RequestId(u128);
+/// 128 bits, shown as 32 hexadecimal digits, or what a trusted proxy gave. No two requests have the
+/// same of ours; it is no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId(Id);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Id {
+    Made(u128),
+    Given(HeaderValue),
+}
 
 impl RequestId {
     /// Another one. Costs a few multiplications: the operating system is asked for randomness once
@@ -23,14 +30,23 @@ impl RequestId {
         }
         let (thread, next) = NEXT.get();
         NEXT.set((thread, next.wrapping_add(0x9E37_79B9_7F4A_7C15)));
-        Self(u128::from(thread) << 64 | u128::from(mixed(next)))
+        Self(Id::Made(u128::from(thread) << 64 | u128::from(mixed(next))))
+    }
+
+    /// One that somebody else made, as its field has it: visible ASCII.
+    pub fn given(id: HeaderValue) -> Self {
+        Self(Id::Given(id))
     }
 
     /// As a header field has it.
-    pub fn to_header(self) -> HeaderValue {
+    pub fn to_header(&self) -> HeaderValue {
+        let number = match &self.0 {
+            Id::Made(number) => number,
+            Id::Given(id) => return id.clone(),
+        };
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0; 32];
-        let nibbles = self.0.to_be_bytes().map(|byte| [byte >> 4, byte & 15]);
+        let nibbles = number.to_be_bytes().map(|byte| [byte >> 4, byte & 15]);
         for (digit, nibble) in text.iter_mut().zip(nibbles.as_flattened()) {
             *digit = DIGITS.get(usize::from(*nibble)).copied().unwrap_or(b'0');
         }
@@ -48,7 +64,10 @@ fn mixed(mut z: u64) -> u64 {
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        match &self.0 {
+            Id::Made(number) => write!(f, "{number:032x}"),
+            Id::Given(id) => f.write_str(id.to_str().unwrap_or("-")),
+        }
     }
 }
 
@@ -77,10 +96,14 @@ mod tests {
 
     #[test]
     fn a_field_has_what_the_log_has() {
-        for id in [RequestId(0), RequestId(u128::MAX), RequestId::make()] {
+        let ids = [Id::Made(0), Id::Made(u128::MAX)].map(RequestId);
+        for id in ids.into_iter().chain([RequestId::make()]) {
             let shown = id.to_string();
             assert_eq!(shown.len(), 32);
             assert_eq!(id.to_header(), shown.as_str());
         }
+        let given = RequestId::given(HeaderValue::from_static("abc-1"));
+        assert_eq!(given.to_string(), "abc-1");
+        assert_eq!(given.to_header(), "abc-1");
     }
 }

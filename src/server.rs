@@ -15,12 +15,13 @@ use crate::config::reload::Current;
 use crate::config::snapshot::Snapshot;
 use crate::confirm::Confirmation;
 use crate::connection::context::{Process, Worker};
-use crate::connection::{Connection, redirect};
+use crate::connection::proxied::Awaited;
+use crate::connection::{Accepted, Connection, redirect};
 use crate::deadline::{TICK, Ticker, within};
 use crate::listen;
-use crate::origin::Origins;
+use crate::origin::{Origins, Resolver, Upstreams};
 use crate::telemetry::admin::Readiness;
-use crate::telemetry::labels::{Label, ReloadResult, TimeoutKind};
+use crate::telemetry::labels::{Label, ProxyHeaderError, ReloadResult, TimeoutKind};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::sink::LineSink;
 use crate::tls::selector::Selector;
@@ -109,8 +110,13 @@ impl Bound {
             addresses,
             sockets,
         } = self;
+        let metrics = &surroundings.metrics;
+        let resolver = Resolver::new(Arc::clone(metrics), snapshot.resolver.clone());
+        let upstreams = Upstreams::new(metrics, &resolver);
         let process = Arc::new(Process {
             sessions: Sessions::new(snapshot.sessions.capacity),
+            upstreams,
+            resolver,
             metrics: surroundings.metrics,
             access: surroundings.access,
             connections: surroundings.connections,
@@ -245,6 +251,7 @@ impl Handle {
 
     /// Puts another snapshot in force: handshakes and requests that begin from now on see it.
     pub fn reload(&self, snapshot: Snapshot) {
+        self.0.process.resolver.configure(&snapshot.resolver);
         self.0.process.current.store(snapshot);
         self.0.process.metrics.config.reloads.inc(ReloadResult::Ok);
         self.0.process.report_snapshot();
@@ -295,7 +302,11 @@ fn work(
         let ticker = Ticker::new();
         let worker = Arc::new(Worker {
             index,
-            origins: Origins::new(Arc::clone(&ticker), Arc::clone(&process.metrics)),
+            origins: Origins::new(
+                Arc::clone(&ticker),
+                Arc::clone(&process.metrics),
+                Arc::clone(&process.upstreams),
+            ),
             process: Arc::clone(&process),
             ticker: Arc::clone(&ticker),
             confirmed: Confirmation::confirmed(),
@@ -327,7 +338,11 @@ async fn tick(worker: Arc<Worker>) {
         .ticker
         .run(|now| {
             worker.origins.sweep();
-            if worker.index == 0 && now >= next {
+            if worker.index != 0 {
+                return;
+            }
+            worker.process.upstreams.tick(&worker.ticker);
+            if now >= next {
                 next = now + HOUSEKEEPING;
                 worker.process.keep_house();
             }
@@ -359,6 +374,31 @@ async fn accept(worker: Arc<Worker>, place: usize, listener: TcpListener) {
     .await;
 }
 
+/// What a connection of `peer` begins with: a PROXY protocol header or not, and how long its
+/// ClientHello may take. `None` if `peer` may not connect.
+///
+/// On a listener that takes headers a peer that is not known to send true ones is refused: what it
+/// says of its client may be a lie, and whether it says anything is for it to choose.
+fn beginning(
+    worker: &Worker,
+    name: &Arc<str>,
+    peer: SocketAddr,
+) -> Option<(Option<Awaited>, Duration)> {
+    let snapshot = worker.process.current.peek();
+    let Some(listener) = snapshot.listeners.iter().find(|l| l.name == *name) else {
+        return Some((None, Duration::from_secs(5)));
+    };
+    let header = match &listener.proxy_protocol {
+        Some(proxy) if !proxy.from.contains(peer.ip().to_canonical()) => return None,
+        Some(proxy) => Some(Awaited {
+            accepts: proxy.accepts,
+            timeout: proxy.timeout,
+        }),
+        None => None,
+    };
+    Some((header, listener.client_hello_timeout))
+}
+
 /// Admits one connection and gives it a task. `addresses` are the client's and ours.
 fn take(
     worker: &Arc<Worker>,
@@ -368,6 +408,12 @@ fn take(
     addresses: (SocketAddr, SocketAddr),
 ) {
     let (client, local) = addresses;
+    let Some((header, client_hello)) = beginning(worker, name, client) else {
+        let errors = &worker.process.metrics.connections.proxy_header_errors;
+        errors.inc(ProxyHeaderError::NotAllowed);
+        tracing::debug!(%client, "connection refused: the peer is not in proxy_from");
+        return;
+    };
     let alarm = worker.ticker.alarm();
     let permit = match worker.admit(alarm.waker()) {
         Ok(permit) => permit,
@@ -377,25 +423,25 @@ fn take(
             return;
         }
     };
-    let limit = {
-        let snapshot = worker.process.current.peek();
-        let listener = snapshot.listeners.iter().find(|l| l.name == *name);
-        listener.map_or(Duration::from_secs(5), |listener| {
-            listener.client_hello_timeout
-        })
+    let accepted = Accepted {
+        socket,
+        listener: Arc::clone(name),
+        peer: client,
+        local,
+        header,
+        client_hello,
     };
     let worker = Arc::clone(worker);
     if tls {
-        let name = Arc::clone(name);
         let span =
             tracing::debug_span!("connection", %client, listener = %name, worker = worker.index);
-        let connection = Connection::new(worker, socket, name, addresses, permit, alarm, limit);
+        let connection = Connection::new(worker, accepted, permit, alarm);
         // Costs nothing, nor room in every task, while nobody wants debug messages.
         match span.is_disabled() {
             true => tokio::spawn(connection),
             false => tokio::spawn(connection.instrument(span)),
         };
     } else {
-        tokio::spawn(redirect::serve(worker, socket, local, permit, limit));
+        tokio::spawn(redirect::serve(worker, accepted, permit));
     }
 }

@@ -29,9 +29,11 @@ impl Protocol {
 /// handshake is confirmed does, and is asked of the request itself.
 #[derive(Clone, Debug)]
 pub struct ConnectionState {
-    /// The client's address.
+    /// The client's address: the peer's, unless a PROXY protocol header names another.
     pub client: SocketAddr,
-    /// The address that the client connected to.
+    /// The other end of the TCP connection: the client, or the balancer in front of us.
+    pub peer: SocketAddr,
+    /// The address that the client connected to; the balancer's, if its header says so.
     pub local: SocketAddr,
     /// The name of the listener.
     pub listener: Arc<str>,

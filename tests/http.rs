@@ -6,8 +6,10 @@ mod http {
     mod admission;
     mod authority;
     mod bodies;
+    mod desync;
     mod error_pages;
     mod expect;
+    mod faults;
     mod fields;
     mod framing;
     mod hello;
@@ -16,6 +18,9 @@ mod http {
     mod limits;
     mod methods;
     mod names;
+    mod neighbours;
+    mod origin_peers;
+    mod origin_tls;
     mod origins;
     mod paths;
     mod pipelining;

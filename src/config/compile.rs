@@ -2,6 +2,7 @@
 
 mod certificates;
 mod listeners;
+mod origin_tls;
 mod routes;
 mod site;
 #[cfg(test)]
@@ -34,6 +35,10 @@ pub struct Compiled {
 pub fn compile(spec: &Spec, previous: Option<&Snapshot>, now: SystemTime) -> Compiled {
     let mut work = Work::new(previous, now);
     let (mut listeners, listener_names) = listeners::compile(spec, &mut work);
+    for (name, table) in &spec.origins {
+        // Also of those that no route names: a broken file is told.
+        origin_tls::compile(name, table, &mut work);
+    }
     let identities = identities(spec);
     let mut certificates = certificates::Source::new(spec, &mut work);
     let sites: Vec<Arc<Site>> = spec
@@ -65,6 +70,7 @@ pub fn compile(spec: &Spec, previous: Option<&Snapshot>, now: SystemTime) -> Com
             listeners,
             admin: spec.admin.as_ref().map(|admin| admin.value.clone()),
             sessions: spec.sessions.clone(),
+            resolver: spec.resolver.clone(),
             sites,
         })
     } else {
@@ -83,6 +89,7 @@ struct Work<'p> {
     /// Former sites by name.
     former: HashMap<&'p str, Vec<&'p Arc<Site>>>,
     origins: HashSet<Arc<OriginSpec>>,
+    tls: origin_tls::Source,
     errors: Vec<Diagnostic>,
     broken: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
@@ -99,14 +106,10 @@ impl<'p> Work<'p> {
             now,
             former,
             // What is equal to a former origin is that one: its pool lives on.
-            origins: sites
-                .iter()
-                .flat_map(|site| site.routes.iter())
-                .filter_map(|route| match &route.target {
-                    super::snapshot::Target::Origin(origin) => Some(Arc::clone(origin)),
-                    _ => None,
-                })
-                .collect(),
+            origins: previous.map_or_else(HashSet::new, |previous| {
+                previous.origins().map(Arc::clone).collect()
+            }),
+            tls: origin_tls::Source::default(),
             errors: Vec::new(),
             broken: Vec::new(),
             warnings: Vec::new(),
@@ -126,11 +129,16 @@ impl<'p> Work<'p> {
 
     /// Equal origins are one, and share one pool.
     fn origin(&mut self, name: Arc<str>, table: &OriginTable) -> Arc<OriginSpec> {
+        let tls = origin_tls::compile(&name, table, self);
         let origin = Arc::new(OriginSpec {
             name,
             servers: table.servers.clone(),
             early_data_aware: table.early_data_aware,
             host: table.host,
+            pool: (*table.pool).clone(),
+            forwarded: table.forwarded,
+            proxy_protocol: table.proxy_protocol,
+            tls,
         });
         match self.origins.get(&origin) {
             Some(known) => Arc::clone(known),

@@ -8,7 +8,12 @@ mod environment;
 mod global;
 mod include;
 pub mod keys;
+mod listener;
 mod origin;
+mod origin_tls;
+mod origin_url;
+mod pool;
+mod resolver;
 mod route;
 mod site;
 #[cfg(test)]
@@ -142,8 +147,8 @@ fn walk(
     // What follows the first mistake of a line is mostly its consequence.
     mistakes.sort_by_key(place);
     mistakes.dedup_by_key(|error| line(error));
-    let reader = Reader::new(file, mistakes.is_empty());
-    let missing = environment::expand(file, root.get_mut(), environment);
+    let (expanded, missing) = environment::expand(file, root.get_mut(), environment);
+    let reader = Reader::new(file, mistakes.is_empty(), expanded);
     read(&reader, root.get_ref());
     let spoilt: Vec<_> = mistakes.iter().chain(&missing).map(line).collect();
     let found = reader.into_errors().into_iter();

@@ -1,16 +1,19 @@
 //! The merged configuration with its defaults, as TOML that means the same.
 
 mod conceal;
+mod origin;
+mod origin_tls;
 
 use std::fmt::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use super::snapshot::{AdminAddress, Field, FieldEdits, HostHeader, LogTarget, PathMatch};
+use super::snapshot::{AdminAddress, Field, FieldEdits, LogTarget, PathMatch};
 use super::spec::{
-    CertificateFiles, Certificates, ListenSpec, OriginTable, RespondSpec, RouteSpec, SiteSpec,
-    Spec, TargetSpec,
+    CertificateFiles, Certificates, ListenSpec, RespondSpec, RouteSpec, SiteSpec, Spec, TargetSpec,
 };
+use crate::admission::Network;
+use crate::proxy_protocol::Accepts;
 use crate::telemetry::connections::ConnectionLog;
 
 /// A specification as one file. What a program made and no file can say is a comment.
@@ -61,11 +64,20 @@ fn write_spec(spec: &Spec, out: &mut String) -> fmt::Result {
     let sessions = &spec.sessions;
     writeln!(out, "\n[sessions]\ncapacity = {}", sessions.capacity)?;
     writeln!(out, "tickets = {}\nstore = \"memory\"", sessions.tickets)?;
+    let resolver = &spec.resolver;
+    writeln!(out, "\n[resolver]")?;
+    if !resolver.servers.is_empty() {
+        let servers = list(resolver.servers.iter().map(ToString::to_string));
+        writeln!(out, "servers = {servers}")?;
+    }
+    writeln!(out, "timeout = {}", duration(resolver.timeout))?;
+    let (least, most) = (duration(resolver.ttl.0), duration(resolver.ttl.1));
+    writeln!(out, "min_ttl = {least}\nmax_ttl = {most}")?;
     for (name, origin) in &spec.origins {
         writeln!(out, "\n[origin.{}]", string(name))?;
-        writeln!(out, "servers = {}", servers(origin))?;
-        writeln!(out, "early_data_aware = {}", origin.early_data_aware)?;
-        writeln!(out, "host = {}", string(host(origin.host)))?;
+        for (key, value) in origin::keys(origin) {
+            writeln!(out, "{key} = {value}")?;
+        }
     }
     for site in &spec.sites {
         write_site(site, out)?;
@@ -78,8 +90,27 @@ fn write_listener(listen: &ListenSpec, out: &mut String) -> fmt::Result {
     writeln!(out, "\n[[listen]]\naddress = {address}")?;
     writeln!(out, "name = {}", string(&listen.name.value))?;
     writeln!(out, "tls = {}\nbacklog = {}", listen.tls, listen.backlog)?;
+    let version = listen.proxy_protocol.map_or("off", Accepts::as_str);
+    writeln!(out, "proxy_protocol = {}", string(version))?;
+    let networks = |networks: &[Network]| list(networks.iter().map(ToString::to_string));
+    if !listen.proxy_from.is_empty() {
+        writeln!(out, "proxy_from = {}", networks(&listen.proxy_from))?;
+    }
+    if !listen.trusted_proxies.is_empty() {
+        let header = string(listen.trusted_header.as_str());
+        writeln!(
+            out,
+            "trusted_proxies = {}",
+            networks(&listen.trusted_proxies)
+        )?;
+        writeln!(out, "trusted_header = {header}")?;
+    }
     let client_hello = duration(listen.client_hello_timeout);
-    writeln!(out, "timeouts = {{ client_hello = {client_hello} }}")
+    let header = duration(listen.proxy_header_timeout);
+    writeln!(
+        out,
+        "timeouts = {{ client_hello = {client_hello}, proxy_header = {header} }}"
+    )
 }
 
 fn write_site(site: &SiteSpec, out: &mut String) -> fmt::Result {
@@ -156,12 +187,7 @@ fn write_route(route: &RouteSpec, out: &mut String) -> fmt::Result {
         }
         Some(TargetSpec::Named(name)) => writeln!(out, "origin = {}", string(&name.value))?,
         Some(TargetSpec::Inline(origin)) => {
-            let (servers, aware) = (servers(origin), origin.early_data_aware);
-            let host = string(host(origin.host));
-            writeln!(
-                out,
-                "origin = {{ servers = {servers}, early_data_aware = {aware}, host = {host} }}"
-            )?;
+            writeln!(out, "origin = {}", origin::inline(origin))?;
         }
         Some(TargetSpec::Handler(_)) => writeln!(out, "# a handler of a program")?,
         None => {}
@@ -268,7 +294,11 @@ fn field(fields: &[Field]) -> String {
     let value = |field: &Field| match &field.file {
         // What stands in the file is a secret.
         Some(file) => format!("file:{}", absolute(file)),
-        None => String::from_utf8_lossy(field.value.as_bytes()).into_owned(),
+        None => match (&field.typed, field.value.fixed()) {
+            (Some(typed), _) => typed.to_string(),
+            (None, Some(value)) => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            (None, None) => String::new(),
+        },
     };
     match fields {
         [only] => format!("{} = {}", string(only.name.as_str()), string(&value(only))),
@@ -277,17 +307,6 @@ fn field(fields: &[Field]) -> String {
             format!("{} = {}", string(name), list(several.iter().map(value)))
         }
     }
-}
-
-fn host(host: HostHeader) -> &'static str {
-    match host {
-        HostHeader::Client => "client",
-        HostHeader::Origin => "origin",
-    }
-}
-
-fn servers(origin: &OriginTable) -> String {
-    list(origin.servers.iter().map(ToString::to_string))
 }
 
 fn list(elements: impl Iterator<Item = String>) -> String {

@@ -1,8 +1,12 @@
 //! The compiled, validated, immutable configuration that everything else reads.
 
 mod fields;
+mod neighbours;
+mod pool;
+mod servers;
+mod variables;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +18,20 @@ use crate::admission::Admission;
 use crate::config::names::{NameIndex, SiteName};
 use crate::config::site_tls::SiteTls;
 use crate::early::EarlyDataPolicy;
+use crate::forwarded::Fields;
 use crate::handler::Handler;
+use crate::proxy_protocol::Version;
 use crate::route::Routes;
 use crate::telemetry::connections::ConnectionLog;
 
 pub use self::fields::{Field, FieldEdits, Message};
+pub use self::neighbours::{ProxyProtocol, TrustedProxies};
+pub use self::pool::{
+    Balance, EjectionSpec, HashKey, HealthSpec, PoolLimits, PoolSpec, PoolTimeouts, RetrySpec,
+    StatusRange, StatusSet,
+};
+pub use self::servers::{OriginHost, OriginProtocol, OriginServer, OriginTls};
+pub use self::variables::{FieldValue, Part, Variable};
 
 /// Everything that one configuration says. Requests load it once; a reload swaps it whole.
 #[derive(Debug)]
@@ -37,9 +50,22 @@ pub struct Snapshot {
     pub admin: Option<AdminAddress>,
     /// `[sessions]`.
     pub sessions: Sessions,
+    /// `[resolver]`.
+    pub resolver: Resolver,
     /// Every site, in the file's order. An unchanged site is the same `Arc` as in the snapshot
     /// before.
     pub sites: Vec<Arc<Site>>,
+}
+
+impl Snapshot {
+    /// The origin of every route that has one.
+    pub fn origins(&self) -> impl Iterator<Item = &Arc<OriginSpec>> {
+        let routes = self.sites.iter().flat_map(|site| site.routes.iter());
+        routes.filter_map(|route| match &route.target {
+            Target::Origin(origin) => Some(origin),
+            _ => None,
+        })
+    }
 }
 
 /// `[server]`.
@@ -102,6 +128,17 @@ pub struct Sessions {
     pub tickets: usize,
 }
 
+/// `[resolver]`: who is asked for the addresses of origins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolver {
+    /// Its servers; empty for those of the system.
+    pub servers: Vec<SocketAddr>,
+    /// How long one of them is waited for.
+    pub timeout: Duration,
+    /// The least and the most time that an answer is taken for good.
+    pub ttl: (Duration, Duration),
+}
+
 /// One `[[listen]]`.
 #[derive(Debug)]
 pub struct Listener {
@@ -115,6 +152,10 @@ pub struct Listener {
     pub backlog: u32,
     /// From accept to the whole ClientHello.
     pub client_hello_timeout: Duration,
+    /// What its connections begin with; `None` is off.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Whose word on clients is taken; `None` is nobody's.
+    pub trusted_proxies: Option<Arc<TrustedProxies>>,
     /// The sites by name.
     pub names: NameIndex<Arc<Site>>,
     /// The site for unknown and absent server names.
@@ -273,6 +314,14 @@ pub struct OriginSpec {
     pub early_data_aware: bool,
     /// What it gets as Host.
     pub host: HostHeader,
+    /// In which fields it is told who the client is.
+    pub forwarded: Fields,
+    /// What its connections begin with; `None` is nothing.
+    pub proxy_protocol: Option<Version>,
+    /// How its `https` servers are spoken to; `None` if there are none.
+    pub tls: Option<Arc<OriginTls>>,
+    /// How its servers are chosen, spared and watched.
+    pub pool: PoolSpec,
 }
 
 /// What an origin gets as Host.
@@ -283,49 +332,6 @@ pub enum HostHeader {
     Client,
     /// The authority of the origin's server.
     Origin,
-}
-
-/// One origin server over plain HTTP/1.1.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct OriginServer {
-    /// Name or address.
-    pub host: OriginHost,
-    /// Port.
-    pub port: u16,
-}
-
-/// A name, resolved at connect, or an address.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum OriginHost {
-    /// A DNS name.
-    Name(String),
-    /// An address.
-    Address(IpAddr),
-}
-
-impl OriginServer {
-    /// Host and port as a Host field has them: without a port that the scheme implies
-    /// (RFC 9110 §7.2, §4.2.3).
-    pub fn authority(&self) -> String {
-        let url = self.to_string();
-        let authority = url.strip_prefix("http://").unwrap_or(&url);
-        authority
-            .strip_suffix(":80")
-            .unwrap_or(authority)
-            .to_owned()
-    }
-}
-
-impl std::fmt::Display for OriginServer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.host {
-            OriginHost::Name(name) => write!(f, "http://{name}:{}", self.port),
-            OriginHost::Address(IpAddr::V4(address)) => write!(f, "http://{address}:{}", self.port),
-            OriginHost::Address(IpAddr::V6(address)) => {
-                write!(f, "http://[{address}]:{}", self.port)
-            }
-        }
-    }
 }
 
 /// The timeouts of a route; `None` is "off".

@@ -17,11 +17,13 @@ use super::diagnostics::{At, Place};
 use super::names::SiteName;
 use super::snapshot::{
     AdminAddress, FieldEdits, HostHeader, Limits, Log, LogTarget, OriginServer, PathMatch,
-    Redirect, RouteLimits, RouteTimeouts, Server, Sessions, SiteTimeouts,
+    PoolSpec, Redirect, Resolver, RouteLimits, RouteTimeouts, Server, Sessions, SiteTimeouts,
 };
 use crate::admission::{Network, Rate};
 use crate::early::EarlyDataPolicy;
+use crate::forwarded::{Fields, TrustedHeader};
 use crate::handler::Handler;
+use crate::proxy_protocol::{Accepts, Version};
 use crate::telemetry::connections::ConnectionLog;
 
 /// A whole configuration.
@@ -39,6 +41,8 @@ pub struct Spec {
     pub sessions: Sessions,
     /// `certificate_directory`, as a path that can be opened.
     pub certificate_directory: Option<At<PathBuf>>,
+    /// `[resolver]`.
+    pub resolver: Resolver,
     /// `[[listen]]`.
     pub listeners: Vec<ListenSpec>,
     /// `[origin.NAME]`.
@@ -74,6 +78,16 @@ pub struct ListenSpec {
     pub backlog: u32,
     /// Default is 5 s.
     pub client_hello_timeout: Duration,
+    /// Which PROXY protocol headers it takes. Default is off.
+    pub proxy_protocol: Option<Accepts>,
+    /// Who may connect then.
+    pub proxy_from: Vec<Network>,
+    /// Default is 3 s.
+    pub proxy_header_timeout: Duration,
+    /// The proxies whose word on clients is taken. Default is none.
+    pub trusted_proxies: Vec<Network>,
+    /// Default is X-Forwarded-For.
+    pub trusted_header: TrustedHeader,
 }
 
 impl ListenSpec {
@@ -85,6 +99,11 @@ impl ListenSpec {
             tls: true,
             backlog: 1024,
             client_hello_timeout: Duration::from_secs(5),
+            proxy_protocol: None,
+            proxy_from: Vec::new(),
+            proxy_header_timeout: Duration::from_secs(3),
+            trusted_proxies: Vec::new(),
+            trusted_header: TrustedHeader::default(),
         }
     }
 }
@@ -269,6 +288,57 @@ pub struct OriginTable {
     pub early_data_aware: bool,
     /// Default is the client's.
     pub host: HostHeader,
+    /// How its servers are chosen, spared and watched.
+    pub pool: Box<PoolSpec>,
+    /// Default is `x`.
+    pub forwarded: Fields,
+    /// What its connections begin with. Default is nothing.
+    pub proxy_protocol: Option<Version>,
+    /// `tls = { … }`, of its `https` servers.
+    pub tls: Option<OriginTlsSpec>,
+}
+
+/// The `tls` table of an origin.
+#[derive(Clone, Debug)]
+pub struct OriginTlsSpec {
+    /// The table itself.
+    pub place: Option<Place>,
+    /// The authorities that are trusted. Default are the system's.
+    pub ca: Option<At<PathBuf>>,
+    /// The SNI, and the name that is verified. Default is the server's own host.
+    pub server_name: Option<String>,
+    /// The name that is verified. Default is the one above.
+    pub verify_name: Option<String>,
+    /// What the edge shows if it is asked for a certificate. Default is none.
+    pub certificate: Option<CertificateFiles>,
+    /// Default is HTTP/2 and HTTP/1.1.
+    pub alpn: Vec<Vec<u8>>,
+    /// Whether TLS 1.2 is spoken too. Default is true.
+    pub tls12: bool,
+}
+
+impl Default for OriginTlsSpec {
+    fn default() -> Self {
+        Self {
+            place: None,
+            ca: None,
+            server_name: None,
+            verify_name: None,
+            certificate: None,
+            alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            tls12: true,
+        }
+    }
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            timeout: Duration::from_secs(2),
+            ttl: (Duration::from_secs(1), Duration::from_secs(300)),
+        }
+    }
 }
 
 impl Default for Server {

@@ -17,13 +17,17 @@ use crate::telemetry::labels::DeniedBy;
 ///
 /// # Errors
 /// 403 or 429; and 425 to an early request whose address is not proved.
-pub(super) fn admit(shared: &Shared, admission: &Admission, early: bool) -> Result<(), Refusal> {
+pub(super) fn admit(
+    shared: &Shared,
+    client: IpAddr,
+    admission: &Admission,
+    early: bool,
+) -> Result<(), Refusal> {
     // EARLY-DATA R15: nothing is decided by an address that may be forged. The client sends the
     // request again after the handshake, which proves it.
     if early && !address_is_proved(shared.state.protocol) {
         return Err(StatusCode::TOO_EARLY.into());
     }
-    let client: IpAddr = shared.state.client.ip();
     let denied = &shared.metrics().requests.denied;
     admission
         .admit(client, since_start)
@@ -51,6 +55,9 @@ pub(super) fn admit(shared: &Shared, admission: &Admission, early: bool) -> Resu
 /// listeners do not use TCP Fast Open, which would let a first byte come before. Over QUIC early
 /// data may come in the very first datagram, from a forged address: what is added here for it has to
 /// say whether a Retry, or the handshake's end, has proved the address.
+///
+/// An address that a balancer or a trusted proxy tells is proved as far as theirs is: who sends a
+/// recorded flight again does so from an address of its own, and is believed in nothing.
 fn address_is_proved(protocol: Protocol) -> bool {
     match protocol {
         Protocol::Http1 | Protocol::Http2 => true,

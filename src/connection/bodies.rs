@@ -289,6 +289,8 @@ impl HttpBody for ResponseBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
+                let cut = error.downcast_ref::<AnswerCut>();
+                this.exchange.origin_error = cut.and_then(AnswerCut::origin_error);
                 this.exchange.end = end_of(&this.exchange, &error);
                 this.break_off(cx, error)
             }

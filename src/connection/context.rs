@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::config::reload::Current;
 use crate::confirm::Confirmation;
 use crate::deadline::{Nudge, Ticker};
-use crate::origin::Origins;
+use crate::origin::{Origins, Resolver, Upstreams};
 use crate::telemetry::connections::ConnectionLog;
 use crate::telemetry::labels::Cap;
 use crate::telemetry::metrics::Metrics;
@@ -30,6 +30,8 @@ pub struct Process {
     pub sessions: Arc<Sessions>,
     /// Figures.
     pub metrics: Arc<Metrics>,
+    /// What workers share of the origins.
+    pub upstreams: Arc<Upstreams>,
     /// The access log; `None` is off.
     pub access: Option<Arc<LineSink>>,
     /// The connection log; `None` is off.
@@ -38,6 +40,8 @@ pub struct Process {
     pub connection_log: ConnectionLog,
     /// Replaces site selection by a library user's choice.
     pub selector: Option<Arc<dyn Selector>>,
+    /// Knows the addresses of origins.
+    pub resolver: Arc<Resolver>,
     /// Whether a drain began.
     pub draining: AtomicBool,
     /// Open connections.
@@ -58,9 +62,10 @@ impl Process {
         self.unfinished.load(Ordering::Relaxed) as f64 > limit as f64 * PRESSURE
     }
 
-    /// Tells the metrics which snapshot is in force.
+    /// Tells the metrics and the origins which snapshot is in force.
     pub fn report_snapshot(&self) {
         let snapshot = self.current.peek();
+        self.upstreams.reconcile(snapshot.origins());
         let refused = snapshot.sites.iter().filter(|site| site.tls.is_none());
         let refused = refused.count();
         let config = &self.metrics.config;

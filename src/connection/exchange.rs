@@ -7,15 +7,17 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderValue, Method, Request, Uri, header};
 
-use crate::config::snapshot::{Route, Target};
+use crate::config::snapshot::{Route, Snapshot, Target, Variable};
 use crate::confirm::Status;
 use crate::connection::record;
 use crate::connection::shared::Shared;
 use crate::connection::stage::Stage;
+use crate::forwarded::{self, Told};
 use crate::handler::Waits;
+use crate::origin::{Address, Effort};
 use crate::request_id::RequestId;
 use crate::telemetry::access::{AccessRecord, AnswerEnd, Confirmed};
-use crate::telemetry::labels::{self, EarlyState, TooEarlyBy};
+use crate::telemetry::labels::{self, EarlyState, OriginError, TooEarlyBy};
 
 /// Why a request's body could not be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,10 +78,14 @@ struct Asked {
 pub(super) struct Exchange {
     pub(super) shared: Arc<Shared>,
     started: Instant,
-    /// Always our own: no peer is trusted yet to have made one.
+    /// Our own, unless a trusted proxy has given one.
     pub(super) request_id: RequestId,
+    /// What a trusted proxy says of the request's client.
+    pub(super) told: Option<Arc<Told>>,
     asked: Option<Asked>,
     pub(super) route: Option<Arc<Route>>,
+    /// The authority that was asked for, where a route changes fields.
+    pub(super) host: Option<HeaderValue>,
     pub(super) target: labels::Target,
     pub(super) early: EarlyState,
     arrived_early: bool,
@@ -88,16 +94,32 @@ pub(super) struct Exchange {
     pub(super) bytes_out: u64,
     answered_before_finished: bool,
     waits: Option<Arc<Waits>>,
-    pub(super) origin: Option<SocketAddr>,
+    pub(super) origin: Option<Address>,
     pub(super) origin_time: Option<Duration>,
+    pub(super) origin_error: Option<OriginError>,
+    pub(super) effort: Effort,
     ttfb: Option<Duration>,
     pub(super) end: AnswerEnd,
     pub(super) stage: Option<Stage>,
 }
 
 impl Exchange {
-    pub(super) fn begin<B>(shared: &Arc<Shared>, request: &Request<B>) -> Box<Self> {
+    pub(super) fn begin<B>(
+        shared: &Arc<Shared>,
+        snapshot: &Snapshot,
+        request: &Request<B>,
+    ) -> Box<Self> {
         shared.begin();
+        let (told, request_id) = match shared.trusted(snapshot) {
+            None => (None, None),
+            Some(proxies) => {
+                let headers = request.headers();
+                let is_trusted = |address| proxies.networks.contains(address);
+                let told = forwarded::told(headers, proxies.header, is_trusted);
+                let given = forwarded::request_id(headers).cloned();
+                (Some(Arc::new(told)), given.map(RequestId::given))
+            }
+        };
         let arrived_early = shared.may_be_early();
         let asked = shared.worker.process.access.is_some().then(|| Asked {
             time: SystemTime::now(),
@@ -108,9 +130,11 @@ impl Exchange {
         Box::new(Self {
             shared: Arc::clone(shared),
             started: Instant::now(),
-            request_id: RequestId::make(),
+            request_id: request_id.unwrap_or_else(RequestId::make),
+            told,
             asked,
             route: None,
+            host: None,
             target: labels::Target::Edge,
             early: EarlyState::None,
             arrived_early,
@@ -121,11 +145,39 @@ impl Exchange {
             waits: None,
             origin: None,
             origin_time: None,
+            origin_error: None,
+            effort: Effort::default(),
             ttfb: None,
             // Whoever ends the answer says so; until then the client is the one to leave.
             end: AnswerEnd::AbortedByClient,
             stage: None,
         })
+    }
+
+    /// The request's client: the connection's, unless a trusted proxy names another.
+    pub(super) fn client(&self) -> SocketAddr {
+        client(self.told.as_deref(), &self.shared)
+    }
+
+    /// What a variable in the value of a field says for this request.
+    pub(super) fn says(&self, variable: Variable) -> String {
+        let state = &self.shared.state;
+        let canonical = |address: SocketAddr| address.ip().to_canonical().to_string();
+        match variable {
+            Variable::ClientAddress => canonical(self.client()),
+            Variable::PeerAddress => canonical(state.peer),
+            Variable::RequestId => self.request_id.to_string(),
+            Variable::Host => {
+                let host = self.host.as_ref().and_then(|host| host.to_str().ok());
+                host.unwrap_or_default().to_owned()
+            }
+            Variable::ServerName => state.server_name.as_deref().unwrap_or_default().to_owned(),
+            Variable::Protocol => state.protocol.as_str().to_owned(),
+            Variable::TlsVersion => record::version(state.version)
+                .unwrap_or_default()
+                .to_owned(),
+            Variable::TlsSuite => state.suite.as_str().unwrap_or_default().to_owned(),
+        }
     }
 
     /// Counts the waits for the client's Finished, of the gate or of a handler.
@@ -208,7 +260,8 @@ impl Drop for Exchange {
         if let Some(asked) = self.asked.take() {
             shared.log(Line {
                 asked,
-                request_id: self.request_id,
+                request_id: self.request_id.clone(),
+                told: self.told.take(),
                 route: self.route.take(),
                 early: self.early,
                 arrived_early: self.arrived_early,
@@ -220,8 +273,10 @@ impl Drop for Exchange {
                 bytes_out: self.bytes_out,
                 answered_before_finished: self.answered_before_finished,
                 waited,
-                origin: self.origin,
+                origin: self.origin.take(),
                 origin_time: self.origin_time,
+                origin_error: self.origin_error,
+                effort: self.effort,
                 ttfb: self.ttfb,
                 total,
                 end: self.end,
@@ -231,10 +286,16 @@ impl Drop for Exchange {
     }
 }
 
+fn client(told: Option<&Told>, shared: &Shared) -> SocketAddr {
+    let peer = shared.state.client;
+    told.map_or(peer, |told| told.client(peer))
+}
+
 /// A line of the access log that may have to wait for the end of the handshake.
 pub(super) struct Line {
     asked: Asked,
     request_id: RequestId,
+    told: Option<Arc<Told>>,
     route: Option<Arc<Route>>,
     early: EarlyState,
     arrived_early: bool,
@@ -243,8 +304,10 @@ pub(super) struct Line {
     bytes_out: u64,
     answered_before_finished: bool,
     waited: Option<Duration>,
-    origin: Option<SocketAddr>,
+    origin: Option<Address>,
     origin_time: Option<Duration>,
+    origin_error: Option<OriginError>,
+    effort: Effort,
     ttfb: Option<Duration>,
     total: Duration,
     end: AnswerEnd,
@@ -269,11 +332,13 @@ impl Line {
             .uri
             .path_and_query()
             .map_or("", |path| path.as_str());
-        let origin = self.origin.map(|origin| origin.to_string());
+        let client = client(self.told.as_deref(), shared);
+        let origin = self.origin.as_ref().map(|origin| origin.to_string());
         sink.write_json(&AccessRecord {
             time: self.asked.time,
-            request_id: self.request_id,
-            client: state.client,
+            request_id: &self.request_id,
+            client,
+            peer: (state.peer != client).then_some(state.peer),
             listener: &state.listener,
             worker: state.worker,
             sni: state.server_name.as_deref(),
@@ -301,6 +366,9 @@ impl Line {
             route: self.route.as_ref().map(|route| &*route.name),
             origin: origin.as_deref(),
             origin_time: self.origin_time,
+            origin_tries: self.effort.tries,
+            origin_error: self.origin_error,
+            queue: self.effort.queued,
             ttfb: self.ttfb,
             total: self.total,
             wait: self.waited,

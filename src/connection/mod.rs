@@ -18,6 +18,7 @@ mod link;
 mod local;
 mod opening;
 mod plan;
+pub mod proxied;
 mod record;
 pub mod redirect;
 mod report;
@@ -42,6 +43,7 @@ use self::context::{Permit, Worker};
 use self::handshake::Chosen;
 use self::hyper::Hyper;
 use self::link::{Ended, Io, Link};
+use self::proxied::{Awaited, Header};
 use self::report::Report;
 use self::shared::Shared;
 use self::timing::Timing;
@@ -62,6 +64,8 @@ const LINGER: Duration = Duration::from_secs(2);
 const GOAWAY: Duration = Duration::from_secs(5);
 
 enum Phase {
+    /// Awaits a balancer's PROXY protocol header.
+    Header(Box<Header>),
     /// Awaits the ClientHello.
     Hello(Box<HelloReader>),
     /// Awaits a library user's selector.
@@ -78,6 +82,23 @@ enum Step {
     Again,
     Wait,
     Done,
+}
+
+/// What a listener knows of a connection.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection itself.
+    pub socket: TcpStream,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The other end's address.
+    pub peer: SocketAddr,
+    /// Ours.
+    pub local: SocketAddr,
+    /// The header that it begins with, if the listener has it so.
+    pub header: Option<Awaited>,
+    /// From accept, or from the end of that header, to the whole ClientHello.
+    pub client_hello: Duration,
 }
 
 /// The task of one connection.
@@ -104,29 +125,32 @@ pub struct Connection {
 impl Connection {
     /// A connection that was just accepted and admitted.
     ///
-    /// `addresses` are the client's and ours. `alarm` is the one whose waker the `permit` was
-    /// admitted with.
-    pub fn new(
-        worker: Arc<Worker>,
-        socket: TcpStream,
-        listener: Arc<str>,
-        addresses: (SocketAddr, SocketAddr),
-        permit: Permit,
-        alarm: Alarm,
-        client_hello: Duration,
-    ) -> Self {
-        let timing = Timing::new(alarm, worker.ticker.now(), client_hello);
+    /// `alarm` is the one whose waker the `permit` was admitted with.
+    pub fn new(worker: Arc<Worker>, accepted: Accepted, permit: Permit, alarm: Alarm) -> Self {
+        let Accepted {
+            socket,
+            listener,
+            peer,
+            local,
+            header,
+            client_hello,
+        } = accepted;
+        let first = header.map_or(client_hello, |header| header.timeout);
+        let timing = Timing::new(alarm, worker.ticker.now(), first);
         worker.process.metrics.connections.accepted.inc();
         Self {
             io: Io::new(Link::new(TlsStream::new(socket))),
-            phase: Phase::Hello(Box::default()),
+            phase: match header {
+                Some(header) => Phase::Header(Box::new(Header::new(header, client_hello))),
+                None => Phase::Hello(Box::default()),
+            },
             hyper: None,
             shared: None,
             chosen: None,
             prepared: None,
             confirmation: None,
             timing,
-            report: Report::new(worker.index, listener, addresses),
+            report: Report::new(worker.index, listener, (peer, local)),
             permit,
             hellos: 1,
             going_away: false,
@@ -144,6 +168,7 @@ impl Connection {
             return self.end(ConnectionEnd::Evicted);
         }
         match &mut self.phase {
+            Phase::Header(_) => self.step_header(cx),
             Phase::Hello(_) => self.step_hello(cx),
             Phase::Selecting(..) => self.step_selecting(cx),
             Phase::Open => self.step_open(cx),

@@ -216,6 +216,7 @@ impl Connection {
         let (client, local) = self.report.addresses();
         let state = Arc::new(ConnectionState {
             client,
+            peer: self.report.peer(),
             local,
             listener: Arc::clone(self.report.listener()),
             worker: self.worker.index,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::header::{ALLOW, CONTENT_LENGTH};
 use http::request::Parts;
+use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
 use crate::config::snapshot::{Route, Site, Snapshot, Target};
@@ -75,6 +76,11 @@ pub(super) fn plan(
     }
     if parts.method == Method::CONNECT {
         return Err(StatusCode::NOT_IMPLEMENTED.into());
+    }
+    // As the framing scanner has it in HTTP/1.1. HTTP/2 leaves it to us (RFC 9113 §8.3.1).
+    let is_known = |scheme: &Scheme| *scheme == Scheme::HTTPS || *scheme == Scheme::HTTP;
+    if parts.uri.scheme().is_some_and(|scheme| !is_known(scheme)) {
+        return Err(StatusCode::BAD_REQUEST.into());
     }
     let host = match names_its_site(shared, snapshot, parts, &fields) {
         Some(name) => Some(Cow::Borrowed(name)),

@@ -1,9 +1,9 @@
 //! Plain HTTP listeners: every request is sent on to https (308).
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{CONNECTION, LOCATION};
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -13,23 +13,35 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::LINGER;
+use super::proxied::Awaited;
+use super::{Accepted, LINGER};
 use crate::config::snapshot::Snapshot;
 use crate::connection::context::{Permit, Worker};
 use crate::deadline::within;
 use crate::http::{authority, path};
+use crate::listen::proxy::Receiver;
+use crate::proxy_protocol::Told;
+use crate::telemetry::labels::{ProxyHeaderError, TimeoutKind};
 
 /// Serves one connection: one request, one redirect.
 ///
-/// From accept to the end of the answer takes at most `limit`.
-pub async fn serve(
-    worker: Arc<Worker>,
-    socket: TcpStream,
-    local: SocketAddr,
-    mut permit: Permit,
-    limit: Duration,
-) {
+/// From accept (or from the end of a PROXY protocol header) to the end of the answer takes at most
+/// `client_hello`.
+pub async fn serve(worker: Arc<Worker>, accepted: Accepted, mut permit: Permit) {
     permit.finish_handshake();
+    let Accepted {
+        socket,
+        mut local,
+        client_hello: limit,
+        ..
+    } = accepted;
+    if let Some(awaited) = accepted.header {
+        match header(&worker, &socket, awaited).await {
+            Some(Told::Proxied { destination, .. }) => local = destination,
+            Some(Told::Local) => {}
+            None => return,
+        }
+    }
     let process = Arc::clone(&worker.process);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let answer = redirect(&process.current.peek(), local, &request);
@@ -44,6 +56,23 @@ pub async fn serve(
     if let Ok(Ok(parts)) = served {
         let _ = within(&worker.ticker, Some(LINGER), linger(parts.io.into_inner())).await;
     }
+}
+
+/// The PROXY protocol header that the connection begins with; `None`, and counted, if it does not.
+async fn header(worker: &Arc<Worker>, socket: &TcpStream, awaited: Awaited) -> Option<Told> {
+    let mut receiver = Receiver::new(awaited.accepts);
+    let received = poll_fn(|cx| receiver.poll(socket, cx));
+    let metrics = &worker.process.metrics;
+    let error = match within(&worker.ticker, Some(awaited.timeout), received).await {
+        Ok(Ok(told)) => return Some(told),
+        Ok(Err(error)) => error.label(),
+        Err(_) => {
+            metrics.timeouts.inc(TimeoutKind::ProxyHeader);
+            ProxyHeaderError::Timeout
+        }
+    };
+    metrics.connections.proxy_header_errors.inc(error);
+    None
 }
 
 /// Closes without a reset, which would take the answer from a client that still sends.

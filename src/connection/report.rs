@@ -26,6 +26,7 @@ use crate::tls::stream::{StreamError, TlsStream};
 pub(super) struct Report {
     worker: usize,
     listener: Arc<str>,
+    peer: SocketAddr,
     client: SocketAddr,
     local: SocketAddr,
     time: SystemTime,
@@ -50,12 +51,13 @@ impl Report {
     pub(super) fn new(
         worker: usize,
         listener: Arc<str>,
-        (client, local): (SocketAddr, SocketAddr),
+        (peer, local): (SocketAddr, SocketAddr),
     ) -> Self {
         Self {
             worker,
             listener,
-            client,
+            peer,
+            client: peer,
             local,
             time: SystemTime::now(),
             started: Instant::now(),
@@ -110,6 +112,18 @@ impl Report {
         &self.listener
     }
 
+    /// A balancer has named the client, and what the client connected to.
+    pub(super) fn proxied(&mut self, client: SocketAddr, local: SocketAddr) {
+        self.client = client;
+        self.local = local;
+    }
+
+    /// The other end's address.
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The client's address and ours, as the client knows it.
     pub(super) fn addresses(&self) -> (SocketAddr, SocketAddr) {
         (self.client, self.local)
     }
@@ -246,6 +260,7 @@ impl Report {
             time: self.time,
             worker: self.worker,
             client: self.client,
+            peer: (self.peer != self.client).then_some(self.peer),
             listener: &self.listener,
             sni: self.server_name.as_deref(),
             client_hellos: facts.hellos,

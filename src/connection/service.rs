@@ -66,9 +66,9 @@ impl hyper::service::Service<Request<Incoming>> for Http {
 
     fn call(&self, request: Request<Incoming>) -> Answer {
         let shared = &self.0;
-        let mut exchange = Exchange::begin(shared, &request);
-        let (mut parts, incoming) = request.into_parts();
         let snapshot = shared.worker.process.current.peek();
+        let mut exchange = Exchange::begin(shared, &snapshot, &request);
+        let (mut parts, incoming) = request.into_parts();
         match plan(shared, &snapshot, &mut parts, incoming.is_end_stream()) {
             Ok(plan) => start(exchange, plan, parts, incoming),
             Err(refusal) => {
@@ -143,12 +143,15 @@ fn start(mut exchange: Box<Exchange>, plan: Plan, parts: Parts, incoming: Incomi
     let shared = Arc::clone(&exchange.shared);
     let route = &plan.route;
     exchange.routed(route);
+    if route.request_headers.is_some() || route.response_headers.is_some() {
+        exchange.host = Some(plan.host.clone());
+    }
     if plan.decision == Decision::TooEarly {
         exchange.too_early(TooEarlyBy::Edge);
         return Answer::refuse(exchange, StatusCode::TOO_EARLY.into(), &parts, incoming);
     }
     if let Some(admission) = &route.admission
-        && let Err(refusal) = admit(&shared, admission, plan.early)
+        && let Err(refusal) = admit(&shared, exchange.client().ip(), admission, plan.early)
     {
         if refusal.status == StatusCode::TOO_EARLY {
             exchange.too_early(TooEarlyBy::Edge);
@@ -325,8 +328,9 @@ fn finish(
     exchange.answer(response.status().as_u16());
     let (mut parts, mut body) = response.into_parts();
     let route = exchange.route.as_deref();
-    if let Some(edits) = route.and_then(|route| route.response_headers.as_deref()) {
-        edits.apply(&mut parts.headers);
+    if let Some(edits) = route.and_then(|route| route.response_headers.as_ref()) {
+        let says = |variable| exchange.says(variable);
+        edits.resolved(&says).apply(&mut parts.headers);
     }
     if exchange.shared.is_closing() && exchange.shared.state.protocol == Protocol::Http1 {
         parts

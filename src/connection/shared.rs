@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::config::snapshot::{Listener, RouteTimeouts, Site, Snapshot};
+use crate::config::snapshot::{Listener, RouteTimeouts, Site, Snapshot, TrustedProxies};
 use crate::confirm::{Confirmation, Status};
 use crate::connection::context::{Vitals, Worker};
 use crate::connection::exchange::Line;
 use crate::connection::handshake::Chosen;
 use crate::connection::stage::Watch;
 use crate::deadline::Deadline;
+use crate::forwarded;
 use crate::state::ConnectionState;
 use crate::tags::Tag;
 use crate::telemetry::labels::TimeoutKind;
@@ -37,6 +38,8 @@ pub(super) struct Shared {
     violation: Arc<AtomicU16>,
     /// The client's address as X-Forwarded-For shows it.
     pub(super) forwarded_for: http::HeaderValue,
+    /// Whether the connection's client is a trusted proxy, in the snapshot of this generation.
+    trusts: (u64, Option<Arc<TrustedProxies>>),
     /// Requests that hyper has handed out, ever.
     pub(super) calls: AtomicU64,
     /// Requests that are not answered whole.
@@ -87,9 +90,11 @@ impl Shared {
         violation: Arc<AtomicU16>,
         past: Past,
     ) -> Arc<Self> {
-        let forwarded_for =
-            http::HeaderValue::from_str(&state.client.ip().to_canonical().to_string())
-                .unwrap_or_else(|_| http::HeaderValue::from_static("unknown"));
+        let forwarded_for = forwarded::x_forwarded_for(None, state.client.ip());
+        let trusts = {
+            let snapshot = worker.process.current.peek();
+            (snapshot.generation, trusted(&state, &snapshot).cloned())
+        };
         Arc::new(Self {
             worker,
             state,
@@ -101,6 +106,7 @@ impl Shared {
             generation: past.generation,
             violation,
             forwarded_for,
+            trusts,
             calls: AtomicU64::new(past.calls),
             in_flight: AtomicUsize::new(0),
             unread_bodies: AtomicUsize::new(0),
@@ -136,6 +142,14 @@ impl Shared {
         }
     }
 
+    /// Which of the listener's proxies the connection comes from, so that it is believed.
+    pub(super) fn trusted<'s>(&'s self, snapshot: &'s Snapshot) -> Option<&'s TrustedProxies> {
+        match &self.trusts {
+            (generation, trusts) if *generation == snapshot.generation => trusts.as_deref(),
+            _ => trusted(&self.state, snapshot).map(Arc::as_ref),
+        }
+    }
+
     /// Whether a selector gave this connection a TLS side that is not its site's.
     pub(super) fn has_own_tls(&self) -> bool {
         self.site
@@ -145,10 +159,7 @@ impl Shared {
     }
 
     pub(super) fn listener<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s Listener> {
-        snapshot
-            .listeners
-            .iter()
-            .find(|listener| listener.name == self.state.listener)
+        listener(&self.state, snapshot)
     }
 
     /// Whether a request that begins now may have bytes that came as early data. Cautious: they may
@@ -250,6 +261,19 @@ impl Shared {
     pub(super) fn handshake_failed(&self) -> bool {
         self.confirmation.status() == Status::Failed
     }
+}
+
+fn listener<'s>(state: &ConnectionState, snapshot: &'s Snapshot) -> Option<&'s Listener> {
+    let mut listeners = snapshot.listeners.iter();
+    listeners.find(|listener| listener.name == state.listener)
+}
+
+/// The listener's trusted proxies, if the connection's client is one. That is who speaks HTTP to us:
+/// a balancer before it only passes bytes on.
+fn trusted<'s>(state: &ConnectionState, snapshot: &'s Snapshot) -> Option<&'s Arc<TrustedProxies>> {
+    let proxies = listener(state, snapshot)?.trusted_proxies.as_ref()?;
+    let client = state.client.ip().to_canonical();
+    proxies.networks.contains(client).then_some(proxies)
 }
 
 /// As `write_idle` is kept; 0 is off.

@@ -16,8 +16,9 @@ use crate::connection::local::{fixed, redirected};
 use crate::connection::plan::{Plan, with_path};
 use crate::connection::shared::Shared;
 use crate::deadline::{Deadline, Elapsed};
+use crate::forwarded::x_forwarded_for;
 use crate::handler::{EarlyRequest, HandlerError};
-use crate::origin::{EarlyForward, Forward, ForwardErrorKind};
+use crate::origin::{EarlyForward, Ends, Forward, ForwardErrorKind};
 use crate::route;
 use crate::telemetry::access::AnswerEnd;
 use crate::telemetry::labels::TimeoutKind;
@@ -91,21 +92,36 @@ pub(super) async fn target(
                 body,
                 host: plan.host.clone(),
                 request_id: exchange.request_id.to_header(),
-                client: shared.forwarded_for.clone(),
+                client: match &exchange.told {
+                    None => shared.forwarded_for.clone(),
+                    told => x_forwarded_for(told.as_deref(), shared.state.client.ip()),
+                },
+                peer: shared.state.client.ip(),
+                ends: Ends {
+                    client: exchange.client(),
+                    local: shared.state.local,
+                },
+                told: exchange.told.clone(),
                 timeouts: route.timeouts.clone(),
                 deadline: total.clone(),
                 confirmation: shared.confirmation.clone(),
                 early,
-                fields: route.request_headers.clone(),
+                fields: route.request_headers.as_ref().map(|edits| {
+                    let says = |variable| exchange.says(variable);
+                    edits.resolved(&says)
+                }),
             };
             match shared.worker.origins.forward(forward).await {
                 Ok(forwarded) => {
                     exchange.origin = forwarded.address;
                     exchange.origin_time = Some(forwarded.origin_time);
+                    exchange.effort = forwarded.effort;
                     Ok(forwarded.response)
                 }
                 Err(error) => {
-                    exchange.origin = error.address;
+                    exchange.origin.clone_from(&error.address);
+                    exchange.origin_error = error.kind.origin_error();
+                    exchange.effort = error.effort;
                     if matches!(error.kind, ForwardErrorKind::HandshakeFailed) {
                         return Err(Failure::HandshakeFailed);
                     }

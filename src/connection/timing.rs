@@ -123,6 +123,13 @@ impl Timing {
         }
     }
 
+    /// The PROXY protocol header is there: the client's own time begins.
+    pub(super) fn restart(&mut self, now: Duration, client_hello: Duration) {
+        self.accepted = now.into();
+        self.since = self.accepted;
+        self.alarm.set_at(Some(now + client_hello + TICK));
+    }
+
     /// The site is known, and with it how long the handshake may take from accept on.
     pub(super) fn handshake(&mut self, limit: Duration) {
         self.handshake = Some(self.accepted + limit + TICK);

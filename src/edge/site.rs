@@ -12,9 +12,10 @@ use rustls::sign::CertifiedKey;
 
 use super::EdgeError;
 use crate::config::names::SiteName;
-use crate::config::snapshot::{HostHeader, OriginHost, OriginServer};
+use crate::config::snapshot::{HostHeader, OriginHost, OriginServer, PoolSpec};
 use crate::config::spec::{Certificates, OriginTable, RouteSpec, SiteSpec, TargetSpec};
 use crate::early::EarlyDataPolicy;
+use crate::forwarded::Fields;
 use crate::handler::Handler;
 
 /// One site of an [`Edge`](super::Edge).
@@ -204,7 +205,8 @@ fn certified(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, String> {
     Ok(CertifiedKey::new(chain, key))
 }
 
-/// Servers that speak HTTP/1.1 in plain text, for [`Site::origin`]. Requests go to the least busy.
+/// Servers that speak HTTP/1.1 in plain text, for [`Site::origin`]. Requests go to the least busy
+/// unless [`pool`](Origin::pool) says otherwise.
 #[derive(Clone, Debug)]
 pub struct Origin(OriginTable);
 
@@ -215,6 +217,10 @@ impl Origin {
             servers: Vec::new(),
             early_data_aware: false,
             host: HostHeader::default(),
+            pool: Box::default(),
+            forwarded: Fields::default(),
+            proxy_protocol: None,
+            tls: None,
         })
         .and(address)
     }
@@ -222,10 +228,17 @@ impl Origin {
     /// Adds a server.
     #[must_use]
     pub fn and(mut self, address: SocketAddr) -> Self {
-        self.0.servers.push(OriginServer {
-            host: OriginHost::Address(address.ip()),
-            port: address.port(),
-        });
+        let host = OriginHost::Address(address.ip());
+        self.0
+            .servers
+            .push(OriginServer::plain(host, address.port()));
+        self
+    }
+
+    /// How the servers are chosen, spared and watched. Default is [`PoolSpec::default`].
+    #[must_use]
+    pub fn pool(mut self, pool: PoolSpec) -> Self {
+        *self.0.pool = pool;
         self
     }
 

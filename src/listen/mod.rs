@@ -1,6 +1,7 @@
 //! Listening sockets: one per worker and address, and an accept that never ends.
 
 mod defer;
+pub mod proxy;
 
 use std::io;
 use std::net::SocketAddr;

@@ -8,7 +8,6 @@ mod h2io;
 mod http1;
 mod opening;
 mod pace;
-mod proxy;
 mod record;
 mod slot;
 mod stream;

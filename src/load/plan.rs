@@ -18,6 +18,9 @@ pub use target::Target;
 
 use super::stats::Stats;
 
+/// The two forms of the PROXY protocol.
+pub use crate::proxy_protocol::Version as ProxyVersion;
+
 /// A run. [`Plan::new`] has the defaults; [`check`](Self::check) finds what contradicts itself.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -190,15 +193,6 @@ pub struct ProxyHeader {
     pub version: ProxyVersion,
     /// The client's address that it tells. `None`: the connection's own.
     pub source: Option<SocketAddr>,
-}
-
-/// The two forms of the PROXY protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProxyVersion {
-    /// Text.
-    V1,
-    /// Binary.
-    V2,
 }
 
 /// How long things may take, to a tenth of a second.

@@ -1,12 +1,14 @@
-//! Errors by blame: what the client is told (502 or 504), and what metrics call it.
+//! Errors by blame: what the client is told (502, 503 or 504), and what metrics call it.
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::time::Duration;
 
 use http::StatusCode;
 
+use super::address::Address;
 use super::link::LinkError;
+use super::tls::TlsError;
 use crate::body::BoxError;
 use crate::confirm::HandshakeFailed;
 use crate::telemetry::labels::{OriginError, TimeoutKind};
@@ -18,7 +20,18 @@ pub struct ForwardError {
     /// What happened.
     pub kind: ForwardErrorKind,
     /// The origin server that was tried last; `None` if no address could be had.
-    pub address: Option<SocketAddr>,
+    pub address: Option<Address>,
+    /// What it took to learn that.
+    pub effort: Effort,
+}
+
+/// What an answer took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// How often a server was asked or connected to.
+    pub tries: u32,
+    /// How long the request waited for a server; `None` if it did not.
+    pub queued: Option<Duration>,
 }
 
 /// What happened on the way to an origin, before the head of its answer was there.
@@ -40,6 +53,18 @@ pub enum ForwardErrorKind {
     ResponseHeadersTimeout,
     /// `timeouts.total` passed: 504.
     TotalTimeout,
+    /// The origin refused the request's stream, or announced its end, and did nothing: 502.
+    Unprocessed,
+    /// TLS with the origin failed: 502.
+    Tls(TlsError),
+    /// Checks took all servers out: 503.
+    NoServer,
+    /// `limits.requests` of the origin was reached: 503.
+    CircuitOpen,
+    /// All servers have as many requests as they may, and so has the queue: 503.
+    QueueFull,
+    /// `timeouts.queue` passed: 503.
+    QueueTimeout,
     /// Any other error of the connection to the origin: 502.
     Other(BoxError),
     /// The request's own body ended with an error: the client's side knows the answer.
@@ -49,8 +74,8 @@ pub enum ForwardErrorKind {
 }
 
 impl ForwardErrorKind {
-    /// What metrics call it; `None` where the origin has no part in it.
-    fn origin_error(&self) -> Option<OriginError> {
+    /// What metrics and logs call it; `None` where the origin has no part in it.
+    pub fn origin_error(&self) -> Option<OriginError> {
         Some(match self {
             Self::Refused => OriginError::Refused,
             Self::Unreachable(_) => OriginError::Unreachable,
@@ -60,6 +85,12 @@ impl ForwardErrorKind {
             Self::Malformed => OriginError::Malformed,
             Self::ResponseHeadersTimeout => OriginError::ResponseHeadersTimeout,
             Self::TotalTimeout => OriginError::TotalTimeout,
+            Self::Unprocessed => OriginError::Unprocessed,
+            Self::Tls(error) => error.label,
+            Self::NoServer => OriginError::NoServer,
+            Self::CircuitOpen => OriginError::CircuitOpen,
+            Self::QueueFull => OriginError::QueueFull,
+            Self::QueueTimeout => OriginError::QueueTimeout,
             Self::Other(_) => OriginError::Other,
             Self::RequestBody(_) | Self::HandshakeFailed => return None,
         })
@@ -70,7 +101,36 @@ impl ForwardErrorKind {
             Self::ConnectTimeout => Some(TimeoutKind::Connect),
             Self::ResponseHeadersTimeout => Some(TimeoutKind::ResponseHeaders),
             Self::TotalTimeout => Some(TimeoutKind::Total),
+            Self::QueueTimeout => Some(TimeoutKind::Queue),
             _ => None,
+        }
+    }
+
+    /// Whether the server failed the request. That the whole request took too long may be its
+    /// client's doing.
+    pub(super) fn is_failure(&self) -> bool {
+        match self {
+            Self::TotalTimeout
+            | Self::NoServer
+            | Self::CircuitOpen
+            | Self::QueueFull
+            | Self::QueueTimeout
+            // It goes in good order.
+            | Self::Unprocessed
+            | Self::RequestBody(_)
+            | Self::HandshakeFailed => false,
+            // Out of descriptors, ports or memory: we are.
+            Self::Unreachable(error) => !matches!(
+                error.raw_os_error(),
+                Some(
+                    libc::EMFILE
+                        | libc::ENFILE
+                        | libc::ENOBUFS
+                        | libc::ENOMEM
+                        | libc::EADDRNOTAVAIL
+                )
+            ),
+            _ => true,
         }
     }
 
@@ -93,12 +153,20 @@ impl ForwardErrorKind {
     }
 }
 
+impl From<TlsError> for ForwardErrorKind {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
 impl From<LinkError> for ForwardErrorKind {
     fn from(error: LinkError) -> Self {
         match error {
             LinkError::Closed => Self::Closed,
             LinkError::Reset => Self::Reset,
             LinkError::Malformed => Self::Malformed,
+            LinkError::Unprocessed => Self::Unprocessed,
+            LinkError::Tls(error) => Self::Tls(error),
             LinkError::Io(error) => Self::Other(error.into()),
             LinkError::RequestBody(error) => Self::RequestBody(error),
         }
@@ -106,7 +174,8 @@ impl From<LinkError> for ForwardErrorKind {
 }
 
 impl ForwardError {
-    /// The answer to the client: 504 where a deadline passed, else 502.
+    /// The answer to the client: 503 where there was no room for the request, 504 where another
+    /// deadline passed, else 502.
     ///
     /// For [`ForwardErrorKind::RequestBody`] the caller, who made the body, knows better (408,
     /// 413); after [`ForwardErrorKind::HandshakeFailed`] no answer can be sent.
@@ -115,6 +184,10 @@ impl ForwardError {
             ForwardErrorKind::ConnectTimeout
             | ForwardErrorKind::ResponseHeadersTimeout
             | ForwardErrorKind::TotalTimeout => StatusCode::GATEWAY_TIMEOUT,
+            ForwardErrorKind::NoServer
+            | ForwardErrorKind::CircuitOpen
+            | ForwardErrorKind::QueueFull
+            | ForwardErrorKind::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
             ForwardErrorKind::RequestBody(_) => StatusCode::BAD_REQUEST,
             _ => StatusCode::BAD_GATEWAY,
         }
@@ -133,12 +206,13 @@ impl ForwardError {
 
 impl fmt::Display for ForwardError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.address {
+        match &self.address {
             Some(address) => write!(f, "origin {address}: {}", self.label())?,
             None => write!(f, "origin: {}", self.label())?,
         }
         match &self.kind {
             ForwardErrorKind::Unreachable(error) => write!(f, ": {error}"),
+            ForwardErrorKind::Tls(error) => write!(f, ": {error}"),
             ForwardErrorKind::Other(error) | ForwardErrorKind::RequestBody(error) => {
                 write!(f, ": {error}")
             }
@@ -171,6 +245,8 @@ impl From<LinkError> for AnswerCut {
             LinkError::Closed => OriginError::Closed,
             LinkError::Reset => OriginError::Reset,
             LinkError::Malformed => OriginError::Malformed,
+            LinkError::Unprocessed => OriginError::Unprocessed,
+            LinkError::Tls(error) => error.label,
             LinkError::Io(_) => OriginError::Other,
             LinkError::RequestBody(_) => return Self::RequestBody,
         })
@@ -178,18 +254,30 @@ impl From<LinkError> for AnswerCut {
 }
 
 impl AnswerCut {
-    pub(super) fn count(&self, metrics: &Metrics) {
+    /// What metrics and logs call it; `None` where the origin has no part in it.
+    pub fn origin_error(&self) -> Option<OriginError> {
         match self {
-            Self::ResponseIdle => {
-                metrics.origins.errors.inc(OriginError::ResponseIdleTimeout);
-                metrics.timeouts.inc(TimeoutKind::ResponseIdle);
-            }
-            Self::Total => {
-                metrics.origins.errors.inc(OriginError::TotalTimeout);
-                metrics.timeouts.inc(TimeoutKind::Total);
-            }
-            Self::Origin(error) => metrics.origins.errors.inc(*error),
-            Self::HandshakeFailed | Self::RequestBody => {}
+            Self::ResponseIdle => Some(OriginError::ResponseIdleTimeout),
+            Self::Total => Some(OriginError::TotalTimeout),
+            Self::Origin(error) => Some(*error),
+            Self::HandshakeFailed | Self::RequestBody => None,
+        }
+    }
+
+    /// Whether the server failed the request. That it fell silent may be what the request is for:
+    /// it waits for an event.
+    pub(super) fn is_failure(&self) -> bool {
+        matches!(self, Self::Origin(_))
+    }
+
+    pub(super) fn count(&self, metrics: &Metrics) {
+        if let Some(error) = self.origin_error() {
+            metrics.origins.errors.inc(error);
+        }
+        match self {
+            Self::ResponseIdle => metrics.timeouts.inc(TimeoutKind::ResponseIdle),
+            Self::Total => metrics.timeouts.inc(TimeoutKind::Total),
+            _ => {}
         }
     }
 }

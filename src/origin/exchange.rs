@@ -1,7 +1,6 @@
 //! One request on its way through an origin: servers, connections, second tries.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -11,17 +10,21 @@ use http::header::HOST;
 use http::request::Parts;
 use http::{Response, StatusCode, response};
 
-use super::error::{ForwardError, ForwardErrorKind};
+use super::address::Address;
+use super::affinity;
+use super::error::{Effort, ForwardError, ForwardErrorKind};
 use super::fields::{self, Edge};
+use super::lease::Lease;
 use super::link::{Link, LinkError};
-use super::pool::{Lease, Pool};
+use super::pool::{NoServer, Pool, Try, Wish};
 use super::request_body::Upload;
 use super::response_body::ResponseBody;
 use super::watch::{Ended, Watch};
-use super::{EarlyForward, Forward, Forwarded};
+use super::{EarlyForward, Ends, Forward, Forwarded};
 use crate::body::Body;
 use crate::config::snapshot::RouteTimeouts;
 use crate::confirm::Confirmation;
+use crate::deadline::{Elapsed, within};
 use crate::early::EARLY_DATA;
 use crate::telemetry::labels::{OriginConnection, RetryReason};
 use crate::telemetry::metrics::Metrics;
@@ -40,33 +43,46 @@ pub(super) async fn run(
         host: forward.host,
         request_id: forward.request_id,
         client: forward.client,
+        peer: forward.peer,
+        told: forward.told,
+        fields: forward.spec.forwarded,
         early: forward.early,
         has_body: !http_body::Body::is_end_stream(&forward.body),
         length: http_body::Body::size_hint(&forward.body).exact(),
     };
+    let balance = &pool.spec().balance;
+    let key = affinity::key(balance, &parts.headers, &edge.client, &edge.host);
     fields::prepare_request(&mut parts, edge).map_err(|_| ForwardError {
         kind: ForwardErrorKind::RequestBody("the lengths of the request's body differ".into()),
         address: None,
+        effort: Effort::default(),
     })?;
     if let Some(edits) = &forward.fields {
         edits.apply(&mut parts.headers);
     }
     let upload = Upload::new(forward.body, early);
     let mut exchange = Exchange {
-        pool,
-        metrics,
         // RFC 9110 §9.2.2.
         repeatable: upload.is_empty() && parts.method.is_idempotent(),
         upload,
         timeouts: forward.timeouts,
         watch: Watch::new(in_flight_early, &forward.confirmation, forward.deadline),
+        key,
         fresh: false,
+        retries: 0,
+        tried: Vec::new(),
+        last: None,
+        effort: Effort::default(),
+        ends: forward.ends,
         address: None,
+        pool,
+        metrics,
     };
     let result = exchange.run(parts, early, &forward.confirmation).await;
     result.map_err(|kind| ForwardError {
         kind,
         address: exchange.address,
+        effort: exchange.effort,
     })
 }
 
@@ -78,10 +94,21 @@ struct Exchange<'a> {
     watch: Watch,
     /// Whether the request may be sent again after something of it was sent.
     repeatable: bool,
+    /// What consistent hashing goes by.
+    key: Option<u64>,
     /// Whether only a new connection will do.
     fresh: bool,
+    /// How often another server was asked.
+    retries: u32,
+    /// The servers that failed the request.
+    tried: Vec<usize>,
+    /// What became of it at the last of them; counted already.
+    last: Option<ForwardErrorKind>,
+    effort: Effort,
+    /// Whose request it is.
+    ends: Ends,
     /// The server that was tried last.
-    address: Option<SocketAddr>,
+    address: Option<Address>,
 }
 
 /// A try that brought no answer.
@@ -100,13 +127,17 @@ impl Exchange<'_> {
         mut early: bool,
         confirmation: &Confirmation,
     ) -> Result<Forwarded, ForwardErrorKind> {
+        let Some(permit) = self.pool.upstream.admit() else {
+            return Err(self.counted(ForwardErrorKind::CircuitOpen));
+        };
+        let mut server = self.server(Try::First).await?;
         loop {
-            let (mut lease, reused) = self.acquire().await?;
+            let (mut lease, reused) = self.connected(server).await?;
             if let Some(host) = lease.host() {
                 parts.headers.insert(HOST, host.clone());
             }
             let begin = Instant::now();
-            match self.send(&mut lease, &parts).await {
+            let failure = match self.send(&mut lease, &parts).await {
                 Ok(head) => {
                     let origin_time = begin.elapsed();
                     self.metrics
@@ -122,23 +153,52 @@ impl Exchange<'_> {
                             early = false;
                             parts.headers.remove(EARLY_DATA);
                             self.metrics.origins.retries.inc(RetryReason::TooEarly);
+                            self.fresh = true;
+                            server = self.server(Try::Fresh).await?;
                             continue;
                         }
                     }
+                    self.judge(&mut lease, head.status);
+                    if let Some(other) = self.instead(&lease, head.status) {
+                        self.metrics.origins.retries.inc(RetryReason::Status);
+                        // Its connection is kept if the answer is whole, as mostly.
+                        let idle = self.timeouts.response_idle;
+                        ResponseBody::new(lease, Watch::none(), idle, self.metrics).whole();
+                        server = other;
+                        continue;
+                    }
+                    lease.hold(permit);
                     return Ok(self.answer(head, lease, origin_time));
                 }
-                Err(Failure::NotSent(_)) if reused => {
-                    self.metrics.origins.retries.inc(RetryReason::NotSent);
+                Err(failure) => failure,
+            };
+            let stale = reused && !self.fresh;
+            let (kind, reason) = match failure {
+                Failure::NotSent(kind) => (kind, Some(RetryReason::NotSent)),
+                Failure::NoAnswer(kind) if self.repeatable => {
+                    let reason = match stale {
+                        true => RetryReason::ReusedClosed,
+                        false => RetryReason::NoAnswer,
+                    };
+                    (kind, Some(reason))
                 }
-                Err(Failure::NoAnswer(_)) if reused && self.repeatable => {
-                    self.metrics.origins.retries.inc(RetryReason::ReusedClosed);
-                }
-                Err(Failure::NotSent(kind) | Failure::NoAnswer(kind) | Failure::Final(kind)) => {
-                    return Err(self.counted(kind));
-                }
+                Failure::NoAnswer(kind) | Failure::Final(kind) => (kind, None),
+            };
+            if stale && let Some(reason) = reason {
+                // Once on a fresh connection, which cannot fail by having been idle too long.
+                self.metrics.origins.retries.inc(reason);
+                self.fresh = true;
+                drop(lease);
+                server = self.server(Try::Fresh).await?;
+                continue;
             }
-            // Once on a fresh connection, which cannot fail by having been idle too long.
-            self.fresh = true;
+            if kind.is_failure() {
+                lease.fail();
+            }
+            let Some(reason) = reason else {
+                return Err(self.counted(kind));
+            };
+            server = self.another(lease, kind, reason).await?;
         }
     }
 
@@ -147,41 +207,137 @@ impl Exchange<'_> {
         kind
     }
 
-    /// A connection to the least busy server, and whether it was used before. A server that
-    /// cannot be connected to got nothing, so the next one is asked.
-    async fn acquire(&mut self) -> Result<(Lease, bool), ForwardErrorKind> {
-        let connections = &self.metrics.origins.connections;
-        let mut tried = Vec::new();
-        let mut last = None;
-        while let Some(mut lease) = self.pool.choose(&tried) {
-            if last.take().is_some() {
-                self.metrics.origins.retries.inc(RetryReason::NotSent);
+    fn wish(&self, again: Try) -> Wish<'_> {
+        Wish {
+            tried: &self.tried,
+            key: self.key,
+            again,
+        }
+    }
+
+    /// The server that is to be asked; waits for one if all have as many requests as they may.
+    async fn server(&mut self, again: Try) -> Result<Lease, ForwardErrorKind> {
+        match self.pool.choose(self.wish(again)) {
+            Ok(lease) => Ok(lease),
+            Err(NoServer::Busy) => Box::pin(self.queue()).await,
+            Err(reason) => {
+                if reason == NoServer::OverBudget {
+                    self.metrics.origins.retries_over_budget.inc();
+                }
+                Err(self.failed_with(ForwardErrorKind::NoServer))
             }
+        }
+    }
+
+    /// What the client is told: of the last server that failed the request, if there is one.
+    fn failed_with(&mut self, kind: ForwardErrorKind) -> ForwardErrorKind {
+        match self.last.take() {
+            Some(last) => last,
+            None => self.counted(kind),
+        }
+    }
+
+    /// Waits in the queue.
+    async fn queue(&mut self) -> Result<Lease, ForwardErrorKind> {
+        let pool = Arc::clone(&self.pool);
+        let Some(mut place) = pool.wait(&self.tried) else {
+            return Err(self.failed_with(ForwardErrorKind::QueueFull));
+        };
+        let began = Instant::now();
+        let turn = within(&pool.ticker, Some(pool.spec().timeouts.queue), place.turn());
+        let turn = watched(&mut self.watch, turn).await;
+        let waited = began.elapsed();
+        *self.effort.queued.get_or_insert_default() += waited;
+        let seconds = &self.metrics.origins.queue_seconds;
+        seconds.observe(waited.as_secs_f64());
+        match turn {
+            Ok(Ok(Some(slot))) => Ok(pool.take(slot)),
+            Ok(Ok(None) | Err(Elapsed)) => Err(self.counted(ForwardErrorKind::QueueTimeout)),
+            Err(ended) => Err(self.counted(ended.into())),
+        }
+    }
+
+    /// Another server for a request that one failed, if it may be sent again.
+    async fn another(
+        &mut self,
+        lease: Lease,
+        kind: ForwardErrorKind,
+        reason: RetryReason,
+    ) -> Result<Lease, ForwardErrorKind> {
+        kind.count(self.metrics);
+        self.tried.push(lease.server());
+        drop(lease);
+        if self.retries >= self.pool.spec().retries.attempts {
+            return Err(kind);
+        }
+        self.last = Some(kind);
+        let server = self.server(Try::Retry).await?;
+        self.retries += 1;
+        self.metrics.origins.retries.inc(reason);
+        Ok(server)
+    }
+
+    /// A connection to a server, and whether it was used before. One that cannot be connected to
+    /// got nothing, so another one is asked.
+    async fn connected(&mut self, mut lease: Lease) -> Result<(Lease, bool), ForwardErrorKind> {
+        let connections = &self.metrics.origins.connections;
+        loop {
+            self.effort.tries += 1;
             if !self.fresh && lease.reuse(self.repeatable) {
                 connections.inc(OriginConnection::Reused);
-                self.address = lease.link().map(|link| link.address);
+                self.address = lease.link().map(|link| link.address.clone());
                 return Ok((lease, true));
             }
             // Boxed, so that requests on kept connections do not carry its room around.
-            let connects = Box::pin(lease.connect(self.timeouts.connect));
+            let connects = Box::pin(lease.connect(self.ends, self.timeouts.connect));
             match watched(&mut self.watch, connects).await {
                 Ok(Ok(())) => {
-                    connections.inc(OriginConnection::Opened);
-                    self.address = lease.link().map(|link| link.address);
-                    return Ok((lease, false));
+                    let joined = lease.link().is_some_and(|link| link.joined());
+                    connections.inc(match joined {
+                        true => OriginConnection::Reused,
+                        false => OriginConnection::Opened,
+                    });
+                    self.address = lease.link().map(|link| link.address.clone());
+                    return Ok((lease, joined));
                 }
                 Ok(Err((kind, address))) => {
-                    self.address = address.or(self.address);
-                    kind.count(self.metrics);
-                    tried.push(lease.server());
-                    last = Some(kind);
+                    self.address = address.or(self.address.take());
+                    let another = self.another(lease, kind, RetryReason::NotSent);
+                    lease = Box::pin(another).await?;
                 }
                 Err(ended) => return Err(self.counted(ended.into())),
             }
         }
-        Err(last.unwrap_or_else(|| {
-            ForwardErrorKind::Unreachable(std::io::ErrorKind::AddrNotAvailable.into())
-        }))
+    }
+
+    /// Some answers say that the server is ill.
+    fn judge(&self, lease: &mut Lease, status: StatusCode) {
+        let ejection = self.pool.spec().ejection.as_ref();
+        if ejection.is_some_and(|ejection| ejection.status.contains(status)) {
+            lease.fail();
+        }
+    }
+
+    /// The server to ask instead of passing on an answer of this status; `None` passes it on.
+    fn instead(&mut self, lease: &Lease, status: StatusCode) -> Option<Lease> {
+        let retries = &self.pool.spec().retries;
+        if !self.repeatable || !retries.status.contains(status) || self.retries >= retries.attempts
+        {
+            return None;
+        }
+        self.tried.push(lease.server());
+        match self.pool.choose(self.wish(Try::Retry)) {
+            Ok(other) => {
+                self.retries += 1;
+                Some(other)
+            }
+            Err(reason) => {
+                if reason == NoServer::OverBudget {
+                    self.metrics.origins.retries_over_budget.inc();
+                }
+                None
+            }
+        }
     }
 
     /// Sends the request over a connection and awaits the head of the answer.
@@ -220,7 +376,11 @@ impl Exchange<'_> {
 
     /// What an error before the answer's head means for the request.
     fn blame(&self, link: &Link, error: LinkError) -> Failure {
-        let gone = matches!(error, LinkError::Closed | LinkError::Reset) && link.is_silent();
+        let gone = match error {
+            LinkError::Closed | LinkError::Reset => link.is_silent(),
+            LinkError::Unprocessed => true,
+            _ => false,
+        };
         match (gone, link.sent_nothing() && self.upload.is_empty()) {
             (true, true) => Failure::NotSent(error.into()),
             (true, false) => Failure::NoAnswer(error.into()),
@@ -249,7 +409,8 @@ impl Exchange<'_> {
         };
         Forwarded {
             response: Response::from_parts(head, body),
-            address: self.address,
+            address: self.address.clone(),
+            effort: self.effort,
             origin_time,
         }
     }

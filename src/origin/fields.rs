@@ -3,6 +3,9 @@
 //! RFC 9110 §7.6.1, RFC 9112 §6 and EARLY-DATA R17. The framing of what is sent is always made
 //! anew from what was received, never copied.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, Entry, FORWARDED, HOST, TE, TRANSFER_ENCODING, VIA,
 };
@@ -12,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use super::EarlyForward;
 use crate::early::EARLY_DATA;
+use crate::forwarded::{self, Fields, Told};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -23,6 +27,10 @@ pub(super) struct Edge {
     pub(super) host: HeaderValue,
     pub(super) request_id: HeaderValue,
     pub(super) client: HeaderValue,
+    pub(super) peer: IpAddr,
+    pub(super) told: Option<Arc<Told>>,
+    /// In which fields it says who the client is.
+    pub(super) fields: Fields,
     pub(super) early: EarlyForward,
     pub(super) has_body: bool,
     /// The length of the body, where it is known though no field says so.
@@ -58,9 +66,18 @@ pub(super) fn prepare_request(parts: &mut Parts, edge: Edge) -> Result<(), Ambig
         headers.insert(EARLY_DATA, HeaderValue::from_static("1"));
     }
     headers.insert(X_REQUEST_ID, edge.request_id);
-    headers.insert(X_FORWARDED_FOR, edge.client);
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
-    headers.insert(X_FORWARDED_HOST, edge.host.clone());
+    let told = edge.told.as_deref();
+    if matches!(edge.fields, Fields::Rfc7239 | Fields::Both) {
+        let value = forwarded::forwarded(told, edge.peer, &edge.host);
+        headers.insert(FORWARDED, value);
+    }
+    if matches!(edge.fields, Fields::X | Fields::Both) {
+        let http = told.is_some_and(|told| told.http);
+        let proto = if http { "http" } else { "https" };
+        headers.insert(X_FORWARDED_FOR, edge.client);
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
+        headers.insert(X_FORWARDED_HOST, edge.host.clone());
+    }
     headers.insert(HOST, edge.host);
     // RFC 9110 §7.6.3: a gateway MUST send Via in requests, and MAY in responses: there it would
     // only tell strangers what stands here.

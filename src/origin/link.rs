@@ -1,40 +1,43 @@
-//! One connection to an origin server, and the exchange on it.
+//! One exchange with an origin server at a time: over a connection of its own (HTTP/1.1), or as a
+//! stream of a connection that it shares with others (HTTP/2).
 //!
-//! HTTP/1.1 as a gateway needs it: the request's head is written from where it lies, an answer's
-//! fields and body are handed out as slices of what was read, and nothing drives a connection in
-//! the background: whoever has a request on it polls it, and so does the body of the answer. hyper's
-//! client hands every message through a channel and its head through two maps: a quarter of all
-//! instructions of a proxied request. Reason phrases are not passed on; HTTP/2 has none.
+//! A pool keeps links that are at rest, whichever they are. A resting link of HTTP/2 is a place on a
+//! connection.
 
-use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{request, response};
 use http_body::Frame;
-use tokio::net::TcpStream;
 
-use super::receiving::{Malformed, Receiving};
+use super::address::Address;
+use super::http1::Http1;
+use super::http2::Stream;
+use super::receiving::Malformed;
 use super::request_body::Upload;
-use super::sending::Sending;
+use super::socket::Socket;
+use super::tls::TlsError;
 use crate::body::BoxError;
 use crate::deadline::{Alarm, Ticker};
 
-/// A connection to an origin server, with or without a request on it.
+/// What a request is sent over.
 #[derive(Debug)]
 pub(super) struct Link {
-    socket: TcpStream,
-    sending: Sending,
-    receiving: Receiving,
+    wire: Wire,
     /// Bounds whatever this link waits for next; one registration for the link's whole life.
     pub(super) alarm: Alarm,
-    pub(super) address: SocketAddr,
+    pub(super) address: Address,
     /// When it became idle, by the ticker.
     pub(super) idle_since: Duration,
+}
+
+#[derive(Debug)]
+enum Wire {
+    Http1(Http1),
+    Http2(Stream),
 }
 
 /// Why an exchange failed.
@@ -42,10 +45,15 @@ pub(super) struct Link {
 pub(super) enum LinkError {
     /// The origin closed before its answer was whole.
     Closed,
-    /// The origin reset the connection.
+    /// The origin reset the connection, or the stream.
     Reset,
+    /// The origin says that it did nothing about the request, and will not over this connection
+    /// (RFC 9113 §8.7).
+    Unprocessed,
     /// What came is not HTTP, or ambiguous.
     Malformed,
+    /// TLS broke off.
+    Tls(TlsError),
     /// Any other error of the socket.
     Io(io::Error),
     /// The request's own body broke off.
@@ -62,30 +70,58 @@ impl From<io::Error> for LinkError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Reset,
-            _ => Self::Io(error),
+            // TLS ended without close_notify.
+            io::ErrorKind::UnexpectedEof => Self::Closed,
+            _ => match TlsError::of_stream(error) {
+                Ok(error) => Self::Tls(error),
+                Err(error) => Self::Io(error),
+            },
         }
     }
 }
 
+/// Calls the same of whichever it is.
+macro_rules! each {
+    ($link:expr, $wire:ident => $does:expr) => {
+        match &mut $link.wire {
+            Wire::Http1($wire) => $does,
+            Wire::Http2($wire) => $does,
+        }
+    };
+}
+
 impl Link {
-    /// Connects, within whatever bounds the caller sets.
-    pub(super) async fn open(address: SocketAddr, ticker: &Arc<Ticker>) -> io::Result<Box<Self>> {
-        let socket = TcpStream::connect(address).await?;
-        socket.set_nodelay(true)?;
-        Ok(Box::new(Self {
-            socket,
-            sending: Sending::default(),
-            receiving: Receiving::default(),
+    /// A new connection of HTTP/1.1.
+    pub(super) fn http1(socket: Socket, address: Address, ticker: &Arc<Ticker>) -> Box<Self> {
+        Self::new(Wire::Http1(Http1::new(socket)), address, ticker)
+    }
+
+    /// A place on a connection of HTTP/2.
+    pub(super) fn http2(stream: Stream, ticker: &Arc<Ticker>) -> Box<Self> {
+        let address = stream.address().clone();
+        Self::new(Wire::Http2(stream), address, ticker)
+    }
+
+    fn new(wire: Wire, address: Address, ticker: &Arc<Ticker>) -> Box<Self> {
+        Box::new(Self {
+            wire,
             alarm: ticker.alarm(),
             address,
             idle_since: Duration::ZERO,
-        }))
+        })
+    }
+
+    /// Whether its connection was there before this link.
+    pub(super) fn joined(&self) -> bool {
+        match &self.wire {
+            Wire::Http1(_) => false,
+            Wire::Http2(stream) => stream.joined(),
+        }
     }
 
     /// Begins an exchange; the one before is over.
     pub(super) fn start(&mut self, parts: &request::Parts, upload: &Upload) {
-        self.sending.start(parts, upload);
-        self.receiving.start(&parts.method);
+        each!(self, wire => wire.start(parts, upload));
     }
 
     /// Sends the request and awaits the head of the answer.
@@ -93,15 +129,7 @@ impl Link {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<response::Parts, LinkError>> {
-        self.send(cx)?;
-        loop {
-            if let Some(head) = self.receiving.head()? {
-                return Poll::Ready(Ok(head));
-            }
-            if ready!(self.receiving.poll_fill(&mut self.socket, cx))? == 0 {
-                return Poll::Ready(Err(self.ended()));
-            }
-        }
+        each!(self, wire => wire.poll_head(cx))
     }
 
     /// Awaits the next frame of the answer's body, and sends what is left of the request.
@@ -109,102 +137,76 @@ impl Link {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, LinkError>>> {
-        if let Err(error) = self.send(cx) {
-            return Poll::Ready(Some(Err(error)));
-        }
-        loop {
-            if let Some(frame) = self.try_frame() {
-                return Poll::Ready(frame);
-            }
-            match ready!(self.receiving.poll_fill(&mut self.socket, cx)) {
-                Ok(0) if self.is_whole() && !self.sending.has_failed() => {
-                    return Poll::Ready(None);
-                }
-                Ok(0) => return Poll::Ready(Some(Err(self.ended()))),
-                Ok(_) => {}
-                Err(error) => return Poll::Ready(Some(Err(error.into()))),
-            }
-        }
-    }
-
-    /// What an end of the connection is that the origin did not mean: if it was reset, the socket's
-    /// error went to the writer.
-    fn ended(&self) -> LinkError {
-        match self.sending.has_failed() {
-            true => LinkError::Reset,
-            false => LinkError::Closed,
-        }
+        each!(self, wire => wire.poll_frame(cx))
     }
 
     /// The next frame of the answer's body that has come already; `None` if there is none.
     pub(super) fn try_frame(&mut self) -> Option<Option<Result<Frame<Bytes>, LinkError>>> {
-        match self.receiving.frame() {
-            Ok(None) => None,
-            Ok(Some(frame)) => Some(frame.map(Ok)),
-            Err(Malformed) => Some(Some(Err(LinkError::Malformed))),
-        }
-    }
-
-    /// That not all can be sent now is no reason not to read: an origin may answer before.
-    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), LinkError> {
-        match self.sending.poll(&mut self.socket, cx) {
-            Poll::Ready(Err(error)) => Err(LinkError::RequestBody(error)),
-            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
-        }
+        each!(self, wire => wire.try_frame())
     }
 
     /// Whether the answer is whole.
     pub(super) fn is_whole(&self) -> bool {
-        self.receiving.is_whole()
+        match &self.wire {
+            Wire::Http1(wire) => wire.is_whole(),
+            Wire::Http2(wire) => wire.is_whole(),
+        }
     }
 
     /// What is left of the answer's body, where that is known.
     pub(super) fn left(&self) -> Option<u64> {
-        self.receiving.left()
+        match &self.wire {
+            Wire::Http1(wire) => wire.left(),
+            Wire::Http2(wire) => wire.left(),
+        }
     }
 
-    /// Bytes that the origin's kernel took so far.
+    /// Bytes that were taken so far: by the kernel, or as the origin's windows allow.
     pub(super) fn written(&self) -> u64 {
-        self.sending.written()
+        match &self.wire {
+            Wire::Http1(wire) => wire.written(),
+            Wire::Http2(wire) => wire.written(),
+        }
     }
 
     /// Whether all that the client has sent of the request is on its way.
     pub(super) fn is_flushed(&self) -> bool {
-        self.sending.is_flushed()
-    }
-
-    /// Whether nothing of the request was taken by the origin's kernel.
-    pub(super) fn sent_nothing(&self) -> bool {
-        self.sending.sent_nothing()
-    }
-
-    /// Whether no byte of an answer came.
-    pub(super) fn is_silent(&self) -> bool {
-        self.receiving.is_silent()
-    }
-
-    /// Whether the connection can take a request now: both messages before are complete (RFC 9112
-    /// §9.3), and the origin neither closed it meanwhile nor said what nobody asked for.
-    pub(super) fn is_ready(&mut self) -> bool {
-        if !self.sending.is_over() || !self.receiving.rest() {
-            return false;
+        match &self.wire {
+            Wire::Http1(wire) => wire.is_flushed(),
+            Wire::Http2(wire) => wire.is_flushed(),
         }
-        loop {
-            // The noop waker also lets go of the task that last used the connection. Without the
-            // budget of tokio's coop: a spent one would make a good connection look busy.
-            let socket = &self.socket;
-            let poll = std::future::poll_fn(|cx| Poll::Ready(socket.poll_read_ready(cx)));
-            let mut poll = std::pin::pin!(tokio::task::unconstrained(poll));
-            let mut cx = Context::from_waker(Waker::noop());
-            match poll.as_mut().poll(&mut cx) {
-                Poll::Ready(Poll::Ready(Ok(()))) => {}
-                Poll::Ready(Poll::Ready(Err(_))) => return false,
-                Poll::Ready(Poll::Pending) | Poll::Pending => return true,
-            }
-            match self.socket.try_read(&mut [0]) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                _ => return false,
-            }
+    }
+
+    /// Whether the origin certainly did nothing about the request.
+    pub(super) fn sent_nothing(&self) -> bool {
+        match &self.wire {
+            Wire::Http1(wire) => wire.sent_nothing(),
+            Wire::Http2(wire) => wire.sent_nothing(),
+        }
+    }
+
+    /// Whether nothing of an answer came.
+    pub(super) fn is_silent(&self) -> bool {
+        match &self.wire {
+            Wire::Http1(wire) => wire.is_silent(),
+            Wire::Http2(wire) => wire.is_silent(),
+        }
+    }
+
+    /// Whether it can take a request now.
+    pub(super) fn is_ready(&mut self) -> bool {
+        each!(self, wire => wire.is_ready())
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // The origin let a deadline pass. Others who share the connection must not wait as long
+        // if it is dead.
+        if let Wire::Http2(stream) = &self.wire
+            && self.alarm.is_due()
+        {
+            stream.doubt();
         }
     }
 }

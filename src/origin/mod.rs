@@ -1,30 +1,55 @@
-//! Forwarding to origin servers over plain HTTP/1.1.
+//! Forwarding to origin servers over HTTP/1.1 and HTTP/2, in plain text or TLS, over TCP or a Unix
+//! socket.
 //!
 //! One [`Origins`] per worker holds that worker's connections. **No task runs beside a request**:
-//! the future of [`Origins::forward`], and then the body of the answer, drive the connection, so
-//! dropping either ends the exchange and closes its connection, and a client that stops reading
-//! stops the origin.
+//! the future of [`Origins::forward`], and then the body of the answer, drive the exchange, so
+//! dropping either ends it and closes its connection (HTTP/2: resets its stream), and a client
+//! that stops reading stops the origin. A connection of HTTP/2, which requests share, has a task.
 //!
 //! What is sent and what comes back follows RFC 9110 §7.6 and RFC 9112 §6 (`fields`); early and
 //! marked requests follow EARLY-DATA R11 and R16–R20. A request is sent again
-//! - to the next server or address, if it could not be connected to,
-//! - on a fresh connection, if nothing of it was sent, or if a *reused* one closed before any byte
-//!   of an answer and the request is idempotent and without a body,
+//! - to another server or address, if it could not be connected to,
+//! - to another server, if that closed before any byte of an answer, or answered with a status that
+//!   is not wanted, and the request is idempotent and without a body,
+//! - on a fresh connection, if nothing of it was sent or the origin says that it did nothing about
+//!   it (HTTP/2: GOAWAY, REFUSED_STREAM), or if a *reused* one closed before any byte of an answer
+//!   and the request is idempotent and without a body,
 //! - without `Early-Data`, once, if the origin answered 425 to it (R19).
+//!
+//! The first two happen a few times at most, and within a budget.
+//!
+//! What workers share of an origin is in [`Upstreams`]: how its servers stand, and how much each may
+//! be asked at once.
 
+mod address;
+mod affinity;
+mod balance;
+mod budget;
+mod connect;
 mod error;
 mod exchange;
 mod fields;
+mod health;
+mod http1;
+mod http2;
+mod lease;
 mod link;
 mod pool;
+mod probe;
+mod queue;
 mod receiving;
 mod request_body;
+mod resolver;
 mod response_body;
 mod sending;
+mod socket;
+mod tls;
+mod upstream;
+mod upstreams;
 mod watch;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,9 +61,14 @@ use crate::body::Body;
 use crate::config::snapshot::{FieldEdits, OriginSpec, RouteTimeouts};
 use crate::confirm::Confirmation;
 use crate::deadline::{Deadline, Ticker};
+use crate::forwarded::Told;
 use crate::telemetry::metrics::Metrics;
 
-pub use self::error::{AnswerCut, ForwardError, ForwardErrorKind};
+pub use self::address::Address;
+pub use self::error::{AnswerCut, Effort, ForwardError, ForwardErrorKind};
+pub use self::resolver::Resolver;
+pub use self::tls::TlsError;
+pub use self::upstreams::Upstreams;
 
 /// How long a pool that nobody uses is kept: a reload that brings an origin back finds it.
 const UNUSED: Duration = Duration::from_secs(120);
@@ -71,8 +101,15 @@ pub struct Forward {
     pub host: HeaderValue,
     /// Becomes `X-Request-Id`.
     pub request_id: HeaderValue,
-    /// The client's IP address: becomes `X-Forwarded-For`. Made once per connection.
+    /// The client's IP address, and those of the proxies that it came through: becomes
+    /// `X-Forwarded-For`. Made once per connection, where no proxy is trusted.
     pub client: HeaderValue,
+    /// The address of the connection that the request came on.
+    pub peer: IpAddr,
+    /// What a PROXY protocol header tells.
+    pub ends: Ends,
+    /// What a trusted proxy says of the client.
+    pub told: Option<Arc<Told>>,
     /// `connect`, `response_headers` and `response_idle` of the route.
     pub timeouts: RouteTimeouts,
     /// The request's total deadline. Watched while the head is awaited and whenever the answer's
@@ -86,15 +123,26 @@ pub struct Forward {
     pub fields: Option<Arc<FieldEdits>>,
 }
 
+/// The two ends of a client's connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    /// The client; port 0 is not known.
+    pub client: SocketAddr,
+    /// What the client connected to.
+    pub local: SocketAddr,
+}
+
 /// An origin's answer.
 #[derive(Debug)]
 pub struct Forwarded {
     /// The answer, ready for the client. Its body ends with an [`AnswerCut`] if it is not whole.
     pub response: Response<Body>,
     /// The server that gave it.
-    pub address: Option<SocketAddr>,
+    pub address: Option<Address>,
     /// Request handed to the connection → head of the answer, of the last try.
     pub origin_time: Duration,
+    /// What it took to get it.
+    pub effort: Effort,
 }
 
 /// The origins of one worker. It outlives reloads: equal specs share a pool.
@@ -102,6 +150,7 @@ pub struct Forwarded {
 pub struct Origins {
     ticker: Arc<Ticker>,
     metrics: Arc<Metrics>,
+    upstreams: Arc<Upstreams>,
     pools: Mutex<Pools>,
 }
 
@@ -115,11 +164,12 @@ struct Pools {
 }
 
 impl Origins {
-    /// No connections yet.
-    pub fn new(ticker: Arc<Ticker>, metrics: Arc<Metrics>) -> Self {
+    /// No connections yet. `upstreams` is what the process's workers share.
+    pub fn new(ticker: Arc<Ticker>, metrics: Arc<Metrics>, upstreams: Arc<Upstreams>) -> Self {
         Self {
             ticker,
             metrics,
+            upstreams,
             pools: Mutex::default(),
         }
     }
@@ -146,17 +196,15 @@ impl Origins {
         }
         pools.swept = now;
         let pools = &mut *pools;
-        // A spec that only we hold belongs to no snapshot and no request any more.
-        pools.by_address.retain(|_, (spec, pool)| {
-            // Here, in the other map as a key, and in the pool.
-            let ours = if Arc::ptr_eq(spec, pool.spec()) { 3 } else { 1 };
-            Arc::strong_count(spec) > ours
-        });
         pools.by_spec.retain(|_, pool| pool.sweep(now, UNUSED));
         let by_spec = &pools.by_spec;
-        pools
-            .by_address
-            .retain(|_, (spec, _)| by_spec.contains_key(spec));
+        pools.by_address.retain(|_, (spec, _)| {
+            let Some((known, _)) = by_spec.get_key_value(spec) else {
+                return false;
+            };
+            // Of equal ones, those that only we hold belong to no snapshot and no request any more.
+            Arc::ptr_eq(known, spec) || Arc::strong_count(spec) > 1
+        });
     }
 
     fn pools(&self) -> MutexGuard<'_, Pools> {
@@ -170,7 +218,16 @@ impl Origins {
             return Arc::clone(pool);
         }
         let pool = pools.by_spec.entry(Arc::clone(spec));
-        let pool = pool.or_insert_with(|| Pool::new(Arc::clone(spec), Arc::clone(&self.ticker)));
+        let pool = pool.or_insert_with(|| {
+            let upstream = self.upstreams.get(spec);
+            let elapsed = self.upstreams.elapsed();
+            Pool::new(
+                upstream,
+                self.upstreams.resolver(),
+                Arc::clone(&self.ticker),
+                elapsed,
+            )
+        });
         let pool = Arc::clone(pool);
         let known = (Arc::clone(spec), Arc::clone(&pool));
         pools.by_address.insert(address, known);

@@ -1,50 +1,51 @@
-//! The servers of one origin: who is asked next, and the idle connections to them.
+//! The servers of one origin as one worker uses them: who is asked next, and the connections to them.
 
-use std::io;
-use std::net::SocketAddr;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::error::ForwardErrorKind;
+use super::balance::{self, Load};
+use super::budget::Budget;
+use super::connect::Endpoint;
+use super::lease::Lease;
 use super::link::Link;
-use crate::config::snapshot::{HostHeader, OriginHost, OriginServer, OriginSpec};
-use crate::deadline::{Ticker, within};
-
-/// Idle connections kept to one server, per worker.
-const MAX_IDLE: usize = 128;
-/// How long a connection may idle. Servers close theirs after 5 to 75 s; a request that may be
-/// sent again survives the race, and only such a request is given an old connection.
-const MAX_IDLE_AGE: Duration = Duration::from_secs(60);
-/// How long a connection may have idled for a request that may not be sent again. Below the
-/// shortest keep-alive timeout in wide use (5 s).
-const MAX_IDLE_AGE_FOR_UNREPEATABLE: Duration = Duration::from_secs(3);
-/// How long a server that could not be connected to is asked last.
-const AVOIDED: Duration = Duration::from_secs(1);
+use super::queue::{Place, Slot};
+use super::resolver::Resolver;
+use super::upstream::Upstream;
+use crate::config::snapshot::{HostHeader, OriginServer, PoolSpec};
+use crate::deadline::Ticker;
 
 /// The pool of one origin on one worker.
 #[derive(Debug)]
 pub(super) struct Pool {
-    spec: Arc<OriginSpec>,
+    /// What all workers share.
+    pub(super) upstream: Arc<Upstream>,
     /// The Host of each server; empty if they get the client's.
     hosts: Vec<HeaderValue>,
-    ticker: Arc<Ticker>,
+    /// What is connected to, server by server.
+    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) ticker: Arc<Ticker>,
+    /// How much later than the process's the worker's clock began.
+    behind: Duration,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
-struct State {
+pub(super) struct State {
+    /// What the choice goes by, server by server.
+    loads: Vec<Load>,
     servers: Vec<Server>,
-    /// Where the search for the least busy server starts: ties go round.
-    next: usize,
+    shares: Shares,
+    budget: Budget,
+    /// The last random number.
+    random: u64,
     last_used: Duration,
 }
 
 #[derive(Debug, Default)]
 struct Server {
-    /// Requests that this worker has with it.
-    active: usize,
     /// Oldest first; the youngest is used first. Boxed, since a link moves with its request.
     #[expect(clippy::vec_box, reason = "a link moves between the pool and futures")]
     idle: Vec<Box<Link>>,
@@ -52,9 +53,58 @@ struct Server {
     avoided_until: Duration,
 }
 
+/// The shares of the servers, as they were last looked up.
+#[derive(Debug, Default)]
+struct Shares {
+    version: u64,
+    at: Duration,
+    /// Whether they are others with every tick.
+    grow: bool,
+    /// Whether any server may be avoided.
+    avoiding: bool,
+    found: Vec<u32>,
+}
+
+/// How often a request was sent already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Try {
+    First,
+    /// A connection that had idled failed it: that says nothing about its server.
+    Fresh,
+    /// A server failed it. Counts against the budget.
+    Retry,
+}
+
+/// Who is looked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish<'a> {
+    /// Servers that failed the request.
+    pub(super) tried: &'a [usize],
+    /// What consistent hashing goes by.
+    pub(super) key: Option<u64>,
+    pub(super) again: Try,
+}
+
+/// Why there is no server for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoServer {
+    /// All are out, or failed it.
+    Left,
+    /// There is one, but too much is sent again already.
+    OverBudget,
+    /// All that could be asked have as many requests as they may.
+    Busy,
+}
+
 impl Pool {
-    pub(super) fn new(spec: Arc<OriginSpec>, ticker: Arc<Ticker>) -> Arc<Self> {
-        let servers = spec.servers.iter().map(|_| Server::default()).collect();
+    /// `elapsed` is the process's time: now.
+    pub(super) fn new(
+        upstream: Arc<Upstream>,
+        resolver: &Arc<Resolver>,
+        ticker: Arc<Ticker>,
+        elapsed: Duration,
+    ) -> Arc<Self> {
+        let spec = upstream.spec();
         let hosts = match spec.host {
             HostHeader::Client => Vec::new(),
             HostHeader::Origin => {
@@ -63,61 +113,126 @@ impl Pool {
                 spec.servers.iter().flat_map(host).collect()
             }
         };
+        let names = upstream.names().iter();
+        let loads = names.map(|name| Load::new(1, name)).collect();
+        let now = ticker.now();
+        let state = State {
+            loads,
+            servers: spec.servers.iter().map(|_| Server::default()).collect(),
+            shares: Shares::default(),
+            budget: Budget::new(&spec.pool.retries),
+            random: seed(),
+            last_used: now,
+        };
+        let endpoints = spec
+            .servers
+            .iter()
+            .map(|server| Endpoint::new(server, spec, resolver))
+            .collect();
         Arc::new(Self {
-            spec,
             hosts,
-            state: Mutex::new(State {
-                servers,
-                next: 0,
-                last_used: ticker.now(),
-            }),
+            endpoints,
+            state: Mutex::new(state),
+            behind: elapsed.saturating_sub(now),
+            upstream,
             ticker,
         })
     }
 
-    /// What the pool was made of.
-    pub(super) fn spec(&self) -> &Arc<OriginSpec> {
-        &self.spec
+    /// What the configuration says about it.
+    pub(super) fn spec(&self) -> &PoolSpec {
+        &self.upstream.spec().pool
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the server with the fewest requests that is not in `tried`; `None` if all are.
-    pub(super) fn choose(self: &Arc<Self>, tried: &[usize]) -> Option<Lease> {
-        let now = self.ticker.now();
+    /// The process's time, to a tick.
+    pub(super) fn process_time(&self) -> Duration {
+        self.ticker.now() + self.behind
+    }
+
+    /// The Host of a server's own, if that is what it gets.
+    pub(super) fn host(&self, server: usize) -> Option<&HeaderValue> {
+        self.hosts.get(server)
+    }
+
+    /// Takes the server that the origin's balance chooses.
+    pub(super) fn choose(self: &Arc<Self>, wish: Wish<'_>) -> Result<Lease, NoServer> {
+        let queue = self.upstream.queue();
         let mut state = self.state();
-        state.last_used = now;
-        let count = state.servers.len();
-        let first = state.next;
-        let index = (0..count)
-            .map(|offset| (first + offset) % count)
-            .filter(|index| !tried.contains(index))
-            .filter_map(|index| state.servers.get(index).map(|server| (index, server)))
-            .min_by_key(|(_, server)| (server.avoided_until > now, server.active))
-            .map(|(index, _)| index)?;
-        state.next = (index + 1) % count;
-        state.servers.get_mut(index)?.active += 1;
-        Some(Lease {
-            pool: Arc::clone(self),
-            server: index,
-            link: None,
-        })
+        let state = &mut *state;
+        state.refresh(self);
+        let untried = |server: usize| !wish.tried.contains(&server);
+        let key = wish.key;
+        let mut slot = None;
+        let found = match queue {
+            None => state.choose(self, key, untried),
+            // Whoever waits comes first.
+            Some(queue) if !queue.is_empty() => None,
+            Some(queue) => {
+                let mut full = Vec::new();
+                loop {
+                    let open = |server: usize| {
+                        untried(server) && queue.has_room(server) && !full.contains(&server)
+                    };
+                    let Some(server) = state.choose(self, key, open) else {
+                        break None;
+                    };
+                    slot = queue.take(server);
+                    if slot.is_some() {
+                        break Some(server);
+                    }
+                    // Another worker was quicker.
+                    full.push(server);
+                }
+            }
+        };
+        let any = |(server, load): (usize, &Load)| load.weight > 0 && untried(server);
+        if found.is_none() && !state.loads.iter().enumerate().any(any) {
+            return Err(NoServer::Left);
+        }
+        match wish.again {
+            Try::First => state.budget.earn(),
+            Try::Fresh => {}
+            Try::Retry => {
+                if !state.budget.spend(self.ticker.now()) {
+                    return Err(NoServer::OverBudget);
+                }
+            }
+        }
+        let server = found.ok_or(NoServer::Busy)?;
+        state.begin(server);
+        Ok(Lease::new(self, server, slot))
+    }
+
+    /// Waits for a server in vain chosen; `None` if too many wait already.
+    pub(super) fn wait(&self, tried: &[usize]) -> Option<Place> {
+        self.upstream.queue()?.join(tried)
+    }
+
+    /// Takes the server whose turn it was to serve the one that waited longest.
+    pub(super) fn take(self: &Arc<Self>, slot: Slot) -> Lease {
+        let server = slot.server();
+        self.state().begin(server);
+        Lease::new(self, server, Some(slot))
     }
 
     /// Closes what idled too long. Returns whether the pool was used within `unused`.
     pub(super) fn sweep(&self, now: Duration, unused: Duration) -> bool {
         let mut old = Vec::new();
+        let most = self.spec().timeouts.idle;
         let mut state = self.state();
-        let mut busy = false;
+        let mut busy = state.loads.iter().any(|load| load.active > 0);
         for server in &mut state.servers {
-            let fresh_from = server
-                .idle
-                .iter()
-                .position(|link| now.saturating_sub(link.idle_since) < MAX_IDLE_AGE);
+            let mut idle = server.idle.iter();
+            let fresh_from = idle.position(|link| now.saturating_sub(link.idle_since) < most);
             old.extend(server.idle.drain(..fresh_from.unwrap_or(server.idle.len())));
-            busy |= server.active > 0 || !server.idle.is_empty();
+            busy |= !server.idle.is_empty();
+        }
+        for endpoint in &self.endpoints {
+            endpoint.sweep(now, most);
         }
         let used = busy || now.saturating_sub(state.last_used) < unused;
         // Sockets close outside the lock.
@@ -126,169 +241,97 @@ impl Pool {
     }
 }
 
-/// A request's claim on a server. Dropped, it closes the connection that it holds.
-#[derive(Debug)]
-pub(super) struct Lease {
-    pool: Arc<Pool>,
-    server: usize,
-    link: Option<Box<Link>>,
-}
-
-impl Lease {
-    /// Which server of the origin it is.
-    pub(super) fn server(&self) -> usize {
-        self.server
-    }
-
-    /// Takes an idle connection that still stands; `repeatable` says that the request could be
-    /// sent again if it turns out not to.
-    pub(super) fn reuse(&mut self, repeatable: bool) -> bool {
-        let max_age = if repeatable {
-            MAX_IDLE_AGE
-        } else {
-            MAX_IDLE_AGE_FOR_UNREPEATABLE
-        };
-        let now = self.pool.ticker.now();
-        loop {
-            let mut link = {
-                let mut state = self.pool.state();
-                let Some(server) = state.servers.get_mut(self.server) else {
-                    return false;
-                };
-                match server.idle.last() {
-                    Some(link) if now.saturating_sub(link.idle_since) < max_age => {}
-                    // The youngest is too old, so all are.
-                    _ => return false,
-                }
-                let Some(link) = server.idle.pop() else {
-                    return false;
-                };
-                link
-            };
-            // Polled once: this notices that the origin closed it meanwhile.
-            if link.is_ready() {
-                self.link = Some(link);
-                return true;
+impl State {
+    /// Looks the shares up again, if they may have changed.
+    fn refresh(&mut self, pool: &Pool) {
+        let now = pool.ticker.now();
+        self.last_used = now;
+        let version = pool.upstream.version();
+        let shares = &mut self.shares;
+        if shares.avoiding && shares.at != now {
+            shares.avoiding = false;
+            for (load, server) in self.loads.iter_mut().zip(&self.servers) {
+                load.avoided = server.avoided_until > now;
+                shares.avoiding |= load.avoided;
             }
         }
+        if shares.version != version || (shares.grow && shares.at != now) {
+            let time = pool.process_time();
+            shares.grow = pool.upstream.shares(time, &mut shares.found);
+            shares.version = version;
+            for (load, share) in self.loads.iter_mut().zip(&shares.found) {
+                load.weight = *share;
+            }
+        }
+        shares.at = now;
     }
 
-    /// Opens a connection within `timeout`, trying all addresses of the server.
-    ///
-    /// # Errors
-    /// The address tried last and what became of it.
-    pub(super) async fn connect(
+    fn choose(
         &mut self,
-        timeout: Duration,
-    ) -> Result<(), (ForwardErrorKind, Option<SocketAddr>)> {
-        let ticker = Arc::clone(&self.pool.ticker);
-        let result = match self.pool.spec.servers.get(self.server) {
-            Some(server) => open(server, &ticker, timeout).await,
-            None => return Err((unreachable_name(), None)),
-        };
-        match result {
-            Ok(link) => {
-                self.link = Some(link);
-                Ok(())
+        pool: &Pool,
+        key: Option<u64>,
+        may: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        // The sequence of splitmix64.
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let random = balance::mix(self.random);
+        balance::choose(&mut self.loads, &pool.spec().balance, key, random, may)
+    }
+
+    fn begin(&mut self, server: usize) {
+        if let Some(load) = self.loads.get_mut(server) {
+            load.active += 1;
+        }
+    }
+
+    /// A request is over.
+    pub(super) fn end(&mut self, server: usize) {
+        if let Some(load) = self.loads.get_mut(server) {
+            load.active = load.active.saturating_sub(1);
+        }
+    }
+
+    /// A server could not be connected to: it is asked last until then.
+    pub(super) fn avoid(&mut self, server: usize, until: Duration) {
+        if let Some(server) = self.servers.get_mut(server) {
+            server.avoided_until = until;
+        }
+        if let Some(load) = self.loads.get_mut(server) {
+            load.avoided = true;
+        }
+        self.shares.avoiding = true;
+    }
+
+    /// Takes the youngest idle connection, if that idled for less than `most`.
+    pub(super) fn idle(
+        &mut self,
+        server: usize,
+        now: Duration,
+        most: Duration,
+    ) -> Option<Box<Link>> {
+        let idle = &mut self.servers.get_mut(server)?.idle;
+        let young = |link: &mut Box<Link>| now.saturating_sub(link.idle_since) < most;
+        idle.pop_if(young)
+    }
+
+    /// Keeps an idle connection, if fewer than `most` are; else gives it back.
+    pub(super) fn keep(
+        &mut self,
+        server: usize,
+        link: Box<Link>,
+        most: usize,
+    ) -> Option<Box<Link>> {
+        match self.servers.get_mut(server) {
+            Some(server) if server.idle.len() < most => {
+                server.idle.push(link);
+                None
             }
-            Err(error) => {
-                let until = ticker.now() + AVOIDED;
-                if let Some(server) = self.pool.state().servers.get_mut(self.server) {
-                    server.avoided_until = until;
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// The connection; `None` before [`reuse`](Self::reuse) or [`connect`](Self::connect) had
-    /// one.
-    pub(super) fn link(&mut self) -> Option<&mut Link> {
-        self.link.as_deref_mut()
-    }
-
-    /// The server's own Host, if that is what it gets.
-    pub(super) fn host(&self) -> Option<&HeaderValue> {
-        self.pool.hosts.get(self.server)
-    }
-
-    /// What is left of the answer's body, where that is known.
-    pub(super) fn left(&self) -> Option<u64> {
-        self.link.as_ref()?.left()
-    }
-
-    /// The exchange is over: keeps the connection if it can serve another one.
-    pub(super) fn release(mut self) {
-        let Some(mut link) = self.link.take() else {
-            return;
-        };
-        link.alarm.clear();
-        if !link.is_ready() {
-            return;
-        }
-        link.idle_since = self.pool.ticker.now();
-        if let Some(server) = self.pool.state().servers.get_mut(self.server)
-            && server.idle.len() < MAX_IDLE
-        {
-            server.idle.push(link);
+            _ => Some(link),
         }
     }
 }
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(server) = self.pool.state().servers.get_mut(self.server) {
-            server.active = server.active.saturating_sub(1);
-        }
-    }
-}
-
-fn unreachable_name() -> ForwardErrorKind {
-    ForwardErrorKind::Unreachable(io::ErrorKind::AddrNotAvailable.into())
-}
-
-async fn open(
-    server: &OriginServer,
-    ticker: &Arc<Ticker>,
-    timeout: Duration,
-) -> Result<Box<Link>, (ForwardErrorKind, Option<SocketAddr>)> {
-    let begin = tokio::time::Instant::now();
-    let name = match &server.host {
-        OriginHost::Address(address) => {
-            let address = SocketAddr::new(*address, server.port);
-            return open_one(address, ticker, timeout)
-                .await
-                .map_err(|error| (error, Some(address)));
-        }
-        OriginHost::Name(name) => name,
-    };
-    let lookup = tokio::net::lookup_host((name.as_str(), server.port));
-    let addresses: Vec<SocketAddr> = match within(ticker, Some(timeout), lookup).await {
-        Ok(Ok(addresses)) => addresses.collect(),
-        Ok(Err(error)) => return Err((ForwardErrorKind::Unreachable(error), None)),
-        Err(_) => return Err((ForwardErrorKind::ConnectTimeout, None)),
-    };
-    let mut last = (unreachable_name(), None);
-    for (index, address) in addresses.iter().enumerate() {
-        // A silent address must not use up the time of those after it.
-        let left = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-        let share = timeout.saturating_sub(begin.elapsed()) / left;
-        match open_one(*address, ticker, share).await {
-            Ok(link) => return Ok(link),
-            Err(error) => last = (error, Some(*address)),
-        }
-    }
-    Err(last)
-}
-
-async fn open_one(
-    address: SocketAddr,
-    ticker: &Arc<Ticker>,
-    timeout: Duration,
-) -> Result<Box<Link>, ForwardErrorKind> {
-    match within(ticker, Some(timeout), Link::open(address, ticker)).await {
-        Ok(Ok(link)) => Ok(link),
-        Ok(Err(error)) => Err(ForwardErrorKind::of_connect(error)),
-        Err(_) => Err(ForwardErrorKind::ConnectTimeout),
-    }
+/// A number that nobody can foresee.
+pub(super) fn seed() -> u64 {
+    RandomState::new().build_hasher().finish()
 }

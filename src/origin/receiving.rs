@@ -13,9 +13,9 @@ use http_body::Frame;
 use httparse::{Header, ParserConfig, Status};
 use memchr::{memchr, memmem};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 
 use super::fields::{self, Framing};
+use super::socket::Socket;
 
 /// Bytes of an answer's head, or of its trailer section.
 const HEAD: usize = 64 * 1024;
@@ -96,7 +96,7 @@ impl Receiving {
     /// Reads what there is; the number of bytes, 0 at the connection's end.
     pub(super) fn poll_fill(
         &mut self,
-        socket: &mut TcpStream,
+        socket: &mut Socket,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         if self.input.capacity() - self.input.len() < READ.0 / 4 {

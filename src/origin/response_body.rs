@@ -11,8 +11,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::error::AnswerCut;
 use super::fields;
+use super::lease::Lease;
 use super::link::LinkError;
-use super::pool::Lease;
 use super::watch::{Ended, Watch};
 use crate::body::Body;
 use crate::telemetry::labels::OriginError;
@@ -148,6 +148,11 @@ impl ResponseBody {
 
     fn cut<T>(&mut self, cut: AnswerCut) -> Option<Result<T, AnswerCut>> {
         cut.count(&self.metrics);
+        if let Some(lease) = &mut self.lease
+            && cut.is_failure()
+        {
+            lease.fail();
+        }
         self.lease = None;
         self.watch = Watch::none();
         Some(Err(cut))

@@ -9,10 +9,10 @@ use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 use super::fields;
 use super::request_body::{Piece, Upload};
+use super::socket::Socket;
 use crate::body::BoxError;
 
 /// Pieces of a body up to this size are copied behind what else is to be sent; larger ones are sent
@@ -89,7 +89,7 @@ impl Sending {
     /// beyond that.
     pub(super) fn poll(
         &mut self,
-        socket: &mut TcpStream,
+        socket: &mut Socket,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), BoxError>> {
         loop {
@@ -99,6 +99,11 @@ impl Sending {
             }
             self.pull(cx)?;
             if self.is_flushed() {
+                // What TLS has not handed to the kernel yet.
+                if std::task::ready!(Pin::new(&mut *socket).poll_flush(cx)).is_err() {
+                    self.failed = true;
+                    continue;
+                }
                 return match self.framing {
                     Framing::Over => Poll::Ready(Ok(())),
                     Framing::Length(_) | Framing::Chunked => Poll::Pending,
@@ -114,7 +119,7 @@ impl Sending {
         }
     }
 
-    fn poll_write(&self, socket: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_write(&self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let out = self.out.get(self.sent..).unwrap_or_default();
         if self.data.is_empty() {
             return Pin::new(socket).poll_write(cx, out);

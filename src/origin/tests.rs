@@ -1,10 +1,15 @@
 //! Behaviour over real sockets, against origins that follow a script.
 
 mod answers;
+mod balancing;
 mod early;
 mod failures;
+mod http2;
+mod names;
 mod pooling;
 mod streaming;
+mod unix;
+mod waiting;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -19,8 +24,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::config::snapshot::{HostHeader, OriginHost, OriginServer};
+use crate::config::snapshot::{HostHeader, OriginHost, OriginProtocol, OriginServer, PoolSpec};
 use crate::confirm::Settler;
+use crate::forwarded::Fields;
 
 /// An origin that follows a script.
 struct Stub {
@@ -148,18 +154,63 @@ struct Worker {
     origins: Arc<Origins>,
     metrics: Arc<Metrics>,
     ticker: Arc<Ticker>,
+    upstreams: Arc<Upstreams>,
+    resolver: Arc<Resolver>,
 }
 
 impl Worker {
     fn new() -> Self {
+        Self::resolving(Default::default())
+    }
+
+    fn resolving(settings: crate::config::snapshot::Resolver) -> Self {
+        let ticker = Ticker::new();
+        let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
+        let resolver = Resolver::new(Arc::clone(&metrics), settings);
+        let upstreams = Upstreams::new(&metrics, &resolver);
+        let (runs, checks) = (Arc::clone(&ticker), Arc::clone(&upstreams));
+        tokio::spawn(async move { runs.run(|_| checks.tick(&runs)).await });
+        let (clock, shared) = (Arc::clone(&ticker), Arc::clone(&upstreams));
+        Self {
+            origins: Arc::new(Origins::new(clock, Arc::clone(&metrics), shared)),
+            metrics,
+            ticker,
+            upstreams,
+            resolver,
+        }
+    }
+
+    /// Another worker of the same process.
+    fn beside(&self) -> Self {
         let ticker = Ticker::new();
         let runs = Arc::clone(&ticker);
         tokio::spawn(async move { runs.run(|_| ()).await });
-        let metrics = Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap());
+        let (metrics, upstreams) = (Arc::clone(&self.metrics), Arc::clone(&self.upstreams));
+        let clock = Arc::clone(&ticker);
         Self {
-            origins: Arc::new(Origins::new(Arc::clone(&ticker), Arc::clone(&metrics))),
+            origins: Arc::new(Origins::new(
+                clock,
+                Arc::clone(&metrics),
+                Arc::clone(&upstreams),
+            )),
             metrics,
             ticker,
+            upstreams,
+            resolver: Arc::clone(&self.resolver),
+        }
+    }
+
+    /// Lets so many seconds pass on a clock that is paused, or waits for them.
+    async fn until(&self, seconds: u64) {
+        let due = self.ticker.now() + Duration::from_secs(seconds);
+        self.when(|| self.ticker.now() >= due).await;
+    }
+
+    /// Waits, tick by tick, until something is so.
+    async fn when(&self, so: impl Fn() -> bool) {
+        let mut ticks = tokio::time::interval(crate::deadline::TICK);
+        while !so() {
+            ticks.tick().await;
         }
     }
 
@@ -180,16 +231,26 @@ async fn whole(forwarded: Forwarded) -> (u16, String) {
 }
 
 fn spec(servers: &[SocketAddr]) -> Arc<OriginSpec> {
-    let servers = servers.iter().map(|address| OriginServer {
-        host: OriginHost::Address(address.ip()),
-        port: address.port(),
-    });
+    let servers = servers
+        .iter()
+        .map(|address| OriginServer::plain(OriginHost::Address(address.ip()), address.port()));
     Arc::new(OriginSpec {
         name: "app".into(),
         servers: servers.collect(),
         early_data_aware: true,
         host: HostHeader::default(),
+        pool: PoolSpec::default(),
+        forwarded: Fields::default(),
+        proxy_protocol: None,
+        tls: None,
     })
+}
+
+/// Servers with a pool of their own kind.
+fn pooled(servers: &[SocketAddr], change: impl FnOnce(&mut PoolSpec)) -> Arc<OriginSpec> {
+    let mut spec = Arc::into_inner(spec(servers)).unwrap();
+    change(&mut spec.pool);
+    Arc::new(spec)
 }
 
 fn forward(spec: &Arc<OriginSpec>, request: Request<Body>) -> Forward {
@@ -201,6 +262,12 @@ fn forward(spec: &Arc<OriginSpec>, request: Request<Body>) -> Forward {
         host: HeaderValue::from_static("site.example"),
         request_id: HeaderValue::from_static("0123"),
         client: HeaderValue::from_static("192.0.2.7"),
+        peer: IpAddr::from([192, 0, 2, 7]),
+        ends: Ends {
+            client: SocketAddr::from(([192, 0, 2, 7], 4711)),
+            local: SocketAddr::from(([192, 0, 2, 1], 443)),
+        },
+        told: None,
         timeouts: RouteTimeouts::default(),
         deadline: None,
         confirmation: Confirmation::confirmed(),

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::request_id::RequestId;
 
-use super::labels::{EarlyState, Label, Protocol, TimeoutKind};
+use super::labels::{EarlyState, Label, OriginError, Protocol, TimeoutKind};
 use super::timestamp::{millis, optional_millis, time};
 
 /// One request, written when both its answer and the handshake have ended (EARLY-DATA R15):
@@ -18,9 +18,12 @@ pub struct AccessRecord<'a> {
     #[serde(serialize_with = "time")]
     pub time: SystemTime,
     /// What an origin gets as X-Request-Id.
-    pub request_id: RequestId,
-    /// The client's address and port.
+    pub request_id: &'a RequestId,
+    /// The client's address and port; the address alone where the port is 0: not known.
+    #[serde(serialize_with = "address")]
     pub client: SocketAddr,
+    /// The other end of the connection, where that is not the client.
+    pub peer: Option<SocketAddr>,
     /// The listener's name or address.
     pub listener: &'a str,
     /// The number of the worker.
@@ -64,6 +67,13 @@ pub struct AccessRecord<'a> {
     /// Request sent → head of the origin's answer.
     #[serde(rename = "origin_time_ms", serialize_with = "optional_millis")]
     pub origin_time: Option<Duration>,
+    /// How often a server of the origin was asked or connected to.
+    pub origin_tries: u32,
+    /// What went wrong with the origin last.
+    pub origin_error: Option<OriginError>,
+    /// How long the request waited for a server of the origin.
+    #[serde(rename = "queue_ms", serialize_with = "optional_millis")]
+    pub queue: Option<Duration>,
     /// Head whole → first byte of the answer.
     #[serde(rename = "ttfb_ms", serialize_with = "optional_millis")]
     pub ttfb: Option<Duration>,
@@ -75,6 +85,13 @@ pub struct AccessRecord<'a> {
     pub wait: Option<Duration>,
     /// How the answer ended.
     pub end: AnswerEnd,
+}
+
+fn address<S: Serializer>(address: &SocketAddr, serializer: S) -> Result<S::Ok, S::Error> {
+    match address.port() {
+        0 => address.ip().serialize(serializer),
+        _ => address.serialize(serializer),
+    }
 }
 
 /// Whether a request's handshake was confirmed. In JSON: `true` or `"failed"`.

@@ -41,6 +41,8 @@ pub struct ConnectionRecord<'a> {
     pub worker: usize,
     /// The client's address and port.
     pub client: SocketAddr,
+    /// The other end of the connection, where that is not the client.
+    pub peer: Option<SocketAddr>,
     /// The listener's name or address.
     pub listener: &'a str,
     /// The server name of the ClientHello.

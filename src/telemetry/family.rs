@@ -4,8 +4,8 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
 
 use super::labels::Label;
@@ -59,6 +59,44 @@ impl<A: Label, B: Label> CounterGrid<A, B> {
 
     fn child(&self, a: A, b: B) -> &IntCounter {
         &self.children[a.index() * B::ALL.len() + b.index()]
+    }
+}
+
+/// One gauge per value of a label.
+#[derive(Clone, Debug)]
+pub struct Gauges<L> {
+    children: Box<[IntGauge]>,
+    label: PhantomData<L>,
+}
+
+impl<L: Label> Gauges<L> {
+    /// Sets the gauge of one value.
+    pub fn set(&self, label: L, to: i64) {
+        self.children[label.index()].set(to);
+    }
+
+    /// The gauge of one value as it is.
+    pub fn get(&self, label: L) -> i64 {
+        self.children[label.index()].get()
+    }
+}
+
+/// Gauges with labels that an operator chose in the configuration, which bounds their number.
+#[derive(Clone, Debug)]
+pub struct NamedGauges<const N: usize>(IntGaugeVec);
+
+impl<const N: usize> NamedGauges<N> {
+    /// These are all there are.
+    pub fn replace<'a>(&self, gauges: impl Iterator<Item = ([&'a str; N], i64)>) {
+        self.0.reset();
+        for (labels, value) in gauges {
+            self.0.with_label_values(&labels).set(value);
+        }
+    }
+
+    /// The gauge of these labels as it is.
+    pub fn get(&self, labels: [&str; N]) -> i64 {
+        self.0.with_label_values(&labels).get()
     }
 }
 
@@ -133,6 +171,34 @@ impl Families<'_> {
         let gauge = IntGauge::with_opts(options(name, help))?;
         self.0.register(Box::new(gauge.clone()))?;
         Ok(gauge)
+    }
+
+    pub(super) fn gauges<L: Label>(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+    ) -> prometheus::Result<Gauges<L>> {
+        let family = IntGaugeVec::new(options(name, help), &[label])?;
+        self.0.register(Box::new(family.clone()))?;
+        let children = L::ALL
+            .iter()
+            .map(|value| family.get_metric_with_label_values(&[value.as_str()]));
+        Ok(Gauges {
+            children: children.collect::<Result<_, _>>()?,
+            label: PhantomData,
+        })
+    }
+
+    pub(super) fn named_gauges<const N: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        labels: [&str; N],
+    ) -> prometheus::Result<NamedGauges<N>> {
+        let family = IntGaugeVec::new(options(name, help), &labels)?;
+        self.0.register(Box::new(family.clone()))?;
+        Ok(NamedGauges(family))
     }
 
     /// A gauge with one constant label.

@@ -55,6 +55,14 @@ macro_rules! labels {
     )+};
 }
 
+mod origin;
+mod proxy;
+
+pub use self::origin::{
+    Ejection, HealthCheck, OriginConnection, OriginError, Resolution, RetryReason, ServerState,
+};
+pub use self::proxy::ProxyHeaderError;
+
 labels! {
     /// How a connection ended.
     ConnectionEnd {
@@ -366,52 +374,12 @@ labels! {
         ResponseIdle => "response_idle",
         /// client takes nothing.
         WriteIdle => "write_idle",
+        /// waiting for a server of an origin.
+        Queue => "queue",
         /// gate lets go → answer sent.
         Total => "total",
         /// cut at the end of a drain.
         Drain => "drain",
-    }
-
-    /// How a connection to an origin was come by.
-    OriginConnection {
-        /// Newly made.
-        Opened => "opened",
-        /// Taken from the pool.
-        Reused => "reused",
-    }
-
-    /// Why a request was sent to an origin again.
-    RetryReason {
-        /// Nothing of it had been sent.
-        NotSent => "not_sent",
-        /// A reused connection closed before any answer byte.
-        ReusedClosed => "reused_closed",
-        /// The origin answered 425 to early data (EARLY-DATA R19).
-        TooEarly => "too_early",
-    }
-
-    /// What went wrong with an origin.
-    OriginError {
-        /// The connection was refused.
-        Refused => "refused",
-        /// There is no way to the origin's address.
-        Unreachable => "unreachable",
-        /// `timeouts.connect` passed.
-        ConnectTimeout => "connect_timeout",
-        /// The origin reset the connection.
-        Reset => "reset",
-        /// The origin closed before its answer was whole.
-        Closed => "closed",
-        /// The answer is not HTTP.
-        Malformed => "malformed",
-        /// `timeouts.response_headers` passed.
-        ResponseHeadersTimeout => "response_headers_timeout",
-        /// `timeouts.response_idle` passed.
-        ResponseIdleTimeout => "response_idle_timeout",
-        /// `timeouts.total` passed.
-        TotalTimeout => "total_timeout",
-        /// Any other error.
-        Other => "other",
     }
 
     /// The end of a configuration reload.

@@ -86,9 +86,17 @@ pub fn init(level: &str, format: Format, dropped: IntCounter) -> Result<Arc<Line
     Ok(sink)
 }
 
+/// A line of a hosts file that these crates cannot read would be told at every resolution; what fails
+/// is told by ours.
+const QUIET: &str = "hickory_net=error,hickory_proto=error,hickory_resolver=error";
+
 fn filter(level: &str, variable: Option<&str>) -> Result<EnvFilter, InitError> {
-    let directives = variable.filter(|value| !value.trim().is_empty());
-    EnvFilter::try_new(directives.unwrap_or(level)).map_err(InitError::Level)
+    let directives = match variable.filter(|value| !value.trim().is_empty()) {
+        Some(directives) => directives.to_owned(),
+        None if matches!(level, "info" | "warn") => format!("{level},{QUIET}"),
+        None => level.to_owned(),
+    };
+    EnvFilter::try_new(directives).map_err(InitError::Level)
 }
 
 /// Gives each message, which comes in one piece, to the sink.
@@ -125,8 +133,10 @@ mod tests {
     #[test]
     fn the_variable_overrides_the_configured_level() {
         let shown = |level, variable| filter(level, variable).map(|filter| filter.to_string());
-        assert_eq!(shown("info", None).unwrap(), "info");
-        assert_eq!(shown("info", Some(" ")).unwrap(), "info");
+        assert_eq!(shown("debug", None).unwrap(), "debug");
+        assert_eq!(shown("debug", Some(" ")).unwrap(), "debug");
+        let quiet = shown("info", None).unwrap();
+        assert!(quiet.contains("info") && quiet.contains("hickory_net=error"));
         assert_eq!(
             shown("info", Some("cutwater=debug")).unwrap(),
             "cutwater=debug"

@@ -1,5 +1,7 @@
 //! Every metric of Cutwater, resolved once and grouped by subject. `docs/METRICS.md` lists them.
 
+mod origins;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::{Histogram, IntCounter, IntGauge, Registry, Result};
@@ -7,9 +9,11 @@ use prometheus::{Histogram, IntCounter, IntGauge, Registry, Result};
 use super::family::{CounterGrid, Counters, Families, Histograms};
 use super::labels::{
     AcceptError, Alert, Cap, ConnectionEnd, DeniedBy, Direction, EarlyRefusal, EarlyState,
-    FailedBy, HandshakeKind, HelloError, Limit, Log, OriginConnection, OriginError, Protocol,
-    ReloadResult, RetryReason, StatusClass, Target, TimeoutKind, TlsVersion, TooEarlyBy,
+    FailedBy, HandshakeKind, HelloError, Limit, Log, Protocol, ProxyHeaderError, ReloadResult,
+    StatusClass, Target, TimeoutKind, TlsVersion, TooEarlyBy,
 };
+
+pub use self::origins::Origins;
 
 /// All metrics of one edge. Share it in an `Arc`; recording is one atomic add.
 #[derive(Debug)]
@@ -47,6 +51,8 @@ pub struct Connections {
     pub accept_errors: Counters<AcceptError>,
     /// Pauses after errors of `accept`.
     pub accept_backoffs: IntCounter,
+    /// Closed for their PROXY protocol header, or for want of one.
+    pub proxy_header_errors: Counters<ProxyHeaderError>,
     /// Closed at once because a cap was reached.
     pub refused: Counters<Cap>,
     /// Bytes on the wire.
@@ -159,23 +165,6 @@ pub struct Sessions {
     pub key_rotations: IntCounter,
 }
 
-/// Metrics of origins.
-#[derive(Debug)]
-pub struct Origins {
-    /// Requests sent, retries included.
-    pub requests: IntCounter,
-    /// Connections used, by how they were come by.
-    pub connections: Counters<OriginConnection>,
-    /// Retries, by reason.
-    pub retries: Counters<RetryReason>,
-    /// Errors, by kind.
-    pub errors: Counters<OriginError>,
-    /// 425 answers received, passed on or not.
-    pub too_early: IntCounter,
-    /// Request sent → head of the answer.
-    pub response_seconds: Histogram,
-}
-
 /// Metrics of the configuration.
 #[derive(Debug)]
 pub struct Config {
@@ -241,6 +230,11 @@ impl Connections {
             accept_backoffs: families.counter(
                 "accept_backoffs_total",
                 "Pauses of the listener after an error of accept",
+            )?,
+            proxy_header_errors: families.counters(
+                "proxy_header_errors_total",
+                "Connections closed for their PROXY protocol header, or for want of one",
+                "error",
             )?,
             refused: families.counters(
                 "connections_refused_total",
@@ -393,36 +387,6 @@ impl Sessions {
             tickets_sent: families.counter("tickets_sent_total", "Tickets sent to clients")?,
             key_rotations: families
                 .counter("ticket_key_rotations_total", "Rotations of the ticket keys")?,
-        })
-    }
-}
-
-impl Origins {
-    fn new(families: &Families<'_>) -> Result<Self> {
-        Ok(Self {
-            requests: families.counter(
-                "origin_requests_total",
-                "Requests sent to origins, retries included",
-            )?,
-            connections: families.counters(
-                "origin_connections_total",
-                "Connections to origins used for a request, by how they were come by",
-                "how",
-            )?,
-            retries: families.counters(
-                "origin_retries_total",
-                "Requests sent to an origin again",
-                "reason",
-            )?,
-            errors: families.counters("origin_errors_total", "Errors of origins", "error")?,
-            too_early: families.counter(
-                "origin_too_early_total",
-                "425 answers received from origins, passed on or not",
-            )?,
-            response_seconds: families.histogram(
-                "origin_response_seconds",
-                "Time from a request sent to an origin to the head of its answer",
-            )?,
         })
     }
 }

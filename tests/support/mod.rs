@@ -7,16 +7,21 @@
 //! - [`http1`], [`h2`]: reading answers; a whole h2 client over [`client`]
 //! - [`edge`]: the compiled program with a config file, its logs and signals
 //! - [`origin`]: an HTTP/1.1 origin that does as it is told
+//! - [`daemon`]: nginx and HAProxy with configurations of the test's
+//! - [`secure`]: an origin over TLS; [`nginx`]: nginx as one
 //! - [`tool`]: programs that may be missing
 #![allow(dead_code)]
 
 pub mod client;
+pub mod daemon;
 pub mod edge;
 pub mod h2;
 pub mod hello;
 pub mod http1;
+pub mod nginx;
 pub mod origin;
 pub mod pki;
+pub mod secure;
 pub mod setup;
 pub mod tickets;
 pub mod tool;

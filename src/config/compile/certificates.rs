@@ -232,7 +232,7 @@ fn covers(site: &SiteSpec, pair: &Pair, place: Option<&Place>, work: &mut Work<'
     all
 }
 
-fn check_dates(pair: &Pair, what: &str, place: Option<&Place>, work: &mut Work<'_>) {
+pub(super) fn check_dates(pair: &Pair, what: &str, place: Option<&Place>, work: &mut Work<'_>) {
     let validity = pair.leaf.validity(work.now);
     let message = match validity {
         Validity::Good => return,

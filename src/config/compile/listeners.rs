@@ -5,10 +5,11 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::Work;
+use crate::admission::Networks;
 use crate::config::diagnostics::{At, Diagnostic};
 use crate::config::names::{NameIndex, SiteName};
-use crate::config::snapshot::{AdminAddress, Listener, Site};
-use crate::config::spec::{SiteSpec, Spec};
+use crate::config::snapshot::{AdminAddress, Listener, ProxyProtocol, Site, TrustedProxies};
+use crate::config::spec::{ListenSpec, SiteSpec, Spec};
 
 /// Which listener has which name.
 pub(super) type ListenerNames<'s> = HashMap<&'s str, usize>;
@@ -74,10 +75,26 @@ pub(super) fn compile<'s>(
         tls: listen.tls,
         backlog: listen.backlog,
         client_hello_timeout: listen.client_hello_timeout,
+        proxy_protocol: listen.proxy_protocol.map(|accepts| ProxyProtocol {
+            accepts,
+            from: Networks::new(&listen.proxy_from),
+            timeout: listen.proxy_header_timeout,
+        }),
+        trusted_proxies: trusted_proxies(listen),
         names: NameIndex::new(),
         default: None,
     });
     (listeners.collect(), names)
+}
+
+fn trusted_proxies(listen: &ListenSpec) -> Option<Arc<TrustedProxies>> {
+    let networks = &listen.trusted_proxies;
+    (!networks.is_empty()).then(|| {
+        Arc::new(TrustedProxies {
+            networks: Networks::new(networks),
+            header: listen.trusted_header,
+        })
+    })
 }
 
 /// Puts each site on its listeners.

@@ -8,7 +8,7 @@ use super::certificates::Source;
 use crate::certs::chooser::CertificateChooser;
 use crate::config::diagnostics::Diagnostic;
 use crate::config::site_tls::SiteTls;
-use crate::config::snapshot::{FieldEdits, FixedResponse, Route, Site, Target};
+use crate::config::snapshot::{FieldEdits, FieldValue, FixedResponse, Route, Site, Target};
 use crate::config::spec::{SiteSpec, Spec};
 use crate::route::Routes;
 use crate::tags::Tag;
@@ -253,8 +253,13 @@ fn say_edits(edits: Option<&FieldEdits>, said: &mut String) {
     for (fields, mark) in [(set, '='), (add, '+')] {
         for field in fields {
             // The debug form of a secret is the same for all of them.
-            let value = Tag::of(&[field.value.as_bytes()]);
-            let _ = write!(said, "{}{mark}{value:?} ", field.name);
+            let _ = match &field.value {
+                FieldValue::Fixed(value) => {
+                    let value = Tag::of(&[value.as_bytes()]);
+                    write!(said, "{}{mark}{value:?} ", field.name)
+                }
+                FieldValue::Template(parts) => write!(said, "{}{mark}{parts:?} ", field.name),
+            };
         }
     }
 }

@@ -1,6 +1,8 @@
 //! `${NAME}` in strings: values from the environment, so that secrets need not stand in files.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use toml::Spanned;
@@ -9,24 +11,29 @@ use toml::de::{DeTable, DeValue};
 use crate::config::diagnostics::{Diagnostic, Place, SourceFile};
 use crate::config::spec::Environment;
 
+/// What the environment said, by where a string begins in its file: bytes of that string.
+pub(super) type Expanded = HashMap<usize, Vec<Range<usize>>>;
+
 /// Replaces `${NAME}` in every string of a file, but not in its keys.
 pub(super) fn expand(
     file: &Arc<SourceFile>,
     table: &mut DeTable<'_>,
     environment: &mut Environment,
-) -> Vec<Diagnostic> {
+) -> (Expanded, Vec<Diagnostic>) {
     let mut expansion = Expansion {
         file,
         environment,
+        expanded: HashMap::new(),
         errors: Vec::new(),
     };
     expansion.table(table);
-    expansion.errors
+    (expansion.expanded, expansion.errors)
 }
 
 struct Expansion<'e> {
     file: &'e Arc<SourceFile>,
     environment: &'e mut Environment,
+    expanded: Expanded,
     errors: Vec<Diagnostic>,
 }
 
@@ -46,7 +53,10 @@ impl Expansion<'_> {
                 match expanded(text, |name| std::env::var(name).ok()) {
                     Ok((whole, used)) => {
                         *text = Cow::Owned(whole);
-                        self.environment.0.extend(used);
+                        let places = used.iter().map(|used| used.place.clone());
+                        self.expanded.insert(span.start, places.collect());
+                        let named = used.into_iter().map(|used| (used.name, used.value));
+                        self.environment.0.extend(named);
                     }
                     Err(wrong) => {
                         let place = Place::new(self.file, span);
@@ -90,11 +100,19 @@ impl Wrong {
     }
 }
 
+/// A variable in a text.
+struct Used {
+    name: String,
+    value: String,
+    /// Where its value stands.
+    place: Range<usize>,
+}
+
 /// A text with its variables in place, and which were used.
 fn expanded(
     text: &str,
     variable: impl Fn(&str) -> Option<String>,
-) -> Result<(String, Vec<(String, String)>), Wrong> {
+) -> Result<(String, Vec<Used>), Wrong> {
     let mut whole = String::new();
     let mut used = Vec::new();
     let mut rest = text;
@@ -115,8 +133,13 @@ fn expanded(
         if value.is_empty() {
             return Err(Wrong::Empty(name.to_owned()));
         }
+        let start = whole.len();
         whole.push_str(&value);
-        used.push((name.to_owned(), value));
+        used.push(Used {
+            name: name.to_owned(),
+            value,
+            place: start..whole.len(),
+        });
         rest = after;
     }
     whole.push_str(rest);

@@ -1,14 +1,14 @@
-//! The tables that concern the whole process, and listeners.
+//! The tables that concern the whole process.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::tree::{Table, Value};
 use super::values::MANY;
-use super::{keys, origin};
+use super::{keys, listener, origin, resolver};
 use crate::config::diagnostics::At;
 use crate::config::snapshot::{AdminAddress, LogTarget};
-use crate::config::spec::{ListenSpec, Spec};
+use crate::config::spec::Spec;
 use crate::telemetry::connections::ConnectionLog;
 
 /// Reads everything but the sites into `spec`; gives the patterns of `include`.
@@ -24,13 +24,8 @@ pub(super) fn read(top: &Table<'_>, spec: &mut Spec) -> Vec<At<PathBuf>> {
         spec.admin = address.and_then(|address| admin_address(&address));
     }
     sessions(top, spec);
-    if let Some(value) = top.get("listen") {
-        let tables = value.list("tables", "[[listen]]").unwrap_or_default();
-        let listeners = tables.iter().enumerate();
-        spec.listeners = listeners
-            .filter_map(|(index, value)| listener(index, value))
-            .collect();
-    }
+    resolver::read(top, spec);
+    spec.listeners = listener::read_all(top);
     if let Some(value) = top.get("origin") {
         for named in value.named("[origin.app]") {
             if let Some(table) = named.table(&keys::ORIGIN, "[origin.app]") {
@@ -151,7 +146,7 @@ fn sessions(top: &Table<'_>, spec: &mut Spec) {
     }
 }
 
-fn socket_address(value: &Value<'_>, example: &str) -> Option<SocketAddr> {
+pub(super) fn socket_address(value: &Value<'_>, example: &str) -> Option<SocketAddr> {
     let text = value.string(example)?;
     let address = text.parse().ok();
     if address.is_none() {
@@ -185,61 +180,4 @@ fn admin_address(value: &Value<'_>) -> Option<At<AdminAddress>> {
         None => AdminAddress::Tcp(socket_address(value, example)?),
     };
     Some(value.at(address))
-}
-
-fn listener(index: usize, value: &Value<'_>) -> Option<ListenSpec> {
-    let table = value.table(&keys::LISTEN, "[[listen]]")?;
-    let example = "address = \"0.0.0.0:443\"";
-    let address = table.require("address", example);
-    let place = address.as_ref().map_or(table.place(), Value::place);
-    let address = address.and_then(|address| socket_address(&address, "0.0.0.0:443"));
-    // What follows is read for its errors, even if there is no address.
-    let mut listen = ListenSpec::new(address.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0))));
-    if address.is_none() {
-        // Two of these are not called alike.
-        listen.name.value = format!("listener {}", index + 1);
-    }
-    listen.address.place = Some(place.clone());
-    listen.name.place = Some(place);
-    if let Some(value) = table.get("name")
-        && let Some(name) = value.string("public")
-    {
-        listen.name = value.at(name.to_owned());
-    }
-    if let Some(tls) = table.get("tls").and_then(|value| value.boolean()) {
-        listen.tls = tls.value;
-    }
-    if let Some(value) = table.get("quic")
-        && let Some(quic) = value.boolean()
-        && quic.value
-    {
-        value.unsupported("`quic = true`", "write false, or take this away");
-    }
-    if let Some(value) = table.get("proxy_protocol") {
-        let choices = [("off", false), ("v1", true), ("v2", true), ("any", true)];
-        if value.choice(&choices) == Some(true) {
-            value.unsupported("the PROXY protocol", "write \"off\", or take this away");
-        }
-    }
-    if let Some(value) = table.get("proxy_from") {
-        value.unsupported("`proxy_from`", "take this away");
-    }
-    if let Some(backlog) = table
-        .get("backlog")
-        .and_then(|value| value.integer(1..=65_535))
-    {
-        listen.backlog = u32::try_from(backlog).unwrap_or(u32::MAX);
-    }
-    let timeouts = table.get("timeouts");
-    let example = "timeouts = { client_hello = \"5s\" }";
-    if let Some(table) = timeouts.and_then(|value| value.table(&keys::LISTEN_TIMEOUTS, example)) {
-        let client_hello = table.get("client_hello");
-        if let Some(timeout) = client_hello.and_then(|value| value.duration()) {
-            listen.client_hello_timeout = timeout;
-        }
-        if let Some(value) = table.get("proxy_header") {
-            value.unsupported("`proxy_header`", "take this away");
-        }
-    }
-    Some(listen)
 }

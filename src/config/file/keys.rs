@@ -22,17 +22,26 @@ macro_rules! tables {
 }
 
 tables! {
-    TOP "the file" ["include" "certificate_directory" "server" "limits" "log" "listen" "admin" "sessions" "origin" "error_pages" "site"];
+    TOP "the file" ["include" "certificate_directory" "server" "limits" "log" "listen" "admin" "sessions" "resolver" "origin" "error_pages" "site"];
     INCLUDED "an included file" ["site"];
     SERVER "[server]" ["workers" "drain"];
     DRAIN "drain" ["delay" "timeout"];
     LIMITS "[limits]" ["connections" "handshakes"];
     LOG "[log]" ["level" "access" "connections"];
-    LISTEN "[[listen]]" ["address" "name" "tls" "quic" "proxy_protocol" "proxy_from" "backlog" "timeouts"];
+    LISTEN "[[listen]]" ["address" "name" "tls" "quic" "proxy_protocol" "proxy_from" "trusted_proxies" "trusted_header" "backlog" "timeouts"];
     LISTEN_TIMEOUTS "timeouts of [[listen]]" ["client_hello" "proxy_header"];
     ADMIN "[admin]" ["address"];
     SESSIONS "[sessions]" ["capacity" "tickets" "store"];
-    ORIGIN "[origin.NAME]" ["servers" "early_data_aware" "host"];
+    RESOLVER "[resolver]" ["servers" "timeout" "min_ttl" "max_ttl"];
+    ORIGIN "[origin.NAME]" ["servers" "early_data_aware" "host" "forwarded" "proxy_protocol" "tls" "balance" "limits" "timeouts" "health" "ejection" "retries" "slow_start"];
+    ORIGIN_TLS "tls of [origin.NAME]" ["ca" "server_name" "verify_name" "certificate" "alpn" "min_version"];
+    ORIGIN_SERVER "a server of [origin.NAME]" ["url" "weight"];
+    BALANCE "balance" ["hash" "balance_factor"];
+    ORIGIN_LIMITS "limits of [origin.NAME]" ["requests" "connections" "queue" "idle"];
+    ORIGIN_TIMEOUTS "timeouts of [origin.NAME]" ["queue" "idle"];
+    HEALTH "health" ["path" "host" "interval" "jitter" "timeout" "status" "healthy" "unhealthy"];
+    EJECTION "ejection" ["failures" "time" "max_time" "max_percent" "status"];
+    RETRIES "retries" ["attempts" "budget" "min" "status"];
     SITE "[[site]]" ["names" "listen" "certificate" "default" "alpn" "min_version" "early_data" "ocsp" "client_auth" "timeouts" "error_pages" "route"];
     ERROR_PAGES "error_pages" ["403" "404" "421" "425" "429" "502" "503" "504"];
     ERROR_PAGE "a page of error_pages" ["body" "body_file" "headers"];

@@ -1,14 +1,16 @@
 //! Origins: named tables, inline tables, lists of URLs.
 
-use std::net::{IpAddr, Ipv6Addr};
-
 use toml::de::DeValue;
 
-use super::keys;
 use super::tree::{Table, Value};
-use crate::config::names::SiteName;
-use crate::config::snapshot::{HostHeader, OriginHost, OriginServer};
+use super::{keys, origin_tls, origin_url, pool};
+use crate::config::snapshot::{HostHeader, OriginProtocol, OriginServer};
 use crate::config::spec::{OriginTable, TargetSpec};
+use crate::forwarded::Fields;
+use crate::proxy_protocol::Version;
+
+/// The largest weight of a server: finer shares than a thousandth nobody can see.
+const MAX_WEIGHT: u64 = 1000;
 
 const SERVERS: &str = "[\"http://127.0.0.1:8080\"]";
 
@@ -25,7 +27,37 @@ pub(super) fn table(table: &Table<'_>) -> OriginTable {
             .get("host")
             .and_then(|value| host(&value))
             .unwrap_or_default(),
+        forwarded: table
+            .get("forwarded")
+            .and_then(|value| forwarded(&value))
+            .unwrap_or_default(),
+        proxy_protocol: proxy_protocol(table),
+        tls: table.get("tls").and_then(|value| origin_tls::read(&value)),
+        pool: Box::new(pool::read(table)),
     }
+}
+
+/// A connection that names its client is that client's alone, and HTTP/2 is for many at once.
+fn proxy_protocol(table: &Table<'_>) -> Option<Version> {
+    let value = table.get("proxy_protocol")?;
+    let choices = [
+        ("off", None),
+        ("v1", Some(Version::V1)),
+        ("v2", Some(Version::V2)),
+    ];
+    let version = value.choice(&choices)??;
+    let urls = table.get("servers").map(|value| servers(&value));
+    let is_http2 = |server: &OriginServer| server.protocol == OriginProtocol::Http2;
+    if urls.is_some_and(|urls| urls.iter().any(is_http2)) {
+        let hint = "write http:// or https://: such connections are HTTP/1.1";
+        value.error("`proxy_protocol` of an origin over h2c", hint);
+    }
+    Some(version)
+}
+
+fn forwarded(value: &Value<'_>) -> Option<Fields> {
+    let choices = [Fields::X, Fields::Rfc7239, Fields::Both, Fields::Off];
+    value.choice(&choices.map(|fields| (fields.as_str(), fields)))
 }
 
 fn host(value: &Value<'_>) -> Option<HostHeader> {
@@ -38,7 +70,7 @@ fn host(value: &Value<'_>) -> Option<HostHeader> {
 /// The value of a route's `origin`.
 pub(super) fn target(value: &Value<'_>) -> Option<TargetSpec> {
     match value.raw() {
-        DeValue::String(text) if text.contains("://") || text.starts_with("unix:") => {
+        DeValue::String(text) if origin_url::is_one(text) => {
             let message = "`origin` is the name of an origin, or a list of URLs";
             value.error(message, format!("write [{text:?}]"));
             None
@@ -48,6 +80,10 @@ pub(super) fn target(value: &Value<'_>) -> Option<TargetSpec> {
             servers: servers(value),
             early_data_aware: false,
             host: HostHeader::default(),
+            forwarded: Fields::default(),
+            proxy_protocol: None,
+            tls: None,
+            pool: Box::default(),
         })),
         DeValue::Table(_) => {
             let inline = value.table(&keys::ORIGIN, SERVERS)?;
@@ -68,77 +104,18 @@ fn servers(value: &Value<'_>) -> Vec<OriginServer> {
     list.iter().filter_map(server).collect()
 }
 
+/// A URL, or a table that says more about it.
 fn server(value: &Value<'_>) -> Option<OriginServer> {
-    let example = "http://127.0.0.1:8080";
-    let text = value.string(example)?;
-    let wrong = |why: &str, hint: String| {
-        value.error(format!("{text:?} cannot be an origin: {why}"), hint);
-        None
+    let DeValue::Table(_) = value.raw() else {
+        return origin_url::server(value);
     };
-    let plain = || "write http://HOST:PORT".to_owned();
-    let Some((scheme, rest)) = text.split_once("://") else {
-        if text.starts_with("unix:") {
-            value.unsupported("an origin on a Unix socket", "write http://HOST:PORT");
-            return None;
-        }
-        return wrong("it has no scheme", format!("write \"http://{text}\""));
-    };
-    match scheme {
-        "http" => {}
-        "https" | "h2c" | "unix" | "h2" | "h3" => {
-            let hint = "write http://HOST:PORT";
-            value.unsupported(&format!("an origin over {scheme}"), hint);
-            return None;
-        }
-        _ => return wrong("its scheme is unknown", plain()),
+    let example = "{ url = \"http://127.0.0.1:8080\", weight = 2 }";
+    let table = value.table(&keys::ORIGIN_SERVER, example)?;
+    let weight = table.get("weight");
+    let weight = weight.and_then(|value| value.integer(1..=MAX_WEIGHT));
+    let mut server = origin_url::server(&table.require("url", "url = \"http://127.0.0.1:8080\"")?)?;
+    if let Some(weight) = weight.and_then(|weight| u32::try_from(weight).ok()) {
+        server.weight = weight;
     }
-    let authority = rest.strip_suffix('/').unwrap_or(rest);
-    if authority.contains(['/', '?', '#']) {
-        let host = authority.split(['/', '?', '#']).next().unwrap_or("");
-        let hint = format!("write \"http://{host}\": requests keep their own path");
-        return wrong("it has a path", hint);
-    }
-    if authority.contains('@') {
-        return wrong("it has a user name", plain());
-    }
-    if !authority.starts_with('[') && authority.matches(':').count() > 1 {
-        return wrong(
-            "an IPv6 address needs brackets",
-            "write http://[::1]:8080".to_owned(),
-        );
-    }
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((host, "")) => (host, None),
-            Some((host, port)) if port.starts_with(':') => (host, port.strip_prefix(':')),
-            _ => return wrong("its address has no end", plain()),
-        },
-        None => match authority.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
-    let port = match port {
-        None => 80,
-        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => match digits.parse() {
-            Ok(port) if port > 0 => port,
-            _ => return wrong("its port is none", "ports are 1 to 65535".to_owned()),
-        },
-        Some(_) => return wrong("its port is none", "ports are 1 to 65535".to_owned()),
-    };
-    let host = match authority.starts_with('[') {
-        true => match host.parse::<Ipv6Addr>() {
-            Ok(address) => OriginHost::Address(IpAddr::V6(address)),
-            Err(_) => return wrong("its address is none", plain()),
-        },
-        false => match host.parse::<IpAddr>() {
-            Ok(address) => OriginHost::Address(address),
-            Err(_) => match SiteName::parse(host) {
-                Ok(name) if !name.is_wildcard() => OriginHost::Name(name.base().to_owned()),
-                Ok(_) => return wrong("a wildcard is no host", plain()),
-                Err(error) => return wrong(&error.to_string(), plain()),
-            },
-        },
-    };
-    Some(OriginServer { host, port })
+    Some(server)
 }

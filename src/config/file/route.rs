@@ -3,6 +3,7 @@
 mod admission;
 mod fields;
 mod target;
+mod template;
 #[cfg(test)]
 mod tests;
 

@@ -140,7 +140,7 @@ fn certificates(value: &Value<'_>) -> Certificates {
     }
 }
 
-fn certificate(value: &Value<'_>) -> Option<CertificateFiles> {
+pub(super) fn certificate(value: &Value<'_>) -> Option<CertificateFiles> {
     let table = value.table(&keys::CERTIFICATE, CERTIFICATE)?;
     let chain = table.require("chain", "chain = \"example.com.pem\"");
     let key = table.require("key", "key = \"example.com.key\"");
@@ -153,7 +153,7 @@ fn certificate(value: &Value<'_>) -> Option<CertificateFiles> {
     })
 }
 
-fn alpn(value: &Value<'_>) -> Vec<Vec<u8>> {
+pub(super) fn alpn(value: &Value<'_>) -> Vec<Vec<u8>> {
     let example = "[\"h2\", \"http/1.1\"]";
     let list = value.full_list("protocols", example).unwrap_or_default();
     let mut alpn: Vec<Vec<u8>> = Vec::new();

@@ -105,16 +105,8 @@ fn each_mistake_in_the_tables_of_the_process_is_told_with_place_and_hint() {
             "1:40 `quic = true` is not supported in this version / write false, or take this away",
         ),
         (
-            "listen = [{ address = \"[::]:1\", proxy_protocol = \"v2\" }]",
-            "1:50 the PROXY protocol is not supported in this version / write \"off\", or take this away",
-        ),
-        (
-            "listen = [{ address = \"[::]:1\", proxy_from = [] }]",
-            "1:46 `proxy_from` is not supported in this version / take this away",
-        ),
-        (
-            "listen = [{ address = \"[::]:1\", timeouts = { proxy_header = \"1s\" } }]",
-            "1:61 `proxy_header` is not supported in this version / take this away",
+            "listen = [{ address = \"[::]:1\", timeouts = { proxy_header = \"off\" } }]",
+            "1:61 `proxy_header` cannot be \"off\" / it always has an end: write, for example, \"10s\"",
         ),
         (
             "listen = [{ address = \"[::]:1\", timeouts = { client_hello = \"0s\" } }]",
@@ -129,8 +121,8 @@ fn each_mistake_in_the_tables_of_the_process_is_told_with_place_and_hint() {
             "1:20 `servers` is empty / write, for example, [\"http://127.0.0.1:8080\"]",
         ),
         (
-            "origin.a.servers = [\"h2c://a\"]",
-            "1:21 an origin over h2c is not supported in this version / write http://HOST:PORT",
+            "origin.a.servers = [\"ftp://a\"]",
+            "1:21 \"ftp://a\" cannot be an origin: its scheme is unknown / write http://, https:// or h2c:// and HOST:PORT, or unix:PATH",
         ),
         (
             "origin.a.servers = [\"http://a:0\"]",
@@ -450,6 +442,8 @@ fn values_are_what_was_typed_and_defaults_stand_for_the_rest() {
         ]
     );
 }
+
+mod origins;
 
 #[test]
 fn depth_is_bounded() {

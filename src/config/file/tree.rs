@@ -8,6 +8,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::environment::Expanded;
 use super::keys::Keys;
 use crate::config::diagnostics::{At, Diagnostic, Place, SourceFile};
 use crate::config::nearest;
@@ -17,14 +18,16 @@ pub(super) struct Reader {
     file: Arc<SourceFile>,
     /// Whether every table is whole. Otherwise nothing is called missing.
     whole: bool,
+    expanded: Expanded,
     errors: RefCell<Vec<Diagnostic>>,
 }
 
 impl Reader {
-    pub(super) fn new(file: &Arc<SourceFile>, whole: bool) -> Self {
+    pub(super) fn new(file: &Arc<SourceFile>, whole: bool, expanded: Expanded) -> Self {
         Self {
             file: Arc::clone(file),
             whole,
+            expanded,
             errors: RefCell::default(),
         }
     }
@@ -168,6 +171,12 @@ impl<'a> Value<'a> {
     /// A value with the place of this one.
     pub(super) fn at<T>(&self, value: T) -> At<T> {
         At::new(value, self.place())
+    }
+
+    /// Whether the byte of this string is part of what a variable of the environment said.
+    pub(super) fn is_from_environment(&self, at: usize) -> bool {
+        let places = self.reader.expanded.get(&self.value.span().start);
+        places.is_some_and(|places| places.iter().any(|place| place.contains(&at)))
     }
 
     /// Reports an error here.

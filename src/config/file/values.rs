@@ -6,6 +6,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::tree::Value;
+use crate::admission::{BadNetwork, Network};
 
 /// Longer durations are slips; and a clock plus this much cannot overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -40,6 +41,29 @@ impl Value<'_> {
         let wide = u64::try_from(*range.start()).ok()?..=u64::try_from(*range.end()).ok()?;
         self.integer(wide)
             .and_then(|value| usize::try_from(value).ok())
+    }
+
+    /// A list of networks, at least one.
+    pub(super) fn networks(&self, example: &str) -> Vec<Network> {
+        let list = self.full_list("networks", example).unwrap_or_default();
+        list.iter().filter_map(Value::network).collect()
+    }
+
+    fn network(&self) -> Option<Network> {
+        let text = self.string("10.0.0.0/8")?;
+        let error = match text.parse() {
+            Ok(network) => return Some(network),
+            Err(error) => error,
+        };
+        let hint = match error {
+            BadNetwork::Syntax => {
+                "write, for example, \"10.0.0.0/8\" or \"2001:db8::1\"".to_owned()
+            }
+            BadNetwork::Prefix => "allowed are 0 to 32, or to 128 of IPv6".to_owned(),
+            BadNetwork::HostBits(network) => format!("write \"{network}\""),
+        };
+        self.error(format!("{text:?} is no network: {error}"), hint);
+        None
     }
 
     /// A duration of at least 1 ms.

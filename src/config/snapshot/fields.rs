@@ -1,9 +1,11 @@
 //! Header fields that a route takes away, sets and adds.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName};
 
+use super::variables::{FieldValue, Variable};
 use crate::early::EARLY_DATA;
 
 /// What a route does to the fields of a message: takes away, then sets, then adds.
@@ -22,10 +24,12 @@ pub struct FieldEdits {
 pub struct Field {
     /// Its name.
     pub name: HeaderName,
-    /// Its value; one that is a secret is [sensitive](HeaderValue::is_sensitive).
-    pub value: HeaderValue,
+    /// Its value.
+    pub value: FieldValue,
     /// The file that the value was read from.
     pub file: Option<PathBuf>,
+    /// The value as it was typed, with its variables, where it was.
+    pub typed: Option<Box<str>>,
 }
 
 /// Which message the fields are of.
@@ -43,23 +47,48 @@ impl FieldEdits {
         self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
     }
 
-    /// Does it.
+    /// Does it. Values with variables are left out: those are to be [resolved](Self::resolved) before.
     pub fn apply(&self, headers: &mut HeaderMap) {
         for name in &self.remove {
             headers.remove(name);
         }
         let mut previous = None;
         for field in &self.set {
+            let Some(value) = field.value.fixed().cloned() else {
+                continue;
+            };
             if previous == Some(&field.name) {
-                headers.append(&field.name, field.value.clone());
+                headers.append(&field.name, value);
             } else {
-                headers.insert(&field.name, field.value.clone());
+                headers.insert(&field.name, value);
             }
             previous = Some(&field.name);
         }
         for field in &self.add {
-            headers.append(&field.name, field.value.clone());
+            if let Some(value) = field.value.fixed() {
+                headers.append(&field.name, value.clone());
+            }
         }
+    }
+
+    /// These edits with their variables replaced, as one request has them.
+    pub fn resolved(self: &Arc<Self>, says: &dyn Fn(Variable) -> String) -> Arc<Self> {
+        let varies = |field: &Field| matches!(field.value, FieldValue::Template(_));
+        if !self.set.iter().chain(&self.add).any(varies) {
+            return Arc::clone(self);
+        }
+        let resolved = |fields: &[Field]| {
+            let field = |field: &Field| Field {
+                value: FieldValue::Fixed(field.value.of(says)),
+                ..field.clone()
+            };
+            fields.iter().map(field).collect()
+        };
+        Arc::new(Self {
+            remove: self.remove.clone(),
+            set: resolved(&self.set),
+            add: resolved(&self.add),
+        })
     }
 
     /// All names that are taken away, set or added.
@@ -91,13 +120,17 @@ impl Message {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
+    use super::super::variables::Part;
     use super::*;
 
     fn field(name: &'static str, value: &'static str) -> Field {
         Field {
             name: HeaderName::from_static(name),
-            value: HeaderValue::from_static(value),
+            value: FieldValue::Fixed(HeaderValue::from_static(value)),
             file: None,
+            typed: None,
         }
     }
 
@@ -122,6 +155,33 @@ mod tests {
         assert_eq!(all("c"), ["1", "2"]);
         assert_eq!(all("d"), ["1"]);
         assert_eq!(all("e"), ["1"]);
+    }
+
+    #[test]
+    fn variables_are_replaced_for_each_request() {
+        let mut varying = field("a", "");
+        varying.value = FieldValue::Template(Box::new([
+            Part::Text("for=".to_owned()),
+            Part::Variable(Variable::ClientAddress),
+            Part::Text(";id=".to_owned()),
+            Part::Variable(Variable::RequestId),
+        ]));
+        let edits = Arc::new(FieldEdits {
+            set: vec![varying],
+            add: vec![field("b", "$1")],
+            ..FieldEdits::default()
+        });
+        let says = |variable: Variable| match variable {
+            Variable::ClientAddress => "192.0.2.1".to_owned(),
+            other => other.name().to_uppercase(),
+        };
+        let resolved = edits.resolved(&says);
+        let mut headers = HeaderMap::new();
+        resolved.apply(&mut headers);
+        assert_eq!(headers["a"], "for=192.0.2.1;id=REQUEST_ID");
+        assert_eq!(headers["b"], "$1");
+        // What has none is shared, not copied.
+        assert!(Arc::ptr_eq(&resolved, &resolved.resolved(&says)));
     }
 
     #[test]

@@ -18,7 +18,6 @@ use tokio::net::TcpStream;
 
 use super::opening::harmless;
 use super::pace::{Arrival, Pacer};
-use super::proxy;
 use super::record::Recorder;
 use super::stream::{Received, Stream};
 use super::tickets::Tickets;
@@ -26,6 +25,7 @@ use super::{Shared, Worker};
 use crate::deadline::Alarm;
 use crate::load::plan::{Mode, Plan, Usage};
 use crate::load::stats::{ErrorKind, TimedOut};
+use crate::proxy_protocol;
 
 /// Why something ended before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ pub(in crate::load) async fn dial(plan: &Plan, address: SocketAddr) -> io::Resul
             Some(source) => source,
             None => tcp.local_addr()?,
         };
-        let header = proxy::header(wanted.version, source, address);
+        let header = proxy_protocol::header(wanted.version, source, address);
         tcp.write_all(&header).await?;
     }
     Ok(tcp)

@@ -7,7 +7,7 @@ async fn a_refused_server_makes_502_and_another_one_is_asked_if_there_is() {
     let dead = nobody().await;
     let error = worker.send(get(&spec(&[dead]))).await.unwrap_err();
     assert_eq!((error.status().as_u16(), error.label()), (502, "refused"));
-    assert_eq!(error.address, Some(dead));
+    assert_eq!(error.address, Some(dead.into()));
 
     let stub = Stub::answering(HELLO).await;
     let both = spec(&[dead, stub.address]);
@@ -27,12 +27,16 @@ async fn all_addresses_of_a_name_are_tried() {
     // localhost is ::1 and 127.0.0.1 on most machines, or one of them; the stub has IPv4 only.
     let spec = Arc::new(OriginSpec {
         name: "app".into(),
-        servers: vec![OriginServer {
-            host: OriginHost::Name("localhost".into()),
-            port: stub.address.port(),
-        }],
+        servers: vec![OriginServer::plain(
+            OriginHost::Name("localhost".into()),
+            stub.address.port(),
+        )],
         early_data_aware: false,
         host: HostHeader::default(),
+        forwarded: Fields::default(),
+        proxy_protocol: None,
+        tls: None,
+        pool: PoolSpec::default(),
     });
     assert_eq!(worker.fetch(get(&spec)).await, (200, "hello".into()));
 }

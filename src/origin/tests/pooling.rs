@@ -8,7 +8,7 @@ async fn a_connection_serves_one_request_after_another() {
     let spec = spec(&[stub.address]);
     for _ in 0..5 {
         let forwarded = worker.send(get(&spec)).await.unwrap();
-        assert_eq!(forwarded.address, Some(stub.address));
+        assert_eq!(forwarded.address, Some(stub.address.into()));
         assert_eq!(whole(forwarded).await, (200, "hello".into()));
     }
     assert_eq!(stub.accepted(), 1);
@@ -97,7 +97,7 @@ async fn the_server_with_the_fewest_requests_is_asked_and_ties_go_round() {
     slow.head().await;
     for _ in 0..4 {
         let forwarded = worker.send(get(&both)).await.unwrap();
-        assert_eq!(forwarded.address, Some(quick.address));
+        assert_eq!(forwarded.address, Some(quick.address.into()));
         whole(forwarded).await;
     }
     held.abort();
@@ -106,7 +106,7 @@ async fn the_server_with_the_fewest_requests_is_asked_and_ties_go_round() {
     let mut asked = [0, 0];
     for _ in 0..6 {
         let forwarded = worker.send(get(&idle)).await.unwrap();
-        asked[usize::from(forwarded.address == Some(b.address))] += 1;
+        asked[usize::from(forwarded.address == Some(b.address.into()))] += 1;
         whole(forwarded).await;
     }
     assert_eq!(asked, [3, 3]);

@@ -1,14 +1,21 @@
 use serde_json::Value;
+use std::sync::OnceLock;
 use std::time::UNIX_EPOCH;
 
 use super::*;
 use crate::telemetry::sink::json_line;
 
+fn id() -> &'static RequestId {
+    static ID: OnceLock<RequestId> = OnceLock::new();
+    ID.get_or_init(RequestId::make)
+}
+
 fn record() -> AccessRecord<'static> {
     AccessRecord {
         time: UNIX_EPOCH + Duration::from_millis(1_709_164_800_007),
-        request_id: RequestId::make(),
+        request_id: id(),
         client: "[2001:db8::1]:5000".parse().unwrap(),
+        peer: Some("10.0.0.1:6000".parse().unwrap()),
         listener: "public",
         worker: 1,
         sni: Some("example.com"),
@@ -30,6 +37,9 @@ fn record() -> AccessRecord<'static> {
         route: Some("0"),
         origin: None,
         origin_time: None,
+        origin_tries: 0,
+        origin_error: None,
+        queue: None,
         ttfb: Some(Duration::from_micros(1_250)),
         total: Duration::from_micros(2_500),
         wait: None,
@@ -56,13 +66,14 @@ fn a_record_is_one_line_of_json() {
     let expected = serde_json::json!({
         "time": "2024-02-29T00:00:00.007Z",
         "request_id": record.request_id.to_string(),
-        "client": "[2001:db8::1]:5000", "listener": "public", "worker": 1,
+        "client": "[2001:db8::1]:5000", "peer": "10.0.0.1:6000", "listener": "public", "worker": 1,
         "sni": "example.com", "protocol": "h2", "version": "1.3",
         "suite": "TLS13_AES_128_GCM_SHA256", "alpn": "h2", "resumed": true,
         "method": "GET", "host": "example.com", "path": "/a?b=c", "status": 200,
         "bytes_in": 0, "bytes_out": 6, "early": "served", "arrived_early": true,
         "confirmed": true, "answered_before_finished": true, "route": "0",
-        "origin": null, "origin_time_ms": null, "ttfb_ms": 1.25, "total_ms": 2.5,
+        "origin": null, "origin_time_ms": null, "origin_tries": 0,
+        "origin_error": null, "queue_ms": null, "ttfb_ms": 1.25, "total_ms": 2.5,
         "wait_ms": null, "end": "complete",
     });
     assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), expected);
@@ -132,4 +143,16 @@ fn the_document_names_every_field_and_no_other() {
     fields.sort();
     named.sort();
     assert_eq!(fields, named.iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_client_whose_port_nobody_knows_is_an_address() {
+    let client = "[2001:db8::1]:0".parse().unwrap();
+    let line = parsed(&AccessRecord {
+        client,
+        peer: None,
+        ..record()
+    });
+    assert_eq!(line["client"], "2001:db8::1");
+    assert_eq!(line["peer"], Value::Null);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::admission::{BadNetwork, Network, Rate};
+use crate::admission::Rate;
 use crate::config::file::keys;
 use crate::config::file::tree::{Table, Value};
 use crate::config::spec::RouteSpec;
@@ -12,30 +12,10 @@ const EXAMPLE: &str = "rate_limit = { requests = 100, per = \"1s\" }";
 pub(super) fn read(table: &Table<'_>, route: &mut RouteSpec) {
     for (key, networks) in [("allow", &mut route.allow), ("deny", &mut route.deny)] {
         if let Some(value) = table.get(key) {
-            let list = value.full_list("networks", "[\"10.0.0.0/8\"]");
-            *networks = list
-                .unwrap_or_default()
-                .iter()
-                .filter_map(network)
-                .collect();
+            *networks = value.networks("[\"10.0.0.0/8\"]");
         }
     }
     route.rate_limit = table.get("rate_limit").and_then(|value| rate(&value));
-}
-
-fn network(value: &Value<'_>) -> Option<Network> {
-    let text = value.string("10.0.0.0/8")?;
-    let error = match text.parse() {
-        Ok(network) => return Some(network),
-        Err(error) => error,
-    };
-    let hint = match error {
-        BadNetwork::Syntax => "write, for example, \"10.0.0.0/8\" or \"2001:db8::1\"".to_owned(),
-        BadNetwork::Prefix => "allowed are 0 to 32, or to 128 of IPv6".to_owned(),
-        BadNetwork::HostBits(network) => format!("write \"{network}\""),
-    };
-    value.error(format!("{text:?} is no network: {error}"), hint);
-    None
 }
 
 fn rate(value: &Value<'_>) -> Option<Rate> {

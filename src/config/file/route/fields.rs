@@ -1,14 +1,14 @@
 //! Header fields in tables: those of a fixed answer, and what a route does to a message's.
 
 use std::fs;
-use std::path::PathBuf;
 
 use http::header::{self, HeaderName, HeaderValue};
 use toml::de::DeValue;
 
+use super::template;
 use crate::config::file::keys;
 use crate::config::file::tree::{Table, Value};
-use crate::config::snapshot::{Field, FieldEdits, Message};
+use crate::config::snapshot::{Field, FieldEdits, FieldValue, Message};
 
 const EXAMPLE: &str = "{ x-name = \"value\" }";
 
@@ -50,11 +50,8 @@ fn fields(value: &Value<'_>, message: Message) -> Vec<Field> {
                 .unwrap_or_default(),
             _ => vec![value],
         };
-        fields.extend(values.iter().filter_map(|value| {
-            let (value, file) = value_or_file(value)?;
-            let name = name.clone();
-            Some(Field { name, value, file })
-        }));
+        let field = |value| value_or_file(value, &name);
+        fields.extend(values.iter().filter_map(field));
     }
     fields
 }
@@ -96,10 +93,17 @@ fn parse(
     Some(name)
 }
 
-/// The value of a field, or `file:PATH`: the file that it stands in, without the end of its line.
-fn value_or_file(value: &Value<'_>) -> Option<(HeaderValue, Option<PathBuf>)> {
-    let Some(path) = value.string("value")?.strip_prefix("file:") else {
-        return Some((self::value(value)?, None));
+/// A field by its value, or by `file:PATH`: the file that the value stands in, without the end of its
+/// line.
+fn value_or_file(value: &Value<'_>, name: &HeaderName) -> Option<Field> {
+    let text = value.string("value")?;
+    let Some(path) = text.strip_prefix("file:") else {
+        return Some(Field {
+            name: name.clone(),
+            value: template::value(value)?,
+            file: None,
+            typed: Some(text.into()),
+        });
     };
     let path = value.beside(path);
     let wrong = |why: String, hint: &str| {
@@ -122,7 +126,12 @@ fn value_or_file(value: &Value<'_>) -> Option<(HeaderValue, Option<PathBuf>)> {
         Ok(_) if text.is_empty() => wrong("it is empty".to_owned(), "write the value into it"),
         Ok(mut value) => {
             value.set_sensitive(true);
-            Some((value, Some(path)))
+            Some(Field {
+                name: name.clone(),
+                value: FieldValue::Fixed(value),
+                file: Some(path),
+                typed: None,
+            })
         }
         Err(_) => wrong(
             "it has more than one line, or control characters".to_owned(),

@@ -25,6 +25,14 @@ fn route(lines: &str) -> RouteSpec {
 fn mistakes_in_the_fields_of_a_route_are_told() {
     wrong(&[
         (
+            "origin = { servers = [\"h2c://a\"], proxy_protocol = \"v2\" }",
+            "5:52 `proxy_protocol` of an origin over h2c / write http:// or https://: such connections are HTTP/1.1",
+        ),
+        (
+            "origin = { servers = [\"http://a\"], forwarded = \"rfc\" }",
+            "5:48 `forwarded` cannot be \"rfc\" / allowed are \"x\", \"rfc7239\", \"both\", \"off\"",
+        ),
+        (
             "origin = \"a\"\nrequest_headers = { sett = {} }",
             "6:21 unknown key `sett` in request_headers and response_headers / did you mean `set`?",
         ),
@@ -53,6 +61,10 @@ fn mistakes_in_the_fields_of_a_route_are_told() {
             "6:34 `a` is empty / write, for example, [\"value\"]",
         ),
         (
+            "origin = \"a\"\nrequest_headers = { set = { a = \"$client_adress\" } }",
+            "6:33 `$client_adress` is no variable / did you mean `client_address`? write $$client_adress for the text $client_adress",
+        ),
+        (
             "respond = {}\nrequest_headers = { remove = [\"cookie\"] }",
             "6:1 `request_headers` of a route without `origin` / no origin would see it: take this away",
         ),
@@ -64,7 +76,10 @@ fn several_values_of_one_field_stay_in_their_order() {
     let route = route("origin = \"a\"\nresponse_headers.add = { B = \"3\", A = [\"2\", \"1\"] }");
     let fields = route.response_headers.add.iter();
     let shown: Vec<String> = fields
-        .map(|field| format!("{}={}", field.name, field.value.to_str().unwrap()))
+        .map(|field| {
+            let value = field.value.fixed().unwrap();
+            format!("{}={}", field.name, value.to_str().unwrap())
+        })
         .collect();
     assert_eq!(shown, ["b=3", "a=2", "a=1"]);
     assert!(route.request_headers.is_empty());

@@ -1,0 +1,97 @@
+//! Variables in the values of header fields: `$client_address`.
+
+use http::HeaderValue;
+
+/// What a value may have a part of it say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variable {
+    /// The client's address, without a port.
+    ClientAddress,
+    /// The address of who connected to us, without a port.
+    PeerAddress,
+    /// The request's id.
+    RequestId,
+    /// The authority that was asked for.
+    Host,
+    /// The server name of the ClientHello; empty if it sent none.
+    ServerName,
+    /// `h1` or `h2`.
+    Protocol,
+    /// `1.3` or `1.2`.
+    TlsVersion,
+    /// The cipher suite.
+    TlsSuite,
+}
+
+impl Variable {
+    /// Every one.
+    pub const ALL: [Self; 8] = [
+        Self::ClientAddress,
+        Self::PeerAddress,
+        Self::RequestId,
+        Self::Host,
+        Self::ServerName,
+        Self::Protocol,
+        Self::TlsVersion,
+        Self::TlsSuite,
+    ];
+
+    /// Its name, without the dollar sign.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ClientAddress => "client_address",
+            Self::PeerAddress => "peer_address",
+            Self::RequestId => "request_id",
+            Self::Host => "host",
+            Self::ServerName => "server_name",
+            Self::Protocol => "protocol",
+            Self::TlsVersion => "tls_version",
+            Self::TlsSuite => "tls_suite",
+        }
+    }
+}
+
+/// A part of a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It is always the same.
+    Text(String),
+    /// It is different for each request.
+    Variable(Variable),
+}
+
+/// The value of a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FieldValue {
+    /// Always the same; one that is a secret is [sensitive](HeaderValue::is_sensitive).
+    Fixed(HeaderValue),
+    /// With variables in it.
+    Template(Box<[Part]>),
+}
+
+impl FieldValue {
+    /// The value, if it has no variables.
+    pub fn fixed(&self) -> Option<&HeaderValue> {
+        match self {
+            Self::Fixed(value) => Some(value),
+            Self::Template(_) => None,
+        }
+    }
+
+    /// The value for one request, of which `says` knows what its variables are.
+    pub(super) fn of(&self, says: &dyn Fn(Variable) -> String) -> HeaderValue {
+        let parts = match self {
+            Self::Fixed(value) => return value.clone(),
+            Self::Template(parts) => parts,
+        };
+        let text: String = parts
+            .iter()
+            .map(|part| match part {
+                Part::Text(text) => text.clone(),
+                Part::Variable(variable) => says(*variable),
+            })
+            .collect();
+        // What variables say was a field's or a name's before: the other branch is never taken.
+        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+}

@@ -1,0 +1,182 @@
+//! Origins that refuse, exceed, break the protocol or vanish.
+
+use super::*;
+use crate::telemetry::labels::{OriginError, RetryReason};
+
+#[tokio::test]
+async fn a_request_that_was_not_processed_goes_to_another_connection() {
+    // The first connection takes one request, and says so when the second is on its way.
+    let origin = H2c::closing(100, 1, |_, _, respond| async move { hello(respond) }).await;
+    let worker = Worker::new();
+    for _ in 0..5 {
+        assert_eq!(worker.fetch(get(&origin.spec())).await.0, 200);
+    }
+
+    // A refused stream was not processed either.
+    let refuse = Arc::new(AtomicUsize::new(0));
+    let origin = H2c::new(100, move |_, _, mut respond| {
+        let nth = refuse.fetch_add(1, Ordering::SeqCst);
+        async move {
+            match nth {
+                1 => respond.send_reset(Reason::REFUSED_STREAM),
+                _ => hello(respond),
+            }
+        }
+    })
+    .await;
+    let worker = Worker::new();
+    for _ in 0..3 {
+        let request = Request::post("/").body(Body::empty()).unwrap();
+        let answer = worker.fetch(forward(&origin.spec(), request)).await;
+        assert_eq!(answer.0, 200);
+    }
+    let retries = &worker.metrics.origins.retries;
+    assert_eq!(retries.get(RetryReason::NotSent), 1);
+}
+
+#[tokio::test]
+async fn a_body_of_another_length_than_was_said_resets_the_stream() {
+    let origin = H2c::new(100, |_, mut request, respond| async move {
+        match read(request.body_mut()).await {
+            Ok(_) => hello(respond),
+            Err(error) => assert_eq!(error.reason(), Some(Reason::CANCEL)),
+        }
+    })
+    .await;
+    let worker = Worker::new();
+    for length in ["4", "6"] {
+        let (feed, body) = fed();
+        feed.try_send(Ok(Bytes::from("hello"))).unwrap();
+        drop(feed);
+        let request = Request::post("/").header("content-length", length);
+        let upload = forward(&origin.spec(), request.body(body).unwrap());
+        let error = worker.send(upload).await.unwrap_err();
+        assert_eq!(error.label(), "request_body", "{length}");
+    }
+    assert_eq!(worker.fetch(post(&origin.spec(), "hello")).await.0, 200);
+    assert_eq!(origin.accepted(), 1);
+}
+
+#[tokio::test]
+async fn what_may_have_been_processed_is_not_sent_again() {
+    let origin = H2c::new(100, |_, _, mut respond| async move {
+        respond.send_reset(Reason::INTERNAL_ERROR);
+    })
+    .await;
+    let worker = Worker::new();
+    let error = worker.send(post(&origin.spec(), "x")).await.unwrap_err();
+    assert_eq!((error.status().as_u16(), error.label()), (502, "reset"));
+}
+
+#[tokio::test]
+async fn deadlines_end_a_stream_and_nobody_elses() {
+    let origin = H2c::new(100, |_, request, mut respond| async move {
+        match request.uri().path() {
+            "/silent" => std::future::pending().await,
+            "/stops" => {
+                let mut stream = respond.send_response(head(200), false).unwrap();
+                stream.send_data("some".into(), false).unwrap();
+                std::future::pending().await
+            }
+            _ => hello(respond),
+        }
+    })
+    .await;
+    let worker = Worker::new();
+    let spec = origin.spec();
+    let slow = |path: &str| {
+        let mut slow = forward(&spec, Request::get(path).body(Body::empty()).unwrap());
+        slow.timeouts.response_headers = Duration::from_millis(200);
+        slow.timeouts.response_idle = Some(Duration::from_millis(200));
+        slow
+    };
+    let stays = worker.send(slow("/stops")).await.unwrap();
+    let error = worker.send(slow("/silent")).await.unwrap_err();
+    assert_eq!(error.label(), "response_headers_timeout");
+    assert_eq!(error.status(), 504);
+    let cut = stays.response.into_body().collect().await.unwrap_err();
+    assert!(cut.to_string().contains("fell silent"), "{cut}");
+    // The origin has to answer a PING first; then it is asked over the same connection again.
+    assert_eq!(worker.fetch(get(&spec)).await, (200, "hello".to_owned()));
+    assert!(origin.accepted() <= 2);
+}
+
+#[tokio::test]
+async fn interim_answers_are_dropped_and_a_storm_of_them_ends() {
+    let origin = H2c::new(100, |_, request, mut respond| async move {
+        let storm = request.uri().path() == "/storm";
+        for _ in 0..if storm { 1000 } else { 3 } {
+            if respond.send_informational(head(103)).is_err() {
+                return;
+            }
+        }
+        hello(respond);
+    })
+    .await;
+    let worker = Worker::new();
+    let spec = origin.spec();
+    assert_eq!(worker.fetch(get(&spec)).await, (200, "hello".to_owned()));
+    let request = Request::get("/storm").body(Body::empty()).unwrap();
+    let error = worker.send(forward(&spec, request)).await.unwrap_err();
+    assert_eq!((error.status().as_u16(), error.label()), (502, "malformed"));
+    assert_eq!(worker.fetch(get(&spec)).await.0, 200);
+}
+
+#[tokio::test]
+async fn header_sections_are_bounded() {
+    let origin = H2c::new(100, |_, request, mut respond| async move {
+        let mut head = head(200);
+        let (count, size) = match request.uri().path() {
+            "/many" => (200, 1),
+            _ => (3, 40_000),
+        };
+        for index in 0..count {
+            let name = http::HeaderName::try_from(format!("x-{index}")).unwrap();
+            let value = HeaderValue::try_from("v".repeat(size)).unwrap();
+            head.headers_mut().insert(name, value);
+        }
+        let _ = respond.send_response(head, true);
+    })
+    .await;
+    let worker = Worker::new();
+    for path in ["/many", "/large"] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let error = worker
+            .send(forward(&origin.spec(), request))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.status().as_u16(), error.label()),
+            (502, "malformed"),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_origin_that_speaks_no_http2_makes_502() {
+    let stub = Stub::answering(HELLO).await;
+    let worker = Worker::new();
+    let error = worker.send(get(&h2c(stub.address))).await.unwrap_err();
+    assert_eq!(error.status(), 502, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_origin_that_is_gone_without_a_word_does_not_hold_its_requests() {
+    // It takes everything, but after its SETTINGS it says nothing, not even to a PING.
+    let stub = Stub::new(|_, mut peer| async move {
+        peer.send([0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+        peer.closed().await;
+    })
+    .await;
+    let worker = Worker::new();
+    let mut waits = get(&h2c(stub.address));
+    waits.timeouts.response_headers = Duration::from_secs(300);
+    let begin = tokio::time::Instant::now();
+    let error = worker.send(waits).await.unwrap_err();
+    assert_eq!(error.label(), "closed", "{error}");
+    let took = begin.elapsed();
+    // Twice: a lost answer to a GET is asked for once more on another connection.
+    assert!(took < Duration::from_secs(40), "{took:?}");
+    assert_eq!(worker.metrics.origins.errors.get(OriginError::Closed), 1);
+}
