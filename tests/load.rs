@@ -10,4 +10,5 @@ mod load {
     mod programs;
     mod replay;
     mod stand;
+    mod tickets;
 }

@@ -78,7 +78,8 @@ pub fn run(
         .find(|case| case.name == "early-replayed");
     let case = case.ok_or("no such case")?;
     let mut running = servers::Running::default();
-    let (outcome, log) = servers::play(ground, replayed, case, &mut running);
+    let mut lab = Lab::start(ground, directory, None)?;
+    let (outcome, log) = servers::play(&mut lab, replayed, case, &mut running);
     running.end(ground);
     let what = format!("{} with early data, which takes replays", replayed.title);
     good &= told(

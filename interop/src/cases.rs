@@ -1,5 +1,6 @@
 //! What is tried with every peer.
 
+pub mod absent;
 pub mod arguments;
 mod clients;
 mod early;

@@ -10,6 +10,7 @@ use std::thread;
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cases::absent::ABSENT;
 use crate::cases::{self, Direction};
 use crate::conformance::{self, Tools};
 use crate::expected::Expected;
@@ -192,11 +193,11 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, String> {
             images::foundation(interop)?;
             let chosen = peers::choose(peers::read(interop)?, &names, core)?;
             all_built(images::peers(interop, &chosen))?;
-            images::quic(interop)?;
             let binary = binary.unwrap_or_else(|| target(interop).join("release/cutwater"));
-            images::edge(interop, &binary, images::BASE, images::EDGE)?;
-            if production {
-                images::production(interop)?;
+            images::edge(interop, &binary)?;
+            match production {
+                true => images::production(interop)?,
+                false => images::quic(interop, &binary, images::BASE)?,
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -207,6 +208,15 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, String> {
 
 fn target(interop: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| interop.join("../target"), Into::into)
+}
+
+/// What is checked out.
+fn commit(interop: &Path) -> Option<String> {
+    let mut git = Command::new("git");
+    said(
+        git.current_dir(interop)
+            .args(["rev-parse", "--short", "HEAD"]),
+    )
 }
 
 fn serve(service: impl Future<Output = std::io::Result<()>>) -> Result<ExitCode, String> {
@@ -230,6 +240,9 @@ fn list(interop: &Path) -> Result<(), String> {
     for direction in [Direction::Clients, Direction::Servers] {
         for (name, title) in cases::names(direction) {
             println!("{direction:8} {name:24} {title}");
+        }
+        for (_, name, why) in ABSENT.iter().filter(|one| one.0 == direction) {
+            println!("{direction:8} {name:24} none: {why}");
         }
     }
     Ok(())
@@ -291,11 +304,7 @@ fn play(interop: &Path, asked: RunArguments) -> Result<ExitCode, String> {
         expected,
         whole,
         cutwater: env!("CARGO_PKG_VERSION").into(),
-        commit: said(Command::new("git").current_dir(interop).args([
-            "rev-parse",
-            "--short",
-            "HEAD",
-        ])),
+        commit: commit(interop),
     };
     let found = run::run(&plan)?;
     report::write(&found, &plan.output)?;
@@ -347,7 +356,8 @@ fn conform(
         build(interop, &[], &binary, false)?;
         Box::new(in_docker(images::EDGE, &directory)?)
     };
-    let good = conformance::run(&*ground, &directory, interop, tools, output)?;
+    let commit = commit(interop);
+    let good = conformance::run(&*ground, &directory, interop, tools, commit, output)?;
     Ok(ExitCode::from(u8::from(!good)))
 }
 
@@ -363,7 +373,7 @@ fn build(
     let failed = images::peers(interop, peers);
     match production {
         true => images::production(interop),
-        false => images::edge(interop, binary, images::BASE, images::EDGE),
+        false => images::edge(interop, binary),
     }?;
     Ok(failed)
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ground::Ground;
 use crate::lab::Lab;
+use crate::run;
 
 /// The file in which results are kept, beside the report.
 pub const FILE: &str = "conformance.json";
@@ -26,11 +27,26 @@ pub struct Tools {
     pub tlsfuzzer: Option<PathBuf>,
 }
 
+/// What the tools found last.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// When they ran: `2026-01-31 12:00 UTC`.
+    pub date: String,
+    /// The commit that they ran against, if that is known.
+    pub commit: Option<String>,
+    /// What the edge was.
+    pub edge: String,
+    /// What each came to.
+    pub tools: Vec<ToolResult>,
+}
+
 /// What a tool came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolResult {
     /// Its name.
     pub name: String,
+    /// Its version, if it tells.
+    pub version: Option<String>,
     /// Why it did not run.
     pub missing: Option<String>,
     /// Checks that passed.
@@ -46,6 +62,9 @@ pub struct Failure {
     pub id: String,
     /// What the tool says.
     pub what: String,
+    /// Of a script of tlsfuzzer: its conversations that failed.
+    #[serde(default)]
+    pub conversations: Vec<String>,
     /// Why that is accepted.
     pub accepted: Option<String>,
 }
@@ -67,8 +86,23 @@ struct Accepted {
     tool: String,
     id: String,
     /// What the failure begins with: another one is not accepted.
+    #[serde(default)]
     says: String,
+    /// In its place: what its failed conversations begin with, each of them with one of these.
+    #[serde(default)]
+    conversations: Vec<String>,
     reason: String,
+}
+
+impl Accepted {
+    fn fits(&self, tool: &str, failure: &Failure) -> bool {
+        let named = |name: &String| self.conversations.iter().any(|it| name.starts_with(it));
+        let told = match self.conversations.as_slice() {
+            [] => failure.what.starts_with(&self.says),
+            _ => !failure.conversations.is_empty() && failure.conversations.iter().all(named),
+        };
+        told && self.tool == tool && self.id == failure.id
+    }
 }
 
 impl Settings {
@@ -78,12 +112,14 @@ impl Settings {
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let settings: Self = toml::from_str(text).map_err(|error| error.to_string())?;
-        match settings
-            .accepted
-            .iter()
-            .find(|one| one.reason.trim().is_empty() || one.says.trim().is_empty())
-        {
-            Some(one) => Err(format!("{}: {}: no reason, or no says", one.tool, one.id)),
+        match settings.accepted.iter().find(|one| {
+            let says = one.says.trim().is_empty();
+            one.reason.trim().is_empty() || says != !one.conversations.is_empty()
+        }) {
+            Some(one) => Err(format!(
+                "{}: {}: no reason, or not one of says and conversations",
+                one.tool, one.id
+            )),
             None => Ok(settings),
         }
     }
@@ -92,11 +128,7 @@ impl Settings {
     fn judge(&self, result: &mut ToolResult) {
         for failure in &mut result.failures {
             let mut known = self.accepted.iter();
-            let known = known.find(|one| {
-                one.tool == result.name
-                    && one.id == failure.id
-                    && failure.what.starts_with(&one.says)
-            });
+            let known = known.find(|one| one.fits(&result.name, failure));
             failure.accepted = known.map(|one| one.reason.clone());
         }
     }
@@ -112,6 +144,7 @@ pub fn run(
     directory: &Path,
     interop: &Path,
     tools: &Tools,
+    commit: Option<String>,
     output: &Path,
 ) -> Result<bool, String> {
     let file = interop.join("conformance.toml");
@@ -122,6 +155,7 @@ pub fn run(
     fs::create_dir_all(&logs).map_err(|error| format!("{}: {error}", logs.display()))?;
 
     let _lab = Lab::start(ground, directory, None)?;
+    let (date, edge) = (run::date(), ground.describe_edge());
     let mut results = vec![
         tools::testssl(ground, tools.testssl.as_deref(), &logs),
         tools::sslyze(ground, tools.sslyze.as_deref(), &logs),
@@ -138,7 +172,13 @@ pub fn run(
         settings.judge(result);
         good &= told(result);
     }
-    let json = serde_json::to_string_pretty(&results).map_err(|error| error.to_string())?;
+    let found = Found {
+        date,
+        commit,
+        edge,
+        tools: results,
+    };
+    let json = serde_json::to_string_pretty(&found).map_err(|error| error.to_string())?;
     let file = output.join(FILE);
     fs::write(&file, json).map_err(|error| format!("{}: {error}", file.display()))?;
     Ok(good)
@@ -169,7 +209,7 @@ fn told(result: &ToolResult) -> bool {
 }
 
 /// What was found last, as it stands beside the report.
-pub fn read(output: &Path) -> Vec<ToolResult> {
+pub fn read(output: &Path) -> Found {
     let text = fs::read_to_string(output.join(FILE)).unwrap_or_default();
     serde_json::from_str(&text).unwrap_or_default()
 }
@@ -193,10 +233,12 @@ mod tests {
         let failure = |id: &str| Failure {
             id: id.into(),
             what: "x".into(),
+            conversations: Vec::new(),
             accepted: None,
         };
         let mut result = ToolResult {
             name: "testssl.sh".into(),
+            version: None,
             missing: None,
             passed: 1,
             failures: vec![failure("OCSP")],
@@ -217,9 +259,30 @@ mod tests {
     }
 
     #[test]
+    fn of_a_script_every_failed_conversation_has_to_be_known() {
+        let text = SETTINGS.replace("says = 'x'", "conversations = ['padding', 'empty']");
+        let settings = Settings::parse(&text).unwrap();
+        let accepted = |names: &[&str]| {
+            let failure = Failure {
+                id: "OCSP".into(),
+                what: "2 of 9 failed".into(),
+                conversations: names.iter().map(|&name| name.to_owned()).collect(),
+                accepted: None,
+            };
+            settings.accepted[0].fits("testssl.sh", &failure)
+        };
+        assert!(accepted(&["padding 1", "empty"]) && accepted(&["empty"]));
+        assert!(!accepted(&["padding 1", "sanity"]) && !accepted(&[]));
+        assert!(
+            Settings::parse(&text.replace("conversations", "says = 'x'\nconversations")).is_err()
+        );
+    }
+
+    #[test]
     fn what_always_runs_has_to_be_there() {
         let missing = |name: &str| ToolResult {
             name: name.into(),
+            version: None,
             missing: Some("not installed".into()),
             passed: 0,
             failures: Vec::new(),

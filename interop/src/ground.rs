@@ -32,6 +32,9 @@ pub trait Ground {
     /// Where the server of a peer is, for a port of it.
     fn server(&self, port: u16) -> SocketAddr;
 
+    /// The same over IPv6.
+    fn server_v6(&self, port: u16) -> SocketAddr;
+
     /// The directory of certificates, as programs see it.
     fn pki(&self) -> String;
 
@@ -84,4 +87,7 @@ pub trait Ground {
 
     /// What this is, for the report.
     fn describe(&self) -> String;
+
+    /// What the edge is, for the report.
+    fn describe_edge(&self) -> String;
 }

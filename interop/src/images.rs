@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -70,38 +70,66 @@ pub fn peers(interop: &Path, peers: &[Peer]) -> Vec<(String, String)> {
 ///
 /// # Errors
 /// It could not be built.
-pub fn edge(interop: &Path, binary: &Path, base: &str, tag: &str) -> Result<(), String> {
-    if !binary.is_file() {
-        let hint = "hint: cargo build --release, or --binary FILE";
-        return Err(format!("no program {}\n{hint}", binary.display()));
+pub fn edge(interop: &Path, binary: &Path) -> Result<(), String> {
+    of_cutwater(interop, &[(binary, "cutwater")], BASE, "product", EDGE)
+}
+
+/// Makes the image that quic-interop-runner takes: the product's with a program in front, which
+/// is expected beside it. Tries both of its faces.
+///
+/// # Errors
+/// It could not be built, or does not answer as the runner wants.
+pub fn quic(interop: &Path, binary: &Path, base: &str) -> Result<(), String> {
+    let endpoint = binary.with_file_name("quic-endpoint");
+    let programs = [(binary, "cutwater"), (&endpoint, "quic-endpoint")];
+    of_cutwater(interop, &programs, base, "quic", QUIC)?;
+    let run = |environment: &[&str], argument: &str| {
+        let mut command = Command::new("docker");
+        command.args(["run", "--rm", "--pull", "never", "--network", "none"]);
+        for variable in environment {
+            command.args(["--env", variable]);
+        }
+        command.args([QUIC, argument]).stdin(Stdio::null());
+        let output = command.output().map_err(|error| error.to_string())?;
+        Ok::<_, String>((output.status.code(), output.stdout))
+    };
+    for role in ["ROLE=client", "ROLE=server"] {
+        let (code, _) = run(&[role, "TESTCASE=handshake"], "serve")?;
+        if code != Some(127) {
+            return Err(format!("{QUIC}, {role}: exit {code:?}, should be 127"));
+        }
     }
+    match run(&[], "--version")? {
+        (Some(0), said) if said.starts_with(b"cutwater ") => Ok(()),
+        (code, _) => Err(format!("{QUIC} is not Cutwater: exit {code:?}")),
+    }
+}
+
+/// Makes an image of these programs, by a target of the product's Dockerfile.
+fn of_cutwater(
+    interop: &Path,
+    programs: &[(&Path, &str)],
+    base: &str,
+    target: &str,
+    tag: &str,
+) -> Result<(), String> {
     let context = std::env::temp_dir().join(unique("cutwater-image"));
     fs::create_dir(&context).map_err(|error| format!("{}: {error}", context.display()))?;
-    let copied = fs::copy(binary, context.join("cutwater"));
-    let built = copied
-        .map_err(|error| format!("{}: {error}", binary.display()))
-        .and_then(|_| {
-            build(
-                tag,
-                &context,
-                &interop.join("cutwater/Dockerfile"),
-                Some(base),
-            )
-        });
+    let copied = programs.iter().try_for_each(|(program, name)| {
+        let hint = "hint: cargo build --release --workspace --bins, or --binary FILE";
+        let copied = fs::copy(program, context.join(name));
+        copied
+            .map(drop)
+            .map_err(|error| format!("{}: {error}\n{hint}", program.display()))
+    });
+    let dockerfile = interop.join("cutwater/Dockerfile");
+    let built = copied.and_then(|()| build(tag, &context, &dockerfile, Some((base, target))));
     let _ = fs::remove_dir_all(&context);
     built
 }
 
-/// Makes the image that quic-interop-runner takes.
-///
-/// # Errors
-/// It could not be built.
-pub fn quic(interop: &Path) -> Result<(), String> {
-    let context = interop.join("cutwater/quic");
-    build(QUIC, &context, &context.join("Dockerfile"), None)
-}
-
-/// Builds the static program and makes the production image of it.
+/// Builds static programs and makes the production image of them, and that for
+/// quic-interop-runner over it.
 ///
 /// # Errors
 /// What could not be built.
@@ -115,32 +143,47 @@ pub fn production(interop: &Path) -> Result<(), String> {
         "build",
         "--release",
         "--locked",
+        "--package",
+        "cutwater",
+        "--package",
+        "interop",
         "--bin",
         "cutwater",
+        "--bin",
+        "quic-endpoint",
         "--target",
         TARGET,
     ]);
     cargo.current_dir(root).env("CARGO_TARGET_DIR", &target);
     cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
     shown(&mut cargo)?;
-    edge(
+    let binary = target.join(TARGET).join("release/cutwater");
+    of_cutwater(
         interop,
-        &target.join(TARGET).join("release/cutwater"),
+        &[(&binary, "cutwater")],
         "scratch",
+        "product",
         STATIC,
-    )
+    )?;
+    quic(interop, &binary, "scratch")
 }
 
-fn build(tag: &str, context: &Path, dockerfile: &Path, base: Option<&str>) -> Result<(), String> {
+/// Builds an image; one of Cutwater's from a base, by a target of its Dockerfile.
+fn build(
+    tag: &str,
+    context: &Path,
+    dockerfile: &Path,
+    from: Option<(&str, &str)>,
+) -> Result<(), String> {
     eprintln!("image {tag}");
     let (context, dockerfile) = (
         context.display().to_string(),
         dockerfile.display().to_string(),
     );
-    let base = base.map(|base| format!("BASE={base}"));
+    let from = from.map(|(base, target)| (format!("BASE={base}"), target));
     let mut arguments = vec!["build", "--quiet", "--tag", tag, "--file", &dockerfile];
-    if let Some(base) = &base {
-        arguments.extend(["--build-arg", base]);
+    if let Some((base, target)) = &from {
+        arguments.extend(["--build-arg", base, "--target", target]);
     }
     arguments.push(&context);
     docker(&arguments).map(drop)
@@ -154,23 +197,5 @@ fn shown(command: &mut Command) -> Result<(), String> {
     match status.success() {
         true => Ok(()),
         false => Err(format!("{command:?}: {status}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_quic_image_supports_nothing_yet() {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("cutwater/quic/run_endpoint.sh");
-        let ended = Command::new("sh")
-            .arg(script)
-            .env("ROLE", "server")
-            .env("TESTCASE", "handshake")
-            .output()
-            .unwrap();
-        assert_eq!(ended.status.code(), Some(127));
-        assert!(String::from_utf8_lossy(&ended.stderr).contains("handshake: not supported"));
     }
 }

@@ -18,6 +18,9 @@ pub struct Run {
     pub cutwater: String,
     /// Its commit, if that is known.
     pub commit: Option<String>,
+    /// What the edge was: its image, or this machine's program.
+    #[serde(default)]
+    pub edge: String,
     /// Where it took place.
     pub ground: String,
     /// The system.

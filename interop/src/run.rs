@@ -60,6 +60,7 @@ pub fn run(plan: &Plan<'_>) -> Result<Run, String> {
         seconds: 0,
         cutwater: plan.cutwater.clone(),
         commit: plan.commit.clone(),
+        edge: plan.ground.describe_edge(),
         ground: plan.ground.describe(),
         system: said(Command::new("uname").args(["-sm"])).unwrap_or_default(),
         peers: Vec::new(),
@@ -108,7 +109,9 @@ pub fn run(plan: &Plan<'_>) -> Result<Run, String> {
                 Direction::Clients if peer.can(Role::Client) => {
                     clients(plan, &mut lab, peer, &mut run)?
                 }
-                Direction::Servers if peer.can(Role::Server) => servers(plan, peer, &mut run)?,
+                Direction::Servers if peer.can(Role::Server) => {
+                    servers(plan, &mut lab, peer, &mut run)?;
+                }
                 _ => {}
             }
         }
@@ -166,7 +169,7 @@ pub fn play(
     Ok(cell.end(played))
 }
 
-fn servers(plan: &Plan<'_>, peer: &Peer, run: &mut Run) -> Result<(), String> {
+fn servers(plan: &Plan<'_>, lab: &mut Lab<'_>, peer: &Peer, run: &mut Run) -> Result<(), String> {
     let mut running = servers::Running::default();
     for case in servers::CASES
         .iter()
@@ -176,7 +179,7 @@ fn servers(plan: &Plan<'_>, peer: &Peer, run: &mut Run) -> Result<(), String> {
             break;
         }
         let begun = Instant::now();
-        let (outcome, log) = servers::play(plan.ground, peer, case, &mut running);
+        let (outcome, log) = servers::play(lab, peer, case, &mut running);
         record(
             plan,
             run,
@@ -228,7 +231,7 @@ fn record(
 }
 
 /// Now, by the system's own calendar.
-fn date() -> String {
+pub fn date() -> String {
     said(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"])).unwrap_or_default()
 }
 

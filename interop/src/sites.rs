@@ -70,6 +70,9 @@ pub fn prepare(pki: &Path, places: &Places, mistake: Option<Mistake>) -> Result<
         issuer.issue(pki, file, &[name])?;
     }
     authorities.issue(pki, "server", &[SERVER])?;
+    // Certificates that our client may not take for that server's.
+    authorities.issue(pki, "misnamed", &[UNKNOWN])?;
+    Authorities::new()?.issue(pki, "stranger", &[SERVER])?;
     for (file, bytes) in [("answer", ANSWER), ("large", LARGE)] {
         let file = pki.join(file);
         fs::write(&file, vec![b'x'; bytes as usize])

@@ -6,6 +6,7 @@ mod h1;
 mod h2;
 mod h2io;
 mod http1;
+mod opening;
 mod pace;
 mod record;
 mod slot;
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-pub(super) use self::http1::{authority, request};
+pub(super) use self::opening::{harmless, opening};
 pub(super) use self::slot::dial;
 pub(super) use self::tls::with_provider;
 
@@ -137,6 +138,7 @@ pub fn run(
             address: *address,
             config: tls::config(plan, &tickets)?,
             tickets,
+            holds_tickets: AtomicBool::new(false),
         })
     });
     let shared = Arc::new(Shared {

@@ -31,7 +31,6 @@ mod catch;
 mod flight;
 mod keys;
 mod report;
-mod request;
 mod send;
 #[cfg(test)]
 mod trace;

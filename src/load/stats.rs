@@ -58,7 +58,8 @@ pub struct Counts {
     pub requests: u64,
     /// Answers by status.
     pub statuses: BTreeMap<u16, u64>,
-    /// Connections with a full handshake and no request, only to get tickets.
+    /// Connections with a full handshake, only to get tickets; without a request, unless the server
+    /// holds its tickets back for one.
     pub collecting: u64,
     /// Bytes sent on TCP connections.
     pub sent: u64,

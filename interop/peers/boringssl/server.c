@@ -39,11 +39,8 @@ void server_setup(const struct served *o) {
 void *server_open(int fd) {
     SSL *ssl = SSL_new(context);
     SSL_set_fd(ssl, fd);
-    if (SSL_accept(ssl) == 1) {
-        /* It keeps its tickets back until it writes something. */
-        if (!SSL_in_early_data(ssl)) SSL_write(ssl, "", 0);
-        return ssl;
-    }
+    /* It keeps its tickets back until it writes something: it is for clients to cope with that. */
+    if (SSL_accept(ssl) == 1) return ssl;
     ERR_print_errors_fp(stderr);
     SSL_free(ssl);
     return NULL;

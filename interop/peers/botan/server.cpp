@@ -5,6 +5,7 @@
 #include <botan/pkcs8.h>
 #include <botan/tls_callbacks.h>
 #include <botan/tls_ciphersuite.h>
+#include <botan/tls_exceptn.h>
 #include <botan/tls_policy.h>
 #include <botan/tls_server.h>
 #include <botan/tls_session.h>
@@ -82,9 +83,13 @@ struct Line final : public tls::Callbacks {
         }
     }
     void tls_record_received(uint64_t, std::span<const uint8_t> data) override { in.insert(in.end(), data.begin(), data.end()); }
-    void tls_alert(tls::Alert alert) override { over = over || alert.type() == tls::AlertType::CloseNotify || alert.is_fatal(); }
+    void tls_alert(tls::Alert alert) override {
+        if (alert.is_fatal()) fprintf(stderr, "alert received: %s\n", alert.type_string().c_str());
+        over = over || alert.type() == tls::AlertType::CloseNotify || alert.is_fatal();
+    }
     std::string tls_server_choose_app_protocol(const std::vector<std::string> &offered) override {
-        return std::find(offered.begin(), offered.end(), "http/1.1") == offered.end() ? "" : "http/1.1";
+        if (std::find(offered.begin(), offered.end(), "http/1.1") != offered.end()) return "http/1.1";
+        throw tls::TLS_Exception(tls::AlertType::NoApplicationProtocol, "no application protocol");
     }
     void tls_session_established(const tls::Session_Summary &it) override {
         const auto group = it.kex_parameters().value_or("");

@@ -79,7 +79,8 @@ static void *serve(void *argument) {
         head[size] = 0;
         char body[128], text[256];
         int n = snprintf(body, sizeof body, "%s early=%s\n", gnutls_session_is_resumed(session) ? "resumed" : "full", early ? "accepted" : "none");
-        fprintf(stderr, "%s", body);
+        /* As gnutls-serv tells it. */
+        fprintf(stderr, "%sUsing curve: %s\n", body, gnutls_group_get_name(gnutls_group_get(session)));
         n = snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%s\r\n%s", n, open ? "" : "Connection: close\r\n", body);
         if (gnutls_record_send(session, text, n) < 0) goto done;
     }

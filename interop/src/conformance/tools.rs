@@ -41,7 +41,13 @@ pub(super) fn testssl(ground: &dyn Ground, program: Option<&Path>, logs: &Path) 
     let text = said(command, &logs.join("testssl.log")).and_then(|_| {
         fs::read_to_string(&json).map_err(|error| format!("it wrote no report: {error}"))
     });
-    result("testssl.sh", text.and_then(|text| read_testssl(&text)))
+    let said = text_of(Command::new(program).arg("--version"));
+    let version = said.as_deref().and_then(|text| after(text, "testssl"));
+    result(
+        "testssl.sh",
+        version,
+        text.and_then(|text| read_testssl(&text)),
+    )
 }
 
 fn read_testssl(text: &str) -> Result<(usize, Vec<Failure>), String> {
@@ -74,7 +80,10 @@ pub(super) fn sslyze(ground: &dyn Ground, program: Option<&Path>, logs: &Path) -
     let text = said(command, &logs.join("sslyze.log")).and_then(|_| {
         fs::read_to_string(&json).map_err(|error| format!("it wrote no report: {error}"))
     });
-    result("sslyze", text.and_then(|text| read_sslyze(&text)))
+    let told = text.as_deref().ok().map(serde_json::from_str::<Value>);
+    let version =
+        told.and_then(|report| Some(report.ok()?.get("sslyze_version")?.as_str()?.into()));
+    result("sslyze", version, text.and_then(|text| read_sslyze(&text)))
 }
 
 /// What the report is to say of a site that takes TLS 1.3 alone.
@@ -144,7 +153,11 @@ fn read_sslyze(text: &str) -> Result<(usize, Vec<Failure>), String> {
 /// h2spec: it knows no server names, so it goes to the listener with a default site.
 pub(super) fn h2spec(ground: &dyn Ground, program: Option<&Path>, logs: &Path) -> ToolResult {
     let Some(program) = program else {
-        return result("h2spec", Err("packaged nowhere; --h2spec FILE".into()));
+        return result(
+            "h2spec",
+            None,
+            Err("packaged nowhere; --h2spec FILE".into()),
+        );
     };
     let edge = ground.edge(true);
     let mut command = bounded(program);
@@ -157,12 +170,19 @@ pub(super) fn h2spec(ground: &dyn Ground, program: Option<&Path>, logs: &Path) -
         &edge.port().to_string(),
     ]);
     let text = said(command, &logs.join("h2spec.log"));
-    result("h2spec", text.and_then(|(_, text)| read_h2spec(&text)))
+    let version = text_of(Command::new(program).arg("--version"));
+    let version = version.as_deref().and_then(|text| after(text, "Version:"));
+    result(
+        "h2spec",
+        version,
+        text.and_then(|(_, text)| read_h2spec(&text)),
+    )
 }
 
-/// `✔` and `×` stand before each check, the latter once more in a summary.
+/// `✔` and `×` stand before each check, the latter once more in a summary. A check is shown while
+/// it lasts, and then overwritten behind a carriage return.
 fn read_h2spec(text: &str) -> Result<(usize, Vec<Failure>), String> {
-    let lines = || text.lines().map(str::trim_start);
+    let lines = || text.split(['\n', '\r']).map(str::trim_start);
     let passed = lines().filter(|line| line.starts_with('✔')).count();
     let mut failures: Vec<Failure> = Vec::new();
     for line in lines() {
@@ -193,6 +213,7 @@ pub(super) fn tlsfuzzer(
     let Some(directory) = directory else {
         return result(
             "tlsfuzzer",
+            None,
             Err("packaged nowhere; --tlsfuzzer DIRECTORY".into()),
         );
     };
@@ -211,7 +232,10 @@ pub(super) fn tlsfuzzer(
         match said(command, &logs.join(format!("tlsfuzzer-{script}.log"))) {
             Ok((true, _)) => passed += 1,
             Ok((false, text)) => match failed_of(&text) {
-                Some(what) => failures.push(failure(script, &what)),
+                Some(what) => failures.push(Failure {
+                    conversations: conversations_of(&text),
+                    ..failure(script, &what)
+                }),
                 // Whatever is accepted of this script, this is not.
                 None => failures.push(failure(&format!("{script}, as a whole"), "it did not run")),
             },
@@ -219,7 +243,22 @@ pub(super) fn tlsfuzzer(
             Err(error) => failures.push(failure(&format!("{script}, as a whole"), &error)),
         }
     }
-    result("tlsfuzzer", Ok((passed, failures)))
+    // It has no releases. What speaks TLS for it has.
+    let ask = "import tlslite; print(tlslite.__version__)";
+    let library = text_of(Command::new("python3").args(["-c", ask]));
+    let mut git = Command::new("git");
+    let commit = text_of(
+        git.arg("-C")
+            .arg(directory)
+            .args(["rev-parse", "--short", "HEAD"]),
+    );
+    let parts = [
+        commit.map(|it| format!("commit {it}")),
+        library.map(|it| format!("tlslite-ng {it}")),
+    ];
+    let version = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let version = Some(version).filter(|it| !it.is_empty());
+    result("tlsfuzzer", version, Ok((passed, failures)))
 }
 
 /// How many conversations of a script failed, by the summary at its end.
@@ -233,6 +272,27 @@ fn failed_of(text: &str) -> Option<String> {
         count("FAIL:")?,
         count("TOTAL:")?
     ))
+}
+
+/// Their names, as they stand behind the summary: indented and quoted.
+fn conversations_of(text: &str) -> Vec<String> {
+    let behind = text.lines().skip_while(|line| *line != "FAILED:").skip(1);
+    let names = behind.map_while(|line| line.strip_prefix("\t'")?.strip_suffix('\''));
+    names.map(str::to_owned).collect()
+}
+
+/// What a program prints, if it runs.
+fn text_of(command: &mut Command) -> Option<String> {
+    let output = command.stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// The first word with a digit at its beginning behind this word: a version.
+fn after(text: &str, word: &str) -> Option<String> {
+    let mut words = text.split_whitespace().skip_while(|it| *it != word);
+    let version = words.find(|it| it.starts_with(|c: char| c.is_ascii_digit()));
+    version.map(str::to_owned)
 }
 
 fn bounded(program: &Path) -> Command {
@@ -262,11 +322,16 @@ fn failure(id: &str, what: &str) -> Failure {
     Failure {
         id: id.into(),
         what: what.into(),
+        conversations: Vec::new(),
         accepted: None,
     }
 }
 
-fn result(name: &str, found: Result<(usize, Vec<Failure>), String>) -> ToolResult {
+fn result(
+    name: &str,
+    version: Option<String>,
+    found: Result<(usize, Vec<Failure>), String>,
+) -> ToolResult {
     let (missing, (passed, failures)) = match found {
         Ok(found) => (None, found),
         // It is there, and began: that is no tool that is missing.
@@ -278,6 +343,7 @@ fn result(name: &str, found: Result<(usize, Vec<Failure>), String>) -> ToolResul
     };
     ToolResult {
         name: name.into(),
+        version,
         missing,
         passed,
         failures,
@@ -316,19 +382,33 @@ mod tests {
     fn a_script_that_did_not_run_is_no_failure_that_may_be_accepted() {
         let summary = "TOTAL: 31\nSKIP: 0\nPASS: 29\nFAIL: 2\nXPASS: 0\n";
         assert_eq!(failed_of(summary).as_deref(), Some("2 of 31 failed"));
+        let names = "FAILED:\n\t'padding - cipher, pad_left 1'\n\t'empty'\n\nOK\n";
+        assert_eq!(
+            conversations_of(names),
+            ["padding - cipher, pad_left 1", "empty"]
+        );
         assert_eq!(failed_of("Traceback (most recent call last):"), None);
     }
 
     #[test]
     fn a_tool_that_hits_its_bound_fails() {
-        let result = result("h2spec", Err(LATE.into()));
+        let result = result("h2spec", None, Err(LATE.into()));
         assert_eq!(result.missing, None);
         assert_eq!(result.failures, [failure("h2spec, as a whole", LATE)]);
     }
 
     #[test]
+    fn versions_are_found_in_what_tools_print() {
+        let banner = "####\n    testssl       3.0.8 from https://testssl.sh/\n";
+        assert_eq!(after(banner, "testssl").as_deref(), Some("3.0.8"));
+        let version = after("Version: 2.0.0 ((Unknown))", "Version:");
+        assert_eq!(version.as_deref(), Some("2.0.0"));
+        assert_eq!(after("none", "Version:"), None);
+    }
+
+    #[test]
     fn h2spec_failures_count_once() {
-        let text = "  ✔ 1: Sends a PING\n  × 2: Sends a frame: too large\n\nFailures:\n  × 2: Sends a frame: too large\n";
+        let text = "  1: Sends a PING\r  ✔ 1: Sends a PING\n  × 2: Sends a frame: too large\n\nFailures:\n  × 2: Sends a frame: too large\n";
         let (passed, failures) = read_h2spec(text).unwrap();
         assert_eq!(passed, 1);
         assert_eq!(failures, [failure("Sends a frame: too large", "failed")]);

@@ -175,6 +175,10 @@ impl Ground for Docker {
         SocketAddr::new(self.v4(SERVER), port)
     }
 
+    fn server_v6(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.v6(SERVER), port)
+    }
+
     fn pki(&self) -> String {
         PKI.into()
     }
@@ -272,6 +276,16 @@ impl Ground for Docker {
     fn describe(&self) -> String {
         let version = docker(&["version", "--format", "{{.Server.Version}}"]);
         format!("Docker {}", version.as_deref().unwrap_or("?"))
+    }
+
+    fn describe_edge(&self) -> String {
+        let ask = ["image", "inspect", "--format", "{{.Id}} {{.Size}}"];
+        let told = docker(&[&ask[..], &[self.edge_image.as_str()]].concat()).unwrap_or_default();
+        let (id, size) = told.split_once(' ').unwrap_or_default();
+        // Sixteen characters tell images apart.
+        let id = id.get(..23).unwrap_or(id);
+        let megabytes = size.parse::<f64>().unwrap_or_default() / 1e6;
+        format!("image {} ({id}, {megabytes:.0} MB)", self.edge_image)
     }
 }
 

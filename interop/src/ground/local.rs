@@ -97,6 +97,10 @@ impl Ground for Local {
         loopback(port)
     }
 
+    fn server_v6(&self, port: u16) -> SocketAddr {
+        (Ipv6Addr::LOCALHOST, port).into()
+    }
+
     fn pki(&self) -> String {
         self.directory.join("pki").display().to_string()
     }
@@ -157,6 +161,10 @@ impl Ground for Local {
 
     fn describe(&self) -> String {
         "this machine".into()
+    }
+
+    fn describe_edge(&self) -> String {
+        "this machine's program".into()
     }
 }
 

@@ -3,25 +3,26 @@
 use std::fmt::Write;
 
 use super::ABSENT;
-use super::markdown::{commit, heading, tool_lines, why, word};
+use super::markdown::{commit, edge, heading, tool_lines, tools_ran, why, word};
 use crate::cases::Direction;
-use crate::conformance::ToolResult;
+use crate::conformance::Found;
 use crate::results::Run;
 
 /// The page; `log` gives a cell's log by its name.
-pub(super) fn render(run: &Run, tools: &[ToolResult], log: impl Fn(&str) -> String) -> String {
+pub(super) fn render(run: &Run, tools: &Found, log: impl Fn(&str) -> String) -> String {
     let [pass, expected, stale, unexpected] = run.counts();
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>Cutwater interop, {date}</title>\n\
          <style>\n{css}</style>\n<h1>Cutwater and other TLS stacks</h1>\n\
-         <p>{date}. Cutwater {version}{commit}, {ground}, {system}, {seconds} s.\n\
+         <p>{date}. Cutwater {version}{commit}{edge} in {ground}, {system}, {seconds} s.\n\
          <p class=\"counts\"><b class=\"pass\">{pass} pass</b> <b class=\"known\">{expected} as expected</b> \
          <b class=\"stale\">{stale} stale</b> <b class=\"fail\">{unexpected} unexpected</b>\n",
         css = include_str!("page.css"),
         date = escape(&run.date),
         version = escape(&run.cutwater),
-        commit = escape(&commit(run)),
+        commit = escape(&commit(run.commit.as_deref())),
+        edge = escape(&edge(run)),
         ground = escape(&run.ground),
         system = escape(&run.system),
         seconds = run.seconds,
@@ -41,8 +42,9 @@ pub(super) fn render(run: &Run, tools: &[ToolResult], log: impl Fn(&str) -> Stri
     for remark in run.remarks.iter().map(String::as_str).chain([ABSENT]) {
         let _ = writeln!(page, "<p>{}", escape(remark));
     }
-    if !tools.is_empty() {
-        page.push_str("<h2>Conformance tools</h2>\n<ul>\n");
+    if !tools.tools.is_empty() {
+        let ran = escape(&tools_ran(tools));
+        let _ = writeln!(page, "<h2>Conformance tools</h2>\n<p>{ran}\n<ul>");
         for line in tool_lines(tools) {
             let _ = writeln!(page, "<li>{}", escape(&line));
         }
@@ -132,7 +134,7 @@ pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::conformance::Failure;
+    use crate::conformance::{Failure, ToolResult};
     use crate::expected::{Outcome, Verdict};
     use crate::report::markdown;
     use crate::results::{CellResult, PeerVersion};
@@ -168,6 +170,7 @@ pub(super) mod tests {
             seconds: 9,
             cutwater: "0.1.0".into(),
             commit: Some("abc".into()),
+            edge: "image e (sha256:1)".into(),
             ground: "Docker 1".into(),
             system: "Linux".into(),
             peers: vec![PeerVersion {
@@ -182,24 +185,32 @@ pub(super) mod tests {
         }
     }
 
-    fn tools() -> Vec<ToolResult> {
+    fn tools() -> Found {
         let failure = |id: &str, accepted: Option<&str>| Failure {
             id: id.into(),
             what: "bad".into(),
             accepted: accepted.map(str::to_owned),
         };
         let failures = vec![failure("x", Some("known")), failure("y", None)];
-        vec![ToolResult {
-            name: "t".into(),
-            missing: None,
-            passed: 3,
-            failures,
-        }]
+        Found {
+            date: "2026-01-30 12:00 UTC".into(),
+            commit: Some("abd".into()),
+            edge: "image e".into(),
+            tools: vec![ToolResult {
+                name: "t".into(),
+                version: Some("3.1".into()),
+                missing: None,
+                passed: 3,
+                failures,
+            }],
+        }
     }
 
     #[test]
     fn every_cell_has_its_word_and_its_log() {
-        let page = render(&run(), &[], |name| format!("the log of {name} & more"));
+        let page = render(&run(), &Found::default(), |name| {
+            format!("the log of {name} & more")
+        });
         for part in [
             "<td class=\"pass\"><a href=\"#clients-a-full\" title=\"pass\">pass</a>",
             "<td class=\"fail\"><a href=\"#clients-a-tickets\" title=\"fail: status &lt;404&gt;\">FAIL</a>",
@@ -232,7 +243,9 @@ pub(super) mod tests {
             "- clients, a, [early](cells/early.log): no 0-RTT (unsupported: none)",
             "stale: expected otherwise (a bug), found: pass",
             "Versions: A 1.2.",
-            "- t: 3 passed; x: bad (accepted: known); y: bad (NOT ACCEPTED)",
+            "Cutwater 0.1.0 (abc), image e (sha256:1), in Docker 1",
+            "2026-01-30 12:00 UTC: against Cutwater (abd), image e.",
+            "- t 3.1: 3 passed; x: bad (accepted: known); y: bad (NOT ACCEPTED)",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
@@ -243,8 +256,8 @@ pub(super) mod tests {
         let written = serde_json::to_string(&run()).unwrap();
         let read: Run = serde_json::from_str(&written).unwrap();
         assert_eq!(
-            render(&read, &[], |_| String::new()),
-            render(&run(), &[], |_| String::new())
+            render(&read, &Found::default(), |_| String::new()),
+            render(&run(), &Found::default(), |_| String::new())
         );
     }
 }

@@ -4,12 +4,12 @@ use std::fmt::Write;
 
 use super::ABSENT;
 use crate::cases::Direction;
-use crate::conformance::ToolResult;
+use crate::conformance::Found;
 use crate::expected::{Outcome, Verdict};
 use crate::results::{CellResult, Run};
 
 /// All of it: tables, and a list of what did not pass.
-pub(super) fn render(run: &Run, tools: &[ToolResult]) -> String {
+pub(super) fn render(run: &Run, tools: &Found) -> String {
     let mut text = format!("# Interop report\n\n{}", render_tables(run, tools));
     for (title, wanted) in [
         (
@@ -71,13 +71,14 @@ pub(super) fn word(cell: Option<&CellResult>) -> &'static str {
 }
 
 /// What the run was, and a table for each direction.
-pub(super) fn render_tables(run: &Run, tools: &[ToolResult]) -> String {
+pub(super) fn render_tables(run: &Run, tools: &Found) -> String {
     let [pass, expected, stale, unexpected] = run.counts();
     let mut text = format!(
-        "{}: Cutwater {}{} in {} on {}, {} s. {pass} pass, {expected} as expected, {stale} stale, {unexpected} unexpected.\n\n",
+        "{}: Cutwater {}{}{} in {} on {}, {} s. {pass} pass, {expected} as expected, {stale} stale, {unexpected} unexpected.\n\n",
         run.date,
         run.cutwater,
-        commit(run),
+        commit(run.commit.as_deref()),
+        edge(run),
         run.ground,
         run.system,
         run.seconds,
@@ -116,8 +117,8 @@ pub(super) fn render_tables(run: &Run, tools: &[ToolResult]) -> String {
     for remark in run.remarks.iter().map(String::as_str).chain([ABSENT]) {
         let _ = writeln!(text, "\n{remark}");
     }
-    if !tools.is_empty() {
-        text.push_str("\n### Conformance tools\n\n");
+    if !tools.tools.is_empty() {
+        let _ = writeln!(text, "\n### Conformance tools\n\n{}\n", tools_ran(tools));
         for line in tool_lines(tools) {
             let _ = writeln!(text, "- {line}");
         }
@@ -125,27 +126,41 @@ pub(super) fn render_tables(run: &Run, tools: &[ToolResult]) -> String {
     text
 }
 
+/// When the conformance tools ran, and against what.
+pub(super) fn tools_ran(found: &Found) -> String {
+    let commit = commit(found.commit.as_deref());
+    format!("{}: against Cutwater{commit}, {}.", found.date, found.edge)
+}
+
 /// What the conformance tools found, a line each.
-pub(super) fn tool_lines(tools: &[ToolResult]) -> impl Iterator<Item = String> + '_ {
-    tools.iter().map(|tool| match &tool.missing {
-        Some(why) => format!("{}: did not run: {why}", tool.name),
-        None => {
-            let mut line = format!("{}: {} passed", tool.name, tool.passed);
-            for failure in &tool.failures {
-                let reason = failure.accepted.as_deref();
-                let reason =
-                    reason.map_or_else(|| "NOT ACCEPTED".into(), |it| format!("accepted: {it}"));
-                let _ = write!(line, "; {}: {} ({reason})", failure.id, failure.what);
-            }
-            line
+pub(super) fn tool_lines(found: &Found) -> impl Iterator<Item = String> + '_ {
+    found.tools.iter().map(|tool| {
+        let version = tool.version.as_deref();
+        let version = version.map_or_else(String::new, |version| format!(" {version}"));
+        if let Some(why) = &tool.missing {
+            return format!("{}{version}: did not run: {why}", tool.name);
         }
+        let mut line = format!("{}{version}: {} passed", tool.name, tool.passed);
+        for failure in &tool.failures {
+            let reason = failure.accepted.as_deref();
+            let reason =
+                reason.map_or_else(|| "NOT ACCEPTED".into(), |it| format!("accepted: {it}"));
+            let _ = write!(line, "; {}: {} ({reason})", failure.id, failure.what);
+        }
+        line
     })
 }
 
-pub(super) fn commit(run: &Run) -> String {
-    run.commit
-        .as_ref()
-        .map_or_else(String::new, |commit| format!(" ({commit})"))
+pub(super) fn commit(commit: Option<&str>) -> String {
+    commit.map_or_else(String::new, |commit| format!(" ({commit})"))
+}
+
+/// What the edge was, if the run tells.
+pub(super) fn edge(run: &Run) -> String {
+    match run.edge.as_str() {
+        "" => String::new(),
+        edge => format!(", {edge},"),
+    }
 }
 
 pub(super) fn heading(direction: Direction) -> &'static str {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use super::opening::harmless;
 use super::pace::{Arrival, Pacer};
 use super::record::Recorder;
 use super::stream::{Received, Stream};
@@ -47,6 +48,8 @@ pub(super) struct Endpoint {
     pub(super) address: SocketAddr,
     pub(super) config: Arc<ClientConfig>,
     pub(super) tickets: Arc<Tickets>,
+    /// Whether its tickets come with an answer only, as one was seen to: then nobody waits in vain.
+    pub(super) holds_tickets: AtomicBool,
 }
 
 /// The place of one connection among all of the run.
@@ -241,16 +244,56 @@ impl Slot {
         let mut stream = self.connect(place, None, false).await?;
         self.recorder().counts(|it| it.collecting += 1);
         self.shake_hands(&mut stream).await?;
-        self.leave(&mut stream).await
+        self.gain(&mut stream, place).await?;
+        self.part(&mut stream, false).await
     }
 
-    /// Waits for a ticket if the mode needs one, says goodbye, and waits for the server's end: as
-    /// long as the plan says. Only errors of TLS count: a server that refused the client's
-    /// certificate says so behind the handshake.
+    /// Waits for a ticket on a connection that has asked for nothing: as long as the plan says. A
+    /// server may hold its tickets back until it writes something, as BoringSSL does: where none
+    /// came, it is asked for something harmless, and then waited for once more.
+    async fn gain(&self, stream: &mut Stream, place: Place<'_>) -> Result<(), Failure> {
+        let holds = &place.endpoint.holds_tickets;
+        if !holds.load(Ordering::Relaxed) && self.ticket_comes(stream).await? {
+            return Ok(());
+        }
+        if stream.is_closed() {
+            return Ok(());
+        }
+        let request = harmless(self.plan(), place.name).map_err(|_| ErrorKind::Http)?;
+        stream.write(&request)?;
+        if self.ticket_comes(stream).await? {
+            holds.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Whether a ticket comes in time.
+    async fn ticket_comes(&self, stream: &mut Stream) -> Result<bool, Failure> {
+        self.limit(self.plan().timeouts.closing);
+        let came = poll_fn(|cx| {
+            loop {
+                if stream.tickets() > 0 || stream.is_closed() {
+                    return Poll::Ready(Ok::<_, ErrorKind>(stream.tickets() > 0));
+                }
+                if stream.poll_flush(cx)?.is_pending()
+                    || stream.poll_receive(cx, |_| Ok(()))?.is_pending()
+                {
+                    return Poll::Pending;
+                }
+            }
+        });
+        let came = self.bounded(came, TimedOut::Request).await;
+        behind_the_handshake(came, false)
+    }
+
+    /// Leaves after an answer: waits for a ticket if the mode needs one, says goodbye, and waits
+    /// for the server's end, as long as the plan says.
     pub(super) async fn leave(&self, stream: &mut Stream) -> Result<(), Failure> {
-        let plan = self.plan();
-        self.limit(plan.timeouts.closing);
-        let wants_ticket = plan.mode != Mode::Full;
+        self.part(stream, self.plan().mode != Mode::Full).await
+    }
+
+    async fn part(&self, stream: &mut Stream, wants_ticket: bool) -> Result<(), Failure> {
+        self.limit(self.plan().timeouts.closing);
         let mut said = false;
         let end = poll_fn(|cx| {
             loop {
@@ -270,11 +313,7 @@ impl Slot {
                 }
             }
         });
-        match self.bounded(end, TimedOut::Request).await {
-            Err(Failure::Error(ErrorKind::Alert(alert))) => Err(ErrorKind::Alert(alert).into()),
-            Err(Failure::Stopped) => Err(Failure::Stopped),
-            _ => Ok(()),
-        }
+        behind_the_handshake(self.bounded(end, TimedOut::Request).await, ())
     }
 
     /// Waits for the end that the server was asked for: tickets may come before it.
@@ -321,10 +360,14 @@ impl Slot {
     }
 
     async fn handshake(&self) -> Result<Ending, Failure> {
-        let (mut stream, _, begin) = self.open().await?;
+        let (mut stream, number, begin) = self.open().await?;
         self.shake_hands(&mut stream).await?;
         let end = stream.finished().unwrap_or_else(Instant::now);
-        self.leave(&mut stream).await?;
+        if self.plan().mode != Mode::Full {
+            let place = self.worker.shared.place(number);
+            self.gain(&mut stream, place).await?;
+        }
+        self.part(&mut stream, false).await?;
         Ok(Ending {
             begin: self.begins(begin),
             first: None,
@@ -351,6 +394,17 @@ impl Slot {
             Usage::Requests(count) => count.get(),
             Usage::KeepAlive => u64::MAX,
         }
+    }
+}
+
+/// Of what goes wrong behind a handshake only errors of TLS count: a server that refused the
+/// client's certificate says so there. Otherwise it is as if this had come.
+fn behind_the_handshake<T>(result: Result<T, Failure>, otherwise: T) -> Result<T, Failure> {
+    match result {
+        Err(Failure::Error(ErrorKind::Alert(alert))) => Err(ErrorKind::Alert(alert).into()),
+        Err(Failure::Stopped) => Err(Failure::Stopped),
+        Err(Failure::Error(_)) => Ok(otherwise),
+        Ok(value) => Ok(value),
     }
 }
 

@@ -11,12 +11,12 @@ use rustls::client::{
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, NamedGroup};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answer;
 use super::catch::{self, Share};
 use super::report::FlightSummary;
-use super::{request, send};
+use super::send;
 use crate::load::engine;
 use crate::load::plan::Plan;
 use crate::load::relay::Records;
@@ -61,14 +61,14 @@ impl Recorder {
             config: Arc::new(config),
             shelf,
             name: plan.sni.name(0).clone(),
-            request: request::bytes(plan).map_err(|error| error.to_string())?,
+            request: engine::opening(plan, plan.sni.name(0)).map_err(|error| error.to_string())?,
         })
     }
 
     /// Connects to this address for a ticket of its own, and writes a flight that nobody has got.
     pub(super) async fn record(&self, plan: &Plan, from: SocketAddr) -> Result<Flight, String> {
         self.shelf.lock().ticket = None;
-        let handshake = plan.timeouts.handshake + plan.timeouts.closing;
+        let handshake = plan.timeouts.handshake + 2 * plan.timeouts.closing;
         match timeout(handshake, self.collect(plan, from)).await {
             Ok(collected) => collected?,
             Err(_) => return Err(format!("{from}: no ticket came")),
@@ -111,7 +111,8 @@ impl Recorder {
         })
     }
 
-    /// A whole handshake, then nothing until a ticket is there.
+    /// A whole handshake, then nothing until a ticket is there; where none comes in time, a
+    /// harmless request: some servers hold their tickets back until they write something.
     async fn collect(&self, plan: &Plan, from: SocketAddr) -> Result<(), String> {
         let failed = |kind: ErrorKind| format!("{from}: {kind}");
         let io = |error| failed(ErrorKind::from_io(&error));
@@ -121,6 +122,7 @@ impl Recorder {
         let mut tls = ClientConnection::new(Arc::clone(&self.config), self.name.clone())
             .map_err(|error| error.to_string())?;
         let mut buffer = vec![0; 16 << 10];
+        let (mut waits_until, mut asked) = (None, false);
         loop {
             let mut out = Vec::new();
             drain(&mut tls, &mut out);
@@ -136,7 +138,22 @@ impl Recorder {
                     break;
                 }
             }
-            let count = tcp.read(&mut buffer).await.map_err(io)?;
+            if waits_until.is_none() && !tls.is_handshaking() {
+                waits_until = Some(Instant::now() + plan.timeouts.closing);
+            }
+            let read = tcp.read(&mut buffer);
+            let read = match waits_until {
+                Some(until) if !asked => timeout_at(until, read).await,
+                _ => Ok(read.await),
+            };
+            let Ok(read) = read else {
+                asked = true;
+                let request = engine::harmless(plan, &self.name);
+                let request = request.map_err(|error| error.to_string())?;
+                tls.writer().write_all(&request).map_err(io)?;
+                continue;
+            };
+            let count = read.map_err(io)?;
             if count == 0 {
                 let early = tls.is_handshaking();
                 let kind = if early {

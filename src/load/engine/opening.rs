@@ -1,9 +1,12 @@
-//! The request of a flight, as bytes behind TLS.
+//! The first request of a connection, as bytes behind TLS.
 
-use http::header::{CONTENT_LENGTH, HOST};
+use bytes::Bytes;
+use http::Method;
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use rustls::pki_types::ServerName;
 
-use crate::load::engine;
-use crate::load::plan::{Plan, PlanError, Protocol};
+use super::http1;
+use crate::load::plan::{Plan, PlanError, Protocol, Usage};
 
 /// HTTP/2 frame types and flags. RFC 9113 §6
 const DATA: u8 = 0;
@@ -15,20 +18,41 @@ const END_HEADERS: u8 = 0x4;
 /// What every server takes in one frame. RFC 9113 §4.2
 const FRAME: usize = 16_384;
 
-/// Everything that a client sends before it has heard anything.
-pub(super) fn bytes(plan: &Plan) -> Result<Vec<u8>, PlanError> {
+/// Everything that a client sends on a connection that asked for this name, before it has heard
+/// anything.
+pub(in crate::load) fn opening(plan: &Plan, name: &ServerName<'_>) -> Result<Vec<u8>, PlanError> {
     match plan.protocol {
-        Protocol::Http1 => Ok(engine::request(plan, plan.sni.name(0))),
-        Protocol::Http2 => http2(plan),
+        Protocol::Http1 => Ok(http1::request(plan, name)),
+        Protocol::Http2 => http2(plan, name),
     }
 }
 
+/// The same without content or consequences (RFC 9110 §9.2.1): makes a server write something
+/// that holds its tickets back until it does.
+pub(in crate::load) fn harmless(plan: &Plan, name: &ServerName<'_>) -> Result<Vec<u8>, PlanError> {
+    let mut plan = plan.clone();
+    plan.usage = Usage::ONE;
+    plan.request.method = Method::HEAD;
+    plan.request.body = Bytes::new();
+    for field in [
+        CONTENT_LENGTH,
+        EXPECT,
+        TE,
+        TRAILER,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ] {
+        plan.request.headers.remove(field);
+    }
+    opening(&plan, name)
+}
+
 /// The connection preface and a request on stream 1, all fields as literals. RFC 9113 §3.4
-fn http2(plan: &Plan) -> Result<Vec<u8>, PlanError> {
+fn http2(plan: &Plan, name: &ServerName<'_>) -> Result<Vec<u8>, PlanError> {
     let request = &plan.request;
     let authority = match request.headers.get(HOST) {
         Some(host) => host.as_bytes().to_vec(),
-        None => engine::authority(plan, plan.sni.name(0)).into_bytes(),
+        None => http1::authority(plan, name).into_bytes(),
     };
     let mut block = Vec::new();
     literal(&mut block, b":method", request.method.as_str().as_bytes());
@@ -125,7 +149,8 @@ mod tests {
             &head,
         ]
         .concat();
-        assert_eq!(bytes(&plan).unwrap(), get);
+        let bytes = |plan: &Plan| opening(plan, plan.sni.name(0)).unwrap();
+        assert_eq!(bytes(&plan), get);
 
         plan.request.body = vec![b'x'; FRAME + 1].into();
         head.extend(field("content-length", "16385"));
@@ -137,7 +162,25 @@ mod tests {
             &[b'x'; FRAME],
             &[0, 0, 1, 0, 1, 0, 0, 0, 1, b'x'],
         ];
-        assert_eq!(bytes(&plan).unwrap(), post.concat());
+        assert_eq!(bytes(&plan), post.concat());
+    }
+
+    #[test]
+    fn a_harmless_request_has_no_content_and_is_the_last() {
+        let address = "127.0.0.1:443".parse().unwrap();
+        let target = Target::parse("https://a.test/x").unwrap();
+        let mut plan = Plan::new(target, address).unwrap();
+        plan.usage = Usage::KeepAlive;
+        plan.request.method = Method::POST;
+        plan.request.body = Bytes::from_static(b"order");
+        let headers = &mut plan.request.headers;
+        headers.insert(CONTENT_LENGTH, "5".parse().unwrap());
+        headers.insert("authorization", "me".parse().unwrap());
+        let bytes = harmless(&plan, plan.sni.name(0)).unwrap();
+        assert_eq!(
+            String::from_utf8(bytes).unwrap(),
+            "HEAD /x HTTP/1.1\r\nhost: a.test\r\nauthorization: me\r\nconnection: close\r\n\r\n"
+        );
     }
 
     #[test]

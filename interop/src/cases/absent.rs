@@ -1,0 +1,152 @@
+//! Cases that only one direction has, and why the other cannot have them.
+
+use super::Direction;
+
+/// What a direction lacks: the case's name in the other one, and the reason.
+pub const ABSENT: &[(Direction, &str, &str)] = &[
+    (
+        Direction::Clients,
+        "wrong-authority",
+        "our edge has no wrong certificate to show: `interop broken` gives it one, and the client has to refuse",
+    ),
+    (
+        Direction::Clients,
+        "wrong-name",
+        "as wrong-authority: a name without a certificate is refused before there is one to show (sni-unknown)",
+    ),
+    (
+        Direction::Servers,
+        "sni-exact",
+        "every cell asks for the server's name and verifies the certificate for it; wrong-name is the other side of that",
+    ),
+    (
+        Direction::Servers,
+        "sni-wildcard",
+        "which of its sites a server chooses is its own affair, and these have one",
+    ),
+    (
+        Direction::Servers,
+        "sni-unknown",
+        "as sni-wildcard; what our client makes of it is wrong-name",
+    ),
+    (
+        Direction::Servers,
+        "sni-absent",
+        "our client always asks for a name",
+    ),
+    (
+        Direction::Servers,
+        "alpn-http1",
+        "every cell without HTTP/2 offers http/1.1 and nothing else",
+    ),
+    (
+        Direction::Servers,
+        "resumption-other-site",
+        "our client offers a ticket to the name that it is from, never to another",
+    ),
+    (
+        Direction::Servers,
+        "tickets",
+        "how many it sends is the server's choice; our client needs one, and resumption shows that",
+    ),
+    (
+        Direction::Servers,
+        "key-update",
+        "rustls answers an update by itself and our client starts none; these servers start none either",
+    ),
+    (
+        Direction::Servers,
+        "close-notify",
+        "our client asks for one only where the answer ends with the connection, and these servers tell its length",
+    ),
+    (
+        Direction::Servers,
+        "truncation",
+        "nothing of the peer's stack has a part in a connection that is cut: tests/load tries it with a server of ours",
+    ),
+    (
+        Direction::Servers,
+        "large-headers",
+        "how large a head may be is the server's configuration, and HTTP, not TLS",
+    ),
+    (
+        Direction::Servers,
+        "download-10mb",
+        "these servers answer a line about the connection; the stacks send and take 10 MB in the other direction",
+    ),
+    (
+        Direction::Servers,
+        "upload-10mb",
+        "as download-10mb; a flight of 10 KB goes up in early-refused-large",
+    ),
+    (
+        Direction::Servers,
+        "tls12-refused",
+        "our client speaks TLS 1.3 alone",
+    ),
+    (
+        Direction::Servers,
+        "tls12-accepted",
+        "our client speaks TLS 1.3 alone",
+    ),
+    (
+        Direction::Servers,
+        "early-before-finished",
+        "whether a server answers so soon is its own choice; our client counts it (answered_early)",
+    ),
+    (
+        Direction::Servers,
+        "early-wait-route",
+        "as early-before-finished",
+    ),
+    (
+        Direction::Servers,
+        "early-hello-retry-request",
+        "it is how early-refused has a server refuse: every stack can be brought to that",
+    ),
+    (
+        Direction::Servers,
+        "early-after-restart",
+        "whether tickets outlive a restart is the server's choice; a refusal is early-refused",
+    ),
+    (
+        Direction::Servers,
+        "early-425-retry",
+        "a load generator counts a 425 and does not try again",
+    ),
+    (
+        Direction::Servers,
+        "early-origin-425",
+        "there is no origin behind these servers",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cases::names;
+
+    #[test]
+    fn what_one_direction_lacks_has_a_reason_and_nothing_else_has() {
+        let both = [Direction::Clients, Direction::Servers];
+        for (has, lacks) in [(both[0], both[1]), (both[1], both[0])] {
+            let there: Vec<&str> = names(lacks).iter().map(|(name, _)| *name).collect();
+            let excused = |name: &str| ABSENT.iter().any(|one| (one.0, one.1) == (lacks, name));
+            for (name, _) in names(has) {
+                assert_ne!(
+                    there.contains(&name),
+                    excused(name),
+                    "{lacks}: {name} is either there or has a reason"
+                );
+            }
+        }
+        for (direction, name, reason) in ABSENT {
+            let other = both.into_iter().find(|one| one != direction).unwrap();
+            assert!(
+                names(other).iter().any(|(other, _)| other == name),
+                "{name}"
+            );
+            assert!(!reason.is_empty());
+        }
+    }
+}
