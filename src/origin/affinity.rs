@@ -1,5 +1,7 @@
 //! What of a request chooses its server, where the same key must reach the same one.
 
+use std::net::IpAddr;
+
 use http::header::{COOKIE, HOST};
 use http::{HeaderMap, HeaderValue};
 
@@ -13,17 +15,25 @@ use crate::config::snapshot::{Balance, HashKey};
 pub(super) fn key(
     balance: &Balance,
     headers: &HeaderMap,
-    client: &HeaderValue,
+    client: IpAddr,
     host: &HeaderValue,
 ) -> Option<u64> {
     let Balance::Hash { key, .. } = balance else {
         return None;
     };
     match key {
-        HashKey::Client => Some(hash(client.as_bytes())),
+        HashKey::Client => Some(address(client)),
         HashKey::Header(name) if *name == HOST => Some(hash(host.as_bytes())),
         HashKey::Header(name) => headers.get(name).map(|value| hash(value.as_bytes())),
         HashKey::Cookie(name) => cookie(headers, name).map(hash),
+    }
+}
+
+/// An IPv4 address is the same one where a socket of both versions maps it into IPv6.
+fn address(client: IpAddr) -> u64 {
+    match client.to_canonical() {
+        IpAddr::V4(address) => hash(&address.octets()),
+        IpAddr::V6(address) => hash(&address.octets()),
     }
 }
 
@@ -49,11 +59,11 @@ mod tests {
             headers.append(*name, HeaderValue::from_static(value));
         }
         let balance = Balance::Hash { key, factor: None };
-        let client = HeaderValue::from_static("192.0.2.1");
+        let client = "192.0.2.1".parse().unwrap();
         super::key(
             &balance,
             &headers,
-            &client,
+            client,
             &HeaderValue::from_static("a.example"),
         )
     }
@@ -61,7 +71,7 @@ mod tests {
     #[test]
     fn each_kind_of_key_is_found() {
         let some = |text: &str| Some(hash(text.as_bytes()));
-        assert_eq!(key_of(HashKey::Client, &[]), some("192.0.2.1"));
+        assert_eq!(key_of(HashKey::Client, &[]), Some(hash(&[192, 0, 2, 1])));
         let header = || HashKey::Header(HeaderName::from_static("x-user"));
         assert_eq!(key_of(header(), &[("x-user", "7")]), some("7"));
         assert_eq!(key_of(header(), &[("x-users", "7")]), None);
@@ -87,8 +97,16 @@ mod tests {
 
     #[test]
     fn other_balances_have_no_key() {
-        let client = HeaderValue::from_static("192.0.2.1");
-        let none = super::key(&Balance::LeastRequests, &HeaderMap::new(), &client, &client);
+        let client = "192.0.2.1".parse().unwrap();
+        let host = HeaderValue::from_static("a.example");
+        let none = super::key(&Balance::LeastRequests, &HeaderMap::new(), client, &host);
         assert_eq!(none, None);
+    }
+
+    #[test]
+    fn an_address_that_is_mapped_is_the_same() {
+        let [plain, mapped] = ["192.0.2.1", "::ffff:192.0.2.1"].map(|text| text.parse().unwrap());
+        assert_eq!(address(plain), address(mapped));
+        assert_ne!(address(plain), address("2001:db8::1".parse().unwrap()));
     }
 }

@@ -51,7 +51,12 @@ pub(super) async fn run(
         length: http_body::Body::size_hint(&forward.body).exact(),
     };
     let balance = &pool.spec().balance;
-    let key = affinity::key(balance, &parts.headers, &edge.client, &edge.host);
+    let key = affinity::key(
+        balance,
+        &parts.headers,
+        forward.ends.client.ip(),
+        &edge.host,
+    );
     fields::prepare_request(&mut parts, edge).map_err(|_| ForwardError {
         kind: ForwardErrorKind::RequestBody("the lengths of the request's body differ".into()),
         address: None,

@@ -190,6 +190,7 @@ pub(super) mod tests {
             id: id.into(),
             what: "bad".into(),
             accepted: accepted.map(str::to_owned),
+            conversations: Vec::new(),
         };
         let failures = vec![failure("x", Some("known")), failure("y", None)];
         Found {

@@ -361,3 +361,27 @@ async fn a_server_that_a_reload_adds_gets_its_share_slowly() {
     tokio::time::resume();
     assert_eq!(share().await, 22);
 }
+
+#[tokio::test]
+async fn the_server_of_a_client_does_not_depend_on_its_proxies() {
+    let worker = Worker::new();
+    let mut stubs = Vec::new();
+    for _ in 0..4 {
+        stubs.push(Stub::answering(HELLO).await);
+    }
+    let servers: Vec<SocketAddr> = stubs.iter().map(|stub| stub.address).collect();
+    let spec = pooled(&servers, |pool| {
+        pool.balance = Balance::Hash {
+            key: HashKey::Client,
+            factor: None,
+        };
+    });
+    for number in 0..20 {
+        // The client says anything it likes before what a trusted proxy says of it.
+        let mut forward = get(&spec);
+        forward.client = HeaderValue::try_from(format!("10.0.0.{number}, 192.0.2.7")).unwrap();
+        worker.fetch(forward).await;
+    }
+    let asked = stubs.iter().filter(|stub| stub.accepted() > 0).count();
+    assert_eq!(asked, 1);
+}

@@ -181,3 +181,29 @@ async fn an_origin_that_is_not_asked_for_headers_gets_none() {
     }
     assert_eq!(origin.connections(), 1);
 }
+
+#[tokio::test]
+async fn checks_of_an_origin_are_the_edges_own() {
+    for version in ["v1", "v2"] {
+        let (address, mut told) = unwrapping().await;
+        let keys = format!(
+            "origin = {{ servers = [\"http://{address}\"], proxy_protocol = {version:?}, \
+             health = {{ path = \"/healthz\", interval = \"100ms\" }} }}"
+        );
+        let stand = stand("", &route("/", &keys)).await;
+        assert_eq!(told.recv().await, Some(Told::Local), "{version}");
+        // Requests and checks are told apart.
+        let mut client = stand.http1().await;
+        let own = client.local_address();
+        client.send(get("/").as_bytes()).await;
+        assert_eq!(client.response().await.status, 200);
+        let named = async {
+            loop {
+                if let Told::Proxied { source, .. } = told.recv().await.unwrap() {
+                    return source;
+                }
+            }
+        };
+        assert_eq!(crate::support::within("a header", named).await, own);
+    }
+}
