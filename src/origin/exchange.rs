@@ -74,6 +74,7 @@ pub(super) async fn run(
         watch: Watch::new(in_flight_early, &forward.confirmation, forward.deadline),
         key,
         fresh: false,
+        idled: None,
         retries: 0,
         tried: Vec::new(),
         last: None,
@@ -91,6 +92,12 @@ pub(super) async fn run(
     })
 }
 
+/// Within which a connection closes if it does so for having idled: the FIN was on its way when the
+/// request was sent, so it is here after a round trip, or if it was lost after it was sent again
+/// (RFC 6298: in Linux 200 ms later). Who closes later has seen the request, and what becomes of it
+/// may be the request's doing. Measured in ticks.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
 struct Exchange<'a> {
     pool: Arc<Pool>,
     metrics: &'a Arc<Metrics>,
@@ -103,6 +110,8 @@ struct Exchange<'a> {
     key: Option<u64>,
     /// Whether only a new connection will do.
     fresh: bool,
+    /// The server that closed a connection which had idled, if one did.
+    idled: Option<usize>,
     /// How often another server was asked.
     retries: u32,
     /// The servers that failed the request.
@@ -141,7 +150,7 @@ impl Exchange<'_> {
             if let Some(host) = lease.host() {
                 parts.headers.insert(HOST, host.clone());
             }
-            let begin = Instant::now();
+            let (begin, began) = (Instant::now(), self.pool.ticker.now());
             let failure = match self.send(&mut lease, &parts).await {
                 Ok(head) => {
                     let origin_time = begin.elapsed();
@@ -177,11 +186,11 @@ impl Exchange<'_> {
                 }
                 Err(failure) => failure,
             };
-            let stale = reused && !self.fresh;
+            let idled = reused && !self.fresh && self.idled(&mut lease, began);
             let (kind, reason) = match failure {
                 Failure::NotSent(kind) => (kind, Some(RetryReason::NotSent)),
                 Failure::NoAnswer(kind) if self.repeatable => {
-                    let reason = match stale {
+                    let reason = match idled {
                         true => RetryReason::ReusedClosed,
                         false => RetryReason::NoAnswer,
                     };
@@ -189,22 +198,38 @@ impl Exchange<'_> {
                 }
                 Failure::NoAnswer(kind) | Failure::Final(kind) => (kind, None),
             };
-            if stale && let Some(reason) = reason {
+            // It goes in good order, which is no fault of the server either (RFC 9113 §8.7).
+            let refused = !self.fresh && matches!(kind, ForwardErrorKind::Unprocessed);
+            if (idled || refused)
+                && let Some(reason) = reason
+            {
                 // Once on a fresh connection, which cannot fail by having been idle too long.
                 self.metrics.origins.retries.inc(reason);
                 self.fresh = true;
+                self.idled = idled.then(|| lease.server());
                 drop(lease);
                 server = self.server(Try::Fresh).await?;
                 continue;
             }
             if kind.is_failure() {
                 lease.fail();
+                let closed = matches!(kind, ForwardErrorKind::Closed | ForwardErrorKind::Reset);
+                if closed && self.idled.take() == Some(lease.server()) {
+                    // A fresh one fared no better: it was not for having idled.
+                    lease.fail_before();
+                }
             }
             let Some(reason) = reason else {
                 return Err(self.counted(kind));
             };
             server = self.another(lease, kind, reason).await?;
         }
+    }
+
+    /// Whether a connection that was used before and failed did so for having idled.
+    fn idled(&self, lease: &mut Lease, began: Duration) -> bool {
+        self.pool.ticker.now().saturating_sub(began) < AT_ONCE
+            && lease.link().is_some_and(|link| link.rested(AT_ONCE))
     }
 
     fn counted(&self, kind: ForwardErrorKind) -> ForwardErrorKind {

@@ -119,6 +119,16 @@ impl Link {
         }
     }
 
+    /// Whether a link that was used before had rested until its exchange began, which was no longer
+    /// than `at_once` ago.
+    pub(super) fn rested(&self, at_once: Duration) -> bool {
+        match &self.wire {
+            Wire::Http1(_) => true,
+            // Others may be at work on its connection.
+            Wire::Http2(stream) => stream.rested(at_once),
+        }
+    }
+
     /// Begins an exchange; the one before is over.
     pub(super) fn start(&mut self, parts: &request::Parts, upload: &Upload) {
         each!(self, wire => wire.start(parts, upload));

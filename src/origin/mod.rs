@@ -11,12 +11,14 @@
 //! - to another server or address, if it could not be connected to,
 //! - to another server, if that closed before any byte of an answer, or answered with a status that
 //!   is not wanted, and the request is idempotent and without a body,
-//! - on a fresh connection, if nothing of it was sent or the origin says that it did nothing about
-//!   it (HTTP/2: GOAWAY, REFUSED_STREAM), or if a *reused* one closed before any byte of an answer
-//!   and the request is idempotent and without a body,
+//! - on a fresh connection, once, if the origin says that it did nothing about it (HTTP/2: GOAWAY,
+//!   REFUSED_STREAM), or if a connection that had *rested* closed at once, before any byte of an
+//!   answer, and nothing was sent or the request is idempotent and without a body,
 //! - without `Early-Data`, once, if the origin answered 425 to it (R19).
 //!
-//! The first two happen a few times at most, and within a budget.
+//! The first two happen a few times at most, and within a budget. The third says nothing about the
+//! server, so it costs none: but a connection that closes later, or beside answers to others, is a
+//! server that fails.
 //!
 //! What workers share of an origin is in [`Upstreams`]: how its servers stand, and how much each may
 //! be asked at once.
