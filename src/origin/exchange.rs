@@ -127,7 +127,7 @@ struct Exchange<'a> {
 
 /// A try that brought no answer.
 enum Failure {
-    /// Nothing of the request was sent, nor asked of its body.
+    /// Nothing of the request was sent or processed, and all that was read of its body is held.
     NotSent(ForwardErrorKind),
     /// The connection ended before any byte of an answer.
     NoAnswer(ForwardErrorKind),
@@ -376,6 +376,9 @@ impl Exchange<'_> {
             return Err(Failure::Final(ForwardErrorKind::Closed));
         };
         self.metrics.origins.requests.inc();
+        if link.is_http2() {
+            self.upload.hold();
+        }
         link.start(parts, &self.upload);
         let mut written = None;
         std::future::poll_fn(|cx| {
@@ -411,7 +414,12 @@ impl Exchange<'_> {
             LinkError::Unprocessed => true,
             _ => false,
         };
-        match (gone, link.sent_nothing() && self.upload.is_empty()) {
+        // A refused stream's body may have been read from the client: is it there again?
+        let anew = match error {
+            LinkError::Unprocessed => self.upload.rewind(),
+            _ => self.upload.is_empty(),
+        };
+        match (gone, link.sent_nothing() && anew) {
             (true, true) => Failure::NotSent(error.into()),
             (true, false) => Failure::NoAnswer(error.into()),
             (false, _) => Failure::Final(error.into()),
@@ -429,9 +437,17 @@ impl Exchange<'_> {
         }
     }
 
-    fn answer(&mut self, head: response::Parts, lease: Lease, origin_time: Duration) -> Forwarded {
+    fn answer(
+        &mut self,
+        head: response::Parts,
+        mut lease: Lease,
+        origin_time: Duration,
+    ) -> Forwarded {
         let watch = std::mem::replace(&mut self.watch, Watch::none());
         let idle = self.timeouts.response_idle;
+        if lease.link().is_some_and(|link| link.is_http2()) {
+            self.upload.let_go();
+        }
         let mut body = ResponseBody::new(lease, watch, idle, self.metrics);
         let body = match body.whole() {
             Some(whole) => whole,

@@ -111,6 +111,11 @@ impl Link {
         })
     }
 
+    /// Whether it is a stream, which the origin may refuse.
+    pub(super) fn is_http2(&self) -> bool {
+        matches!(self.wire, Wire::Http2(_))
+    }
+
     /// Whether its connection was there before this link.
     pub(super) fn joined(&self) -> bool {
         match &self.wire {
