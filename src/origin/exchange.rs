@@ -383,6 +383,8 @@ impl Exchange<'_> {
         let mut written = None;
         std::future::poll_fn(|cx| {
             if let Poll::Ready(result) = link.poll_head(cx) {
+                // The client is the one waited for from now on.
+                link.alarm.clear();
                 return Poll::Ready(result.map_err(|error| self.blame(link, error)));
             }
             if let Poll::Ready(ended) = self.watch.poll(cx) {

@@ -218,8 +218,9 @@ impl Drop for Link {
     fn drop(&mut self) {
         // The origin let a deadline pass. Others who share the connection must not wait as long
         // if it is dead.
-        if let Wire::Http2(stream) = &self.wire
+        if let Wire::Http2(stream) = &mut self.wire
             && self.alarm.is_due()
+            && stream.is_awaited()
         {
             stream.doubt();
         }

@@ -88,6 +88,15 @@ impl Stream {
         self.connection.rested(at_once)
     }
 
+    /// Whether the origin owes the answer, or more of it.
+    pub(crate) fn is_awaited(&mut self) -> bool {
+        match self.exchange.as_ref().map(|exchange| &exchange.incoming) {
+            Some(Incoming::Head(_)) => true,
+            Some(Incoming::Body { .. }) => self.try_frame().is_none(),
+            Some(Incoming::Failed(_) | Incoming::Over) | None => false,
+        }
+    }
+
     /// The origin did not answer in time: it has to prove that it is there.
     pub(crate) fn doubt(&self) {
         self.connection.doubt();

@@ -201,6 +201,58 @@ async fn deadlines_end_a_stream_and_nobody_elses() {
 }
 
 #[tokio::test]
+async fn a_client_that_stalls_and_leaves_says_nothing_about_the_connection() {
+    let go = Arc::new(Notify::new());
+    let told = Arc::clone(&go);
+    let origin = H2c::new(100, move |_, request, mut respond| {
+        let told = Arc::clone(&told);
+        async move {
+            if request.uri().path() == "/" {
+                return hello(respond);
+            }
+            let mut stream = respond.send_response(head(200), false).unwrap();
+            stream.send_data("some".into(), false).unwrap();
+            if request.uri().path() == "/more" {
+                told.notified().await;
+                stream.send_data("more".into(), false).unwrap();
+            }
+            std::future::pending().await
+        }
+    })
+    .await;
+    let worker = Worker::new();
+    let spec = origin.spec();
+    let begin = |path: &str, idle| {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let mut slow = forward(&spec, request);
+        slow.timeouts.response_headers = Duration::from_secs(2);
+        slow.timeouts.response_idle = Some(Duration::from_secs(idle));
+        worker.send(slow)
+    };
+    // What they wait for is the client; and with the last one, which awaits more, it is there.
+    let head_only = begin("/some", 300).await.unwrap();
+    let mut some = begin("/some", 2).await.unwrap().response.into_body();
+    some.frame().await.unwrap().unwrap();
+    let mut more = begin("/more", 2).await.unwrap().response.into_body();
+    more.frame().await.unwrap().unwrap();
+    std::future::poll_fn(|cx| {
+        let polled = std::pin::Pin::new(&mut more);
+        assert!(http_body::Body::poll_frame(polled, cx).is_pending());
+        std::task::Poll::Ready(())
+    })
+    .await;
+    go.notify_one();
+    tokio::time::pause();
+    worker.until(4).await;
+    tokio::time::resume();
+    for leaves in [head_only.response.into_body(), some, more] {
+        drop(leaves);
+        assert_eq!(worker.fetch(get(&spec)).await.0, 200);
+        assert_eq!(origin.accepted(), 1);
+    }
+}
+
+#[tokio::test]
 async fn interim_answers_are_dropped_and_a_storm_of_them_ends() {
     let origin = H2c::new(100, |_, request, mut respond| async move {
         let storm = request.uri().path() == "/storm";
