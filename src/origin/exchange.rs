@@ -356,7 +356,7 @@ impl Exchange<'_> {
             return None;
         }
         self.tried.push(lease.server());
-        match self.pool.choose(self.wish(Try::Retry)) {
+        match self.pool.choose(self.wish(Try::Instead)) {
             Ok(other) => {
                 self.retries += 1;
                 Some(other)
