@@ -160,6 +160,29 @@ async fn an_answer_passed_on_because_the_other_server_is_full_costs_no_budget() 
 }
 
 #[tokio::test]
+async fn the_first_checks_of_many_servers_do_not_come_at_once() {
+    let worker = Worker::new();
+    let mut servers = Vec::new();
+    for _ in 0..32 {
+        servers.push(nobody().await);
+    }
+    let spec = pooled(&servers, |pool| {
+        pool.health = Some(HealthSpec {
+            interval: Duration::from_secs(10),
+            jitter: Duration::ZERO,
+            ..HealthSpec::new("/")
+        });
+    });
+    tokio::time::pause();
+    worker.upstreams.reconcile([&spec].into_iter());
+    let checks = || worker.metrics.origins.health_checks.get(HealthCheck::Error);
+    worker.until(1).await;
+    assert!(checks() < 20, "{} at once", checks());
+    worker.until(10).await;
+    assert!(checks() >= 32, "{} after their interval", checks());
+}
+
+#[tokio::test]
 async fn a_server_that_fails_requests_is_ejected_and_comes_back() {
     let worker = Worker::new();
     let (bad, good) = (closing().await, Stub::answering(HELLO).await);
