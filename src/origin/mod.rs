@@ -6,6 +6,10 @@
 //! dropping either ends it and closes its connection (HTTP/2: resets its stream), and a client
 //! that stops reading stops the origin. A connection of HTTP/2, which requests share, has a task.
 //!
+//! Where EARLY-DATA R11 wants the connection of an aborted request not pooled, a stream of HTTP/2 is
+//! reset instead: what the request left behind goes with its stream, and its neighbours, who may be
+//! other clients' confirmed requests, go on.
+//!
 //! What is sent and what comes back follows RFC 9110 §7.6 and RFC 9112 §6 (`fields`); early and
 //! marked requests follow EARLY-DATA R11 and R16–R20. A request is sent again
 //! - to another server or address, if it could not be connected to,
