@@ -186,21 +186,19 @@ async fn connect(
         Place::Unix(path) => {
             let address = Address::Unix(Arc::clone(path));
             let connects = async {
-                let mut socket = UnixStream::connect(path).await?;
+                let mut socket = UnixStream::connect(path)
+                    .await
+                    .map_err(ForwardErrorKind::of_connect)?;
                 if let Some(header) = endpoint.header(ends) {
-                    socket.write_all(&header).await?;
+                    let written = socket.write_all(&header).await;
+                    written.map_err(ForwardErrorKind::of_connect)?;
                 }
-                Ok::<_, io::Error>(socket)
+                finish(endpoint, Socket::Unix(socket), address.clone(), ticker).await
             };
-            let socket = match within(ticker, Some(timeout), connects).await {
-                Ok(Ok(socket)) => Socket::Unix(socket),
-                Ok(Err(error)) => {
-                    return Err((ForwardErrorKind::of_connect(error), Some(address)));
-                }
-                Err(_) => return Err((ForwardErrorKind::ConnectTimeout, Some(address))),
+            return match within(ticker, Some(timeout), connects).await {
+                Ok(link) => link.map_err(|kind| (kind, Some(address))),
+                Err(_) => Err((ForwardErrorKind::ConnectTimeout, Some(address))),
             };
-            let link = finish(endpoint, socket, address.clone(), ticker).await;
-            return link.map_err(|kind| (kind, Some(address)));
         }
         Place::Name(name, port) => match within(ticker, Some(timeout), name.addresses()).await {
             Ok(Ok(ips)) => ips.iter().map(|ip| SocketAddr::new(*ip, *port)).collect(),
