@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Ends;
 use super::address::Address;
 use super::error::ForwardErrorKind;
-use super::http2::{self, Connections};
+use super::http2::{self, Connections, Stream};
 use super::link::Link;
 use super::resolver::{Name, Resolver};
 use super::socket::Socket;
@@ -133,18 +133,17 @@ pub(super) fn unreachable_name() -> ForwardErrorKind {
 /// A link to the server within `timeout`: a place on a connection that is shared, or a new
 /// connection, trying all addresses of the server.
 ///
-/// `ends` are those of the client's connection, for a server that is to be told of them; `None` is for
-/// a connection of the edge's own, such as a check.
+/// `ends` are those of the client's connection, for a server that is to be told of them.
 ///
 /// # Errors
 /// [`ConnectError`].
 pub(super) async fn open(
     endpoint: &Endpoint,
-    ends: Option<Ends>,
+    ends: Ends,
     ticker: &Arc<Ticker>,
     timeout: Duration,
 ) -> Result<Box<Link>, ConnectError> {
-    let ends = &ends;
+    let ends = &Some(ends);
     if endpoint.is_http1() {
         return connect(endpoint, ends, ticker, timeout).await;
     }
@@ -173,7 +172,20 @@ pub(super) async fn open(
     .await
 }
 
-/// Opens a connection within `timeout`.
+/// A link to the server over a connection that nobody else uses, within `timeout`: for a check, which
+/// is to see whether the server still takes connections.
+///
+/// # Errors
+/// [`ConnectError`].
+pub(super) async fn check(
+    endpoint: &Endpoint,
+    ticker: &Arc<Ticker>,
+    timeout: Duration,
+) -> Result<Box<Link>, ConnectError> {
+    connect(endpoint, &None, ticker, timeout).await
+}
+
+/// Opens a connection within `timeout`. One without `ends` is not shared.
 async fn connect(
     endpoint: &Endpoint,
     ends: &Option<Ends>,
@@ -193,7 +205,14 @@ async fn connect(
                     let written = socket.write_all(&header).await;
                     written.map_err(ForwardErrorKind::of_connect)?;
                 }
-                finish(endpoint, Socket::Unix(socket), address.clone(), ticker).await
+                finish(
+                    endpoint,
+                    Socket::Unix(socket),
+                    address.clone(),
+                    ends,
+                    ticker,
+                )
+                .await
             };
             return match within(ticker, Some(timeout), connects).await {
                 Ok(link) => link.map_err(|kind| (kind, Some(address))),
@@ -247,7 +266,7 @@ async fn one(
                 Socket::Tls(Secure::new(stream.map_err(TlsError::of_handshake)?))
             }
         };
-        finish(endpoint, socket, address.into(), ticker).await
+        finish(endpoint, socket, address.into(), ends, ticker).await
     };
     match within(ticker, Some(timeout), connects).await {
         Ok(Ok(link)) => Ok(link),
@@ -261,6 +280,7 @@ async fn finish(
     endpoint: &Endpoint,
     socket: Socket,
     address: Address,
+    ends: &Option<Ends>,
     ticker: &Arc<Ticker>,
 ) -> Result<Box<Link>, ForwardErrorKind> {
     let http2 = match (&socket, endpoint.protocol) {
@@ -273,5 +293,8 @@ async fn finish(
     }
     let opened = Box::pin(http2::open(socket, address, ticker)).await;
     let connection = opened.map_err(ForwardErrorKind::from)?;
-    Ok(Link::http2(endpoint.shared.add(&connection), ticker))
+    if ends.is_some() {
+        endpoint.shared.add(&connection);
+    }
+    Ok(Link::http2(Stream::new(&connection, false), ticker))
 }

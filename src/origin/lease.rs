@@ -88,7 +88,7 @@ impl Lease {
     ) -> Result<(), (ForwardErrorKind, Option<Address>)> {
         let ticker = Arc::clone(&self.pool.ticker);
         let result = match self.pool.endpoints.get(self.server) {
-            Some(endpoint) => connect::open(endpoint, Some(ends), &ticker, timeout).await,
+            Some(endpoint) => connect::open(endpoint, ends, &ticker, timeout).await,
             None => return Err((connect::unreachable_name(), None)),
         };
         match result {

@@ -36,10 +36,9 @@ impl Connections {
         Some(Stream::new(chosen, true))
     }
 
-    /// Adds a new connection, and gives the first place on it.
-    pub(super) fn add(&self, connection: &Arc<Connection>) -> Stream {
+    /// Adds a new connection.
+    pub(super) fn add(&self, connection: &Arc<Connection>) {
         self.lock().push(Arc::clone(connection));
-        Stream::new(connection, false)
     }
 
     /// Lets go of connections that have ended, or had no request for so long. One that nobody has
