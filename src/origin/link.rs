@@ -32,6 +32,8 @@ pub(super) struct Link {
     pub(super) address: Address,
     /// When it became idle, by the ticker.
     pub(super) idle_since: Duration,
+    /// By which answer of DNS its address was found to be one of the server's.
+    pub(super) generation: u64,
 }
 
 #[derive(Debug)]
@@ -108,6 +110,7 @@ impl Link {
             alarm: ticker.alarm(),
             address,
             idle_since: Duration::ZERO,
+            generation: 0,
         })
     }
 
@@ -117,6 +120,11 @@ impl Link {
             Wire::Http1(_) => false,
             Wire::Http2(stream) => stream.joined(),
         }
+    }
+
+    /// Whether others may use its connection at the same time.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self.wire, Wire::Http2(_))
     }
 
     /// Begins an exchange; the one before is over.
