@@ -32,6 +32,8 @@ pub(super) struct Link {
     pub(super) address: Address,
     /// When it became idle, by the ticker.
     pub(super) idle_since: Duration,
+    /// By which answer of DNS its address was found to be one of the server's.
+    pub(super) generation: u64,
 }
 
 #[derive(Debug)]
@@ -108,10 +110,11 @@ impl Link {
             alarm: ticker.alarm(),
             address,
             idle_since: Duration::ZERO,
+            generation: 0,
         })
     }
 
-    /// Whether it is a stream, which the origin may refuse.
+    /// Whether it is a stream of HTTP/2: others may use its connection at the same time.
     pub(super) fn is_http2(&self) -> bool {
         matches!(self.wire, Wire::Http2(_))
     }

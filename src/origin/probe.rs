@@ -127,7 +127,7 @@ impl Target {
         timeout: Duration,
         ticker: &Arc<Ticker>,
     ) -> Result<StatusCode, ForwardErrorKind> {
-        let opened = connect::open(&self.endpoint, None, ticker, timeout).await;
+        let opened = connect::check(&self.endpoint, ticker, timeout).await;
         let mut link = opened.map_err(|(error, _)| error)?;
         link.start(&self.request, &Upload::new(Body::empty(), false));
         let head = poll_fn(|cx| link.poll_head(cx)).await?;

@@ -1,6 +1,7 @@
 //! A connection of HTTP/2, and the task that drives it.
 
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -47,12 +48,12 @@ const AWAKE: u64 = u64::MAX;
 #[derive(Debug)]
 pub(crate) struct Connection {
     send: SendRequest<Bytes>,
-    pub(super) address: Address,
+    pub(crate) address: Address,
     /// Where a fault of TLS is noted; `None` without TLS.
     fault: Option<Fault>,
     /// Streams beyond which the origin was seen to refuse.
     limit: AtomicUsize,
-    /// When the last stream ended, in milliseconds on the ticker's clock.
+    /// When the last stream ended, or it began, in milliseconds on the ticker's clock.
     rests_since: AtomicU64,
     /// When it was last woken from its rest, in the same way; [`RESTS`] until then, and [`AWAKE`]
     /// once the origin said anything since. A new one has not rested.
@@ -72,6 +73,8 @@ struct State {
     over: AtomicBool,
     /// A request waited in vain: the origin has to prove that it is there.
     doubted: AtomicBool,
+    /// It gets no more requests.
+    retired: AtomicBool,
 }
 
 /// Begins HTTP/2 on a socket.
@@ -116,7 +119,7 @@ pub(crate) async fn open(
         address,
         fault,
         limit: AtomicUsize::new(STREAMS),
-        rests_since: AtomicU64::new(0),
+        rests_since: AtomicU64::new(milliseconds(ticker.now())),
         woken: AtomicU64::new(AWAKE),
         ticker: Arc::clone(ticker),
         state,
@@ -144,14 +147,29 @@ impl Connection {
     pub(super) fn has_room(&self) -> bool {
         let limit = self.limit.load(Ordering::Relaxed);
         let limit = limit.min(self.send.current_max_send_streams());
-        !self.is_doubted() && self.active() < limit
+        !self.is_doubted() && !self.is_retired() && self.active() < limit
     }
 
     fn is_doubted(&self) -> bool {
         self.state.doubted.load(Ordering::Relaxed)
     }
 
-    fn active(&self) -> usize {
+    fn is_retired(&self) -> bool {
+        self.state.retired.load(Ordering::Relaxed)
+    }
+
+    /// No more requests on it: it ends once those are over that it has.
+    pub(super) fn retire(&self) {
+        self.state.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it goes there.
+    pub(super) fn goes_to(&self, address: SocketAddr) -> bool {
+        self.address == Address::Tcp(address)
+    }
+
+    /// Streams under way.
+    pub(super) fn active(&self) -> usize {
         self.state.active.load(Ordering::Relaxed)
     }
 
@@ -189,7 +207,7 @@ impl Connection {
 
     /// Milliseconds on the ticker's clock.
     fn now(&self) -> u64 {
-        u64::try_from(self.ticker.now().as_millis()).unwrap_or(RESTS - 1)
+        milliseconds(self.ticker.now())
     }
 
     /// A stream has ended.
@@ -221,6 +239,10 @@ impl Connection {
         self.state.doubted.store(true, Ordering::Relaxed);
         self.nudge.nudge();
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(RESTS - 1)
 }
 
 fn explain(fault: Option<&Fault>, error: LinkError) -> LinkError {

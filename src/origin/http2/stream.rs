@@ -63,7 +63,8 @@ enum Incoming {
 }
 
 impl Stream {
-    pub(super) fn new(connection: &Arc<Connection>, joined: bool) -> Self {
+    /// `joined` says that the connection was there before.
+    pub(crate) fn new(connection: &Arc<Connection>, joined: bool) -> Self {
         Self {
             send: connection.sender(),
             connection: Arc::clone(connection),

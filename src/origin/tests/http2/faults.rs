@@ -1,7 +1,8 @@
 //! Origins that refuse, exceed, break the protocol or vanish.
 
 use super::*;
-use crate::telemetry::labels::{Ejection, OriginError, RetryReason};
+use crate::config::snapshot::HealthSpec;
+use crate::telemetry::labels::{Ejection, HealthCheck, OriginError, RetryReason, ServerState};
 
 #[tokio::test]
 async fn a_request_that_was_not_processed_goes_to_another_connection() {
@@ -332,4 +333,41 @@ async fn an_origin_that_is_gone_without_a_word_does_not_hold_its_requests() {
     assert!(took < Duration::from_secs(17), "{took:?}");
     assert_eq!(stub.accepted(), 1);
     assert_eq!(worker.metrics.origins.errors.get(OriginError::Closed), 1);
+}
+
+#[tokio::test]
+async fn a_check_sees_that_nobody_accepts_any_more() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut spec = Arc::into_inner(h2c(listener.local_addr().unwrap())).unwrap();
+    spec.pool.health = Some(HealthSpec {
+        interval: Duration::from_millis(1),
+        jitter: Duration::ZERO,
+        unhealthy: 2,
+        ..HealthSpec::new("/")
+    });
+    let (stop, mut stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        // Connections that are there are served on.
+        loop {
+            let (stream, _) = tokio::select! {
+                accepted = listener.accept() => accepted.unwrap(),
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+            };
+            tokio::spawn(async move {
+                let mut connection = server::handshake(stream).await.unwrap();
+                while let Some(Ok((_, respond))) = connection.accept().await {
+                    hello(respond);
+                }
+            });
+        }
+    });
+    let worker = Worker::new();
+    worker.upstreams.reconcile([&Arc::new(spec)].into_iter());
+    let origins = &worker.metrics.origins;
+    let passed = || origins.health_checks.get(HealthCheck::Passed) >= 2;
+    worker.when(passed).await;
+    stop.send_replace(true);
+    let out = worker.when(|| origins.servers.get(ServerState::Unhealthy) == 1);
+    let waits = tokio::time::timeout(Duration::from_secs(5), out).await;
+    waits.expect("a connection of old days answers the checks");
 }
