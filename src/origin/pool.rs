@@ -69,7 +69,8 @@ struct Shares {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Try {
     First,
-    /// A connection that had idled failed it: that says nothing about its server.
+    /// A connection that had idled failed it, or a stream was refused: that says nothing about its
+    /// server.
     Fresh,
     /// A server failed it. Counts against the budget.
     Retry,
