@@ -131,6 +131,12 @@ impl Lease {
         }
     }
 
+    /// The server failed the request before, too, and that was not counted.
+    pub(super) fn fail_before(&self) {
+        let now = self.pool.process_time();
+        self.pool.upstream.failed(self.server, now);
+    }
+
     /// The exchange is over: keeps the connection if it can serve another one.
     pub(super) fn release(mut self) {
         if !self.failed {

@@ -111,11 +111,26 @@ impl Link {
         })
     }
 
+    /// Whether it is a stream, which the origin may refuse.
+    pub(super) fn is_http2(&self) -> bool {
+        matches!(self.wire, Wire::Http2(_))
+    }
+
     /// Whether its connection was there before this link.
     pub(super) fn joined(&self) -> bool {
         match &self.wire {
             Wire::Http1(_) => false,
             Wire::Http2(stream) => stream.joined(),
+        }
+    }
+
+    /// Whether a link that was used before had rested until its exchange began, which was no longer
+    /// than `at_once` ago.
+    pub(super) fn rested(&self, at_once: Duration) -> bool {
+        match &self.wire {
+            Wire::Http1(_) => true,
+            // Others may be at work on its connection.
+            Wire::Http2(stream) => stream.rested(at_once),
         }
     }
 
@@ -203,8 +218,9 @@ impl Drop for Link {
     fn drop(&mut self) {
         // The origin let a deadline pass. Others who share the connection must not wait as long
         // if it is dead.
-        if let Wire::Http2(stream) = &self.wire
+        if let Wire::Http2(stream) = &mut self.wire
             && self.alarm.is_due()
+            && stream.is_awaited()
         {
             stream.doubt();
         }

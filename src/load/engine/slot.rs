@@ -258,6 +258,11 @@ impl Slot {
     /// came, it is asked for something harmless, and then waited for once more.
     async fn gain(&self, stream: &mut Stream, place: Place<'_>) -> Result<(), Failure> {
         let holds = &place.endpoint.holds_tickets;
+        if stream.tickets() > 0 {
+            // It was late before, not held back.
+            holds.store(false, Ordering::Relaxed);
+            return Ok(());
+        }
         if !holds.load(Ordering::Relaxed) && self.ticket_comes(stream).await? {
             return Ok(());
         }

@@ -38,6 +38,11 @@ const PING: Duration = Duration::from_secs(10);
 /// How long its answer to that is waited for.
 const PONG: Duration = Duration::from_secs(5);
 
+/// A connection without a request, which had some.
+const RESTS: u64 = u64::MAX - 1;
+/// A connection that is certainly not gone for having idled.
+const AWAKE: u64 = u64::MAX;
+
 /// A connection that requests share.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -49,6 +54,9 @@ pub(crate) struct Connection {
     limit: AtomicUsize,
     /// When the last stream ended, in milliseconds on the ticker's clock.
     rests_since: AtomicU64,
+    /// When it was last woken from its rest, in the same way; [`RESTS`] until then, and [`AWAKE`]
+    /// once the origin said anything since. A new one has not rested.
+    woken: AtomicU64,
     ticker: Arc<Ticker>,
     state: Arc<State>,
     nudge: Nudge,
@@ -109,6 +117,7 @@ pub(crate) async fn open(
         fault,
         limit: AtomicUsize::new(STREAMS),
         rests_since: AtomicU64::new(0),
+        woken: AtomicU64::new(AWAKE),
         ticker: Arc::clone(ticker),
         state,
         nudge,
@@ -158,14 +167,36 @@ impl Connection {
 
     /// A stream begins.
     pub(super) fn begin(&self) {
-        self.state.active.fetch_add(1, Ordering::Relaxed);
+        let first = self.state.active.fetch_add(1, Ordering::Relaxed) == 0;
+        if first && self.woken.load(Ordering::Relaxed) == RESTS {
+            self.woken.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// The origin said something on a stream.
+    pub(super) fn heard(&self) {
+        self.woken.store(AWAKE, Ordering::Relaxed);
+    }
+
+    /// Whether it rested until `at_once` ago or less, and the origin said nothing since.
+    pub(super) fn rested(&self, at_once: Duration) -> bool {
+        match self.woken.load(Ordering::Relaxed) {
+            AWAKE => false,
+            RESTS => true,
+            woken => u128::from(self.now().saturating_sub(woken)) < at_once.as_millis(),
+        }
+    }
+
+    /// Milliseconds on the ticker's clock.
+    fn now(&self) -> u64 {
+        u64::try_from(self.ticker.now().as_millis()).unwrap_or(RESTS - 1)
     }
 
     /// A stream has ended.
     pub(super) fn end(&self) {
         if self.state.active.fetch_sub(1, Ordering::Relaxed) == 1 {
-            let now = u64::try_from(self.ticker.now().as_millis()).unwrap_or(u64::MAX);
-            self.rests_since.store(now, Ordering::Relaxed);
+            self.rests_since.store(self.now(), Ordering::Relaxed);
+            self.woken.store(RESTS, Ordering::Relaxed);
         }
     }
 
