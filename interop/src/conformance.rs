@@ -120,7 +120,7 @@ impl Settings {
         let settings: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         match settings.accepted.iter().find(|one| {
             let says = one.says.trim().is_empty();
-            one.reason.trim().is_empty() || says != !one.conversations.is_empty()
+            one.reason.trim().is_empty() || says == one.conversations.is_empty()
         }) {
             Some(one) => Err(format!(
                 "{}: {}: no reason, or not one of says and conversations",
