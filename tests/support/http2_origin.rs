@@ -15,6 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::BOUND;
+use super::origin::When;
 use super::pki::Leaf;
 use super::secure::acceptor;
 
@@ -140,6 +141,7 @@ type Answer = dyn Fn(&Asked) -> Play + Send + Sync;
 
 struct State {
     answer: Box<Answer>,
+    when: When,
     seen: watch::Sender<Seen>,
     released: watch::Sender<bool>,
 }
@@ -149,7 +151,7 @@ struct Seen {
     connections: usize,
     /// Heads as they came, before any body.
     heads: Vec<Asked>,
-    /// Requests as they ended, whole.
+    /// Requests as they ended, whole. With [`When::AfterHead`] after what was done about them.
     requests: Vec<Asked>,
     /// Targets of streams that the edge reset, and why; `None` if their connection ended.
     resets: Vec<(String, Option<Reason>)>,
@@ -158,7 +160,15 @@ struct Seen {
 impl Http2Origin {
     /// An origin in the clear that does with each request, once it is whole, what `answer` says.
     pub async fn start(answer: impl Fn(&Asked) -> Play + Send + Sync + 'static) -> Self {
-        Self::run(None, answer).await
+        Self::run(None, When::AfterBody, answer).await
+    }
+
+    /// One that chooses what to do at this moment.
+    pub async fn start_when(
+        when: When,
+        answer: impl Fn(&Asked) -> Play + Send + Sync + 'static,
+    ) -> Self {
+        Self::run(None, when, answer).await
     }
 
     /// The same over TLS with this certificate.
@@ -166,17 +176,20 @@ impl Http2Origin {
         leaf: &Leaf,
         answer: impl Fn(&Asked) -> Play + Send + Sync + 'static,
     ) -> Self {
-        Self::run(Some(acceptor(leaf, &["h2"], None)), answer).await
+        let acceptor = acceptor(leaf, &["h2"], None);
+        Self::run(Some(acceptor), When::AfterBody, answer).await
     }
 
     async fn run(
         acceptor: Option<TlsAcceptor>,
+        when: When,
         answer: impl Fn(&Asked) -> Play + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
             answer: Box::new(answer),
+            when,
             seen: watch::Sender::default(),
             released: watch::Sender::default(),
         });
@@ -335,11 +348,10 @@ impl Stream {
         };
         let seen = &self.state.seen;
         seen.send_modify(|seen| seen.heads.push(asked.clone()));
-        if let Err(error) = read(body, &mut asked).await {
-            seen.send_modify(|seen| seen.resets.push((target, error.reason())));
+        let mut body = Some(body);
+        if self.state.when == When::AfterBody && !self.finish(body.take(), &mut asked).await {
             return;
         }
-        seen.send_modify(|seen| seen.requests.push(asked.clone()));
         let play = (self.state.answer)(&asked);
         for step in play.steps {
             if let Some(reset) = self.step(step).await {
@@ -348,9 +360,25 @@ impl Stream {
                 return;
             }
         }
+        if self.state.when == When::AfterHead && !self.finish(body, &mut asked).await {
+            return;
+        }
         if let Some(mut sends) = self.sends {
             let _ = sends.send_data(Bytes::new(), true);
         }
+    }
+
+    /// Reads the body and notes the request; whether it came whole.
+    async fn finish(&self, body: Option<RecvStream>, asked: &mut Asked) -> bool {
+        let read = match body {
+            Some(body) => read(body, asked).await,
+            None => Ok(()),
+        };
+        self.state.seen.send_modify(|seen| match &read {
+            Ok(()) => seen.requests.push(asked.clone()),
+            Err(error) => seen.resets.push((asked.target.clone(), error.reason())),
+        });
+        read.is_ok()
     }
 
     /// Does one step. With the reason, if the edge resets the stream meanwhile.
@@ -380,10 +408,16 @@ impl Stream {
                     let _ = sends.send_trailers(trailers);
                 }
             }
-            Step::Reset(reason) => match self.sends.take() {
-                Some(mut sends) => sends.send_reset(reason),
-                None => self.respond.send_reset(reason),
-            },
+            Step::Reset(reason) => {
+                // A reset takes back what has not been written; the connection's task writes it.
+                for _ in 0..10 {
+                    tokio::task::yield_now().await;
+                }
+                match self.sends.take() {
+                    Some(mut sends) => sends.send_reset(reason),
+                    None => self.respond.send_reset(reason),
+                }
+            }
             Step::Close => self.closes.notify_one(),
         }
         None
