@@ -13,6 +13,8 @@ use crate::support::within;
 
 /// Requests to the healthy origin, in each of the two acts.
 const REQUESTS: usize = 1000;
+/// Clients that ask the healthy origin while the faults happen.
+const CLIENTS: usize = 10;
 /// Faulty requests under way at once, over each version of HTTP.
 const FAULTY: usize = 8;
 
@@ -277,10 +279,18 @@ async fn freely(stand: &Stand, faults: &[(Fault<'_>, &[Outcome])]) {
         count
     };
     let healthy = async {
-        let mut h2 = stand.http2().await;
-        for _ in 0..REQUESTS {
-            let answer = h2.fetch(healthy2()).await.unwrap();
-            assert_eq!((answer.status.as_u16(), answer.text()), (200, "healthy"));
+        let mut running = Vec::new();
+        for _ in 0..CLIENTS {
+            let mut h2 = stand.http2().await;
+            running.push(tokio::spawn(async move {
+                for _ in 0..REQUESTS / CLIENTS {
+                    let answer = h2.fetch(healthy2()).await.unwrap();
+                    assert_eq!((answer.status.as_u16(), answer.text()), (200, "healthy"));
+                }
+            }));
+        }
+        for running in running {
+            running.await.unwrap();
         }
         end.send_replace(true);
     };
