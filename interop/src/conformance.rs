@@ -88,7 +88,8 @@ struct Accepted {
     /// What the failure begins with: another one is not accepted.
     #[serde(default)]
     says: String,
-    /// In its place: what its failed conversations begin with, each of them with one of these.
+    /// In its place: what its failed conversations begin with, each of them with one of these, and,
+    /// behind `…`, what they end with.
     #[serde(default)]
     conversations: Vec<String>,
     reason: String,
@@ -96,7 +97,12 @@ struct Accepted {
 
 impl Accepted {
     fn fits(&self, tool: &str, failure: &Failure) -> bool {
-        let named = |name: &String| self.conversations.iter().any(|it| name.starts_with(it));
+        let named = |name: &String| {
+            self.conversations.iter().any(|it| {
+                let (begin, end) = it.split_once('…').unwrap_or((it, ""));
+                name.starts_with(begin) && name.ends_with(end)
+            })
+        };
         let told = match self.conversations.as_slice() {
             [] => failure.what.starts_with(&self.says),
             _ => !failure.conversations.is_empty() && failure.conversations.iter().all(named),
@@ -260,7 +266,7 @@ mod tests {
 
     #[test]
     fn of_a_script_every_failed_conversation_has_to_be_known() {
-        let text = SETTINGS.replace("says = 'x'", "conversations = ['padding', 'empty']");
+        let text = SETTINGS.replace("says = 'x'", "conversations = ['padding…1', 'empty']");
         let settings = Settings::parse(&text).unwrap();
         let accepted = |names: &[&str]| {
             let failure = Failure {
@@ -273,6 +279,7 @@ mod tests {
         };
         assert!(accepted(&["padding 1", "empty"]) && accepted(&["empty"]));
         assert!(!accepted(&["padding 1", "sanity"]) && !accepted(&[]));
+        assert!(!accepted(&["padding 2"]));
         assert!(
             Settings::parse(&text.replace("conversations", "says = 'x'\nconversations")).is_err()
         );

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use super::Ends;
 use super::address::Address;
 use super::error::ForwardErrorKind;
-use super::http2::{self, Connections};
+use super::http2::{self, Connections, Stream};
 use super::link::Link;
+use super::pool::seed;
 use super::resolver::{Name, Resolver};
 use super::socket::Socket;
 use super::tls::{Client, Secure, TlsError};
@@ -39,10 +40,23 @@ pub(super) struct Endpoint {
     avoided: Mutex<Vec<(IpAddr, Duration)>>,
     /// What requests share, if the server speaks HTTP/2.
     shared: Connections,
+    /// By which answer of DNS those were looked through.
+    generation: AtomicU64,
     /// Held while a connection is opened that others may share.
     opening: tokio::sync::Mutex<()>,
     /// The server was seen to choose HTTP/1.1.
     http1: AtomicBool,
+}
+
+/// Where a request of HTTP/2 can go.
+#[derive(Debug)]
+enum Room {
+    /// On a connection that is there.
+    Place(Stream),
+    /// There too, but this address of the server has no connection yet.
+    Unused(Stream, SocketAddr),
+    /// On a connection that is to be opened.
+    New,
 }
 
 #[derive(Debug)]
@@ -68,9 +82,11 @@ impl Endpoint {
             protocol: server.protocol,
             proxy_protocol: spec.proxy_protocol,
             tls: tls.and_then(|tls| Client::new(tls, server)),
-            turn: AtomicUsize::new(0),
+            // Below the half, so that it does not wrap.
+            turn: AtomicUsize::new(usize::try_from(seed() >> 33).unwrap_or_default()),
             avoided: Mutex::default(),
             shared: Connections::default(),
+            generation: AtomicU64::new(0),
             opening: tokio::sync::Mutex::new(()),
             http1: AtomicBool::new(server.protocol == OriginProtocol::Http1),
         }
@@ -96,23 +112,84 @@ impl Endpoint {
         self.shared.sweep(now, idle);
     }
 
+    /// Whether a link that is at rest may serve another request, as far as the server's addresses
+    /// have a say in it.
+    pub(super) fn keeps(&self, link: &mut Link) -> bool {
+        let Place::Name(name, _) = &self.place else {
+            return true;
+        };
+        if link.is_http2() && name.has_several() {
+            // Its place is given up, so that the next request goes where the load is least.
+            return false;
+        }
+        let generation = name.generation();
+        if link.generation != generation {
+            let known = name.known();
+            if !known.is_some_and(|known| is_among(&known, &link.address)) {
+                return false;
+            }
+            link.generation = generation;
+        }
+        true
+    }
+
+    /// Where a request of HTTP/2 can go.
+    fn room(&self, now: Duration) -> Room {
+        let placed = |place| match place {
+            Some(stream) => Room::Place(stream),
+            None => Room::New,
+        };
+        let Place::Name(name, port) = &self.place else {
+            return placed(self.shared.place(false));
+        };
+        let generation = name.generation();
+        let Some(known) = name.known() else {
+            return Room::New;
+        };
+        if self.generation.swap(generation, Ordering::Relaxed) != generation {
+            self.shared.keep(|open| is_among(&known, &open.address));
+        }
+        if known.len() == 1 {
+            return placed(self.shared.place(false));
+        }
+        let Some(stream) = self.shared.place(true) else {
+            return Room::New;
+        };
+        // Not the same first one for all workers, which begin at different turns.
+        let first = self.turn.load(Ordering::Relaxed) % known.len();
+        let ips = known.iter().cycle().skip(first).take(known.len());
+        let ips = ips.filter(|ip| !self.is_avoided(**ip, now));
+        let mut addresses = ips.map(|ip| SocketAddr::new(*ip, *port));
+        match self.shared.unused(&mut addresses) {
+            Some(address) => Room::Unused(stream, address),
+            None => Room::Place(stream),
+        }
+    }
+
     /// Whether every request has a connection of its own.
     fn is_http1(&self) -> bool {
         self.http1.load(Ordering::Relaxed)
     }
 
-    /// The addresses in the order in which they are to be tried.
+    /// The addresses in the order in which they are to be tried: those first that have the fewest
+    /// shared connections.
     fn order(&self, mut addresses: Vec<SocketAddr>, now: Duration) -> Vec<SocketAddr> {
         if addresses.len() > 1 {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
             let first = turn % addresses.len();
             addresses.rotate_left(first);
-            let mut avoided = self.avoided.lock().unwrap_or_else(PoisonError::into_inner);
-            avoided.retain(|(_, until)| *until > now);
-            let is_avoided = |ip: IpAddr| avoided.iter().any(|(avoided, _)| *avoided == ip);
-            addresses.sort_by_key(|address| is_avoided(address.ip()));
+            addresses.sort_by_cached_key(|address| {
+                let avoided = self.is_avoided(address.ip(), now);
+                (avoided, self.shared.count(*address))
+            });
         }
         addresses
+    }
+
+    fn is_avoided(&self, ip: IpAddr, now: Duration) -> bool {
+        let avoided = self.avoided.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut avoided = avoided.iter();
+        avoided.any(|(avoided, until)| *avoided == ip && *until > now)
     }
 
     fn avoid(&self, address: SocketAddr, now: Duration) {
@@ -120,6 +197,10 @@ impl Endpoint {
         avoided.retain(|(ip, until)| *until > now && *ip != address.ip());
         avoided.push((address.ip(), now + AVOIDED));
     }
+}
+
+fn is_among(known: &[IpAddr], address: &Address) -> bool {
+    matches!(address, Address::Tcp(address) if known.contains(&address.ip()))
 }
 
 /// What a connection could not be had for, and the address that was tried last.
@@ -133,47 +214,76 @@ pub(super) fn unreachable_name() -> ForwardErrorKind {
 /// A link to the server within `timeout`: a place on a connection that is shared, or a new
 /// connection, trying all addresses of the server.
 ///
-/// `ends` are those of the client's connection, for a server that is to be told of them; `None` is for
-/// a connection of the edge's own, such as a check.
+/// `ends` are those of the client's connection, for a server that is to be told of them.
 ///
 /// # Errors
 /// [`ConnectError`].
 pub(super) async fn open(
     endpoint: &Endpoint,
-    ends: Option<Ends>,
+    ends: Ends,
     ticker: &Arc<Ticker>,
     timeout: Duration,
 ) -> Result<Box<Link>, ConnectError> {
-    let ends = &ends;
+    let ends = &Some(ends);
     if endpoint.is_http1() {
         return connect(endpoint, ends, ticker, timeout).await;
     }
-    if let Some(stream) = endpoint.shared.place() {
-        return Ok(Link::http2(stream, ticker));
-    }
-    // One connects, the others wait for what it finds: HTTP/2 has room for all, and what the
-    // server speaks may not be known yet.
     let begin = Instant::now();
-    let opening = within(ticker, Some(timeout), endpoint.opening.lock()).await;
-    let Ok(opening) = opening else {
-        return Err((ForwardErrorKind::ConnectTimeout, None));
-    };
-    if let Some(stream) = endpoint.shared.place() {
-        return Ok(Link::http2(stream, ticker));
+    let left = || timeout.saturating_sub(begin.elapsed());
+    let mut opening = None;
+    loop {
+        match endpoint.room(ticker.now()) {
+            Room::Place(stream) => return Ok(Link::http2(stream, ticker)),
+            Room::Unused(stream, address) => {
+                // One connects to it, the others take what is there.
+                drop(opening.take());
+                let Ok(guard) = endpoint.opening.try_lock() else {
+                    return Ok(Link::http2(stream, ticker));
+                };
+                opening = Some(guard);
+                drop(stream);
+                // If it is silent, there must be time left for those that are not.
+                let opened = one(endpoint, address, ends, ticker, left() / 2).await;
+                match opened {
+                    Ok(link) => return Ok(link),
+                    Err(_) => endpoint.avoid(address, ticker.now()),
+                }
+            }
+            Room::New if opening.is_some() => break,
+            Room::New => {
+                // One connects, the others wait for what it finds: HTTP/2 has room for all, and
+                // what the server speaks may not be known yet.
+                let lock = within(ticker, Some(left()), endpoint.opening.lock()).await;
+                match lock {
+                    Ok(guard) => opening = Some(guard),
+                    Err(_) => return Err((ForwardErrorKind::ConnectTimeout, None)),
+                }
+                if endpoint.is_http1() {
+                    opening = None;
+                    break;
+                }
+            }
+        }
     }
-    if endpoint.is_http1() {
-        drop(opening);
-    }
-    connect(
-        endpoint,
-        ends,
-        ticker,
-        timeout.saturating_sub(begin.elapsed()),
-    )
-    .await
+    let link = connect(endpoint, ends, ticker, left()).await;
+    drop(opening);
+    link
 }
 
-/// Opens a connection within `timeout`.
+/// A link to the server over a connection that nobody else uses, within `timeout`: for a check, which
+/// is to see whether the server still takes connections.
+///
+/// # Errors
+/// [`ConnectError`].
+pub(super) async fn check(
+    endpoint: &Endpoint,
+    ticker: &Arc<Ticker>,
+    timeout: Duration,
+) -> Result<Box<Link>, ConnectError> {
+    connect(endpoint, &None, ticker, timeout).await
+}
+
+/// Opens a connection within `timeout`. One without `ends` is not shared.
 async fn connect(
     endpoint: &Endpoint,
     ends: &Option<Ends>,
@@ -186,21 +296,26 @@ async fn connect(
         Place::Unix(path) => {
             let address = Address::Unix(Arc::clone(path));
             let connects = async {
-                let mut socket = UnixStream::connect(path).await?;
+                let mut socket = UnixStream::connect(path)
+                    .await
+                    .map_err(ForwardErrorKind::of_connect)?;
                 if let Some(header) = endpoint.header(ends) {
-                    socket.write_all(&header).await?;
+                    let written = socket.write_all(&header).await;
+                    written.map_err(ForwardErrorKind::of_connect)?;
                 }
-                Ok::<_, io::Error>(socket)
+                finish(
+                    endpoint,
+                    Socket::Unix(socket),
+                    address.clone(),
+                    ends,
+                    ticker,
+                )
+                .await
             };
-            let socket = match within(ticker, Some(timeout), connects).await {
-                Ok(Ok(socket)) => Socket::Unix(socket),
-                Ok(Err(error)) => {
-                    return Err((ForwardErrorKind::of_connect(error), Some(address)));
-                }
-                Err(_) => return Err((ForwardErrorKind::ConnectTimeout, Some(address))),
+            return match within(ticker, Some(timeout), connects).await {
+                Ok(link) => link.map_err(|kind| (kind, Some(address))),
+                Err(_) => Err((ForwardErrorKind::ConnectTimeout, Some(address))),
             };
-            let link = finish(endpoint, socket, address.clone(), ticker).await;
-            return link.map_err(|kind| (kind, Some(address)));
         }
         Place::Name(name, port) => match within(ticker, Some(timeout), name.addresses()).await {
             Ok(Ok(ips)) => ips.iter().map(|ip| SocketAddr::new(*ip, *port)).collect(),
@@ -249,7 +364,7 @@ async fn one(
                 Socket::Tls(Secure::new(stream.map_err(TlsError::of_handshake)?))
             }
         };
-        finish(endpoint, socket, address.into(), ticker).await
+        finish(endpoint, socket, address.into(), ends, ticker).await
     };
     match within(ticker, Some(timeout), connects).await {
         Ok(Ok(link)) => Ok(link),
@@ -263,6 +378,7 @@ async fn finish(
     endpoint: &Endpoint,
     socket: Socket,
     address: Address,
+    ends: &Option<Ends>,
     ticker: &Arc<Ticker>,
 ) -> Result<Box<Link>, ForwardErrorKind> {
     let http2 = match (&socket, endpoint.protocol) {
@@ -275,5 +391,8 @@ async fn finish(
     }
     let opened = Box::pin(http2::open(socket, address, ticker)).await;
     let connection = opened.map_err(ForwardErrorKind::from)?;
-    Ok(Link::http2(endpoint.shared.add(&connection), ticker))
+    if ends.is_some() {
+        endpoint.shared.add(&connection);
+    }
+    Ok(Link::http2(Stream::new(&connection, false), ticker))
 }

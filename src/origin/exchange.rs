@@ -74,6 +74,7 @@ pub(super) async fn run(
         watch: Watch::new(in_flight_early, &forward.confirmation, forward.deadline),
         key,
         fresh: false,
+        idled: None,
         retries: 0,
         tried: Vec::new(),
         last: None,
@@ -91,6 +92,12 @@ pub(super) async fn run(
     })
 }
 
+/// Within which a connection closes if it does so for having idled: the FIN was on its way when the
+/// request was sent, so it is here after a round trip, or if it was lost after it was sent again
+/// (RFC 6298: in Linux 200 ms later). Who closes later has seen the request, and what becomes of it
+/// may be the request's doing. Measured in ticks.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
 struct Exchange<'a> {
     pool: Arc<Pool>,
     metrics: &'a Arc<Metrics>,
@@ -103,6 +110,8 @@ struct Exchange<'a> {
     key: Option<u64>,
     /// Whether only a new connection will do.
     fresh: bool,
+    /// The server that closed a connection which had idled, if one did.
+    idled: Option<usize>,
     /// How often another server was asked.
     retries: u32,
     /// The servers that failed the request.
@@ -118,7 +127,7 @@ struct Exchange<'a> {
 
 /// A try that brought no answer.
 enum Failure {
-    /// Nothing of the request was sent, nor asked of its body.
+    /// Nothing of the request was sent or processed, and all that was read of its body is held.
     NotSent(ForwardErrorKind),
     /// The connection ended before any byte of an answer.
     NoAnswer(ForwardErrorKind),
@@ -141,7 +150,7 @@ impl Exchange<'_> {
             if let Some(host) = lease.host() {
                 parts.headers.insert(HOST, host.clone());
             }
-            let begin = Instant::now();
+            let (begin, began) = (Instant::now(), self.pool.ticker.now());
             let failure = match self.send(&mut lease, &parts).await {
                 Ok(head) => {
                     let origin_time = begin.elapsed();
@@ -177,11 +186,11 @@ impl Exchange<'_> {
                 }
                 Err(failure) => failure,
             };
-            let stale = reused && !self.fresh;
+            let idled = reused && !self.fresh && self.idled(&mut lease, began);
             let (kind, reason) = match failure {
                 Failure::NotSent(kind) => (kind, Some(RetryReason::NotSent)),
                 Failure::NoAnswer(kind) if self.repeatable => {
-                    let reason = match stale {
+                    let reason = match idled {
                         true => RetryReason::ReusedClosed,
                         false => RetryReason::NoAnswer,
                     };
@@ -189,22 +198,38 @@ impl Exchange<'_> {
                 }
                 Failure::NoAnswer(kind) | Failure::Final(kind) => (kind, None),
             };
-            if stale && let Some(reason) = reason {
+            // It goes in good order, which is no fault of the server either (RFC 9113 §8.7).
+            let refused = !self.fresh && matches!(kind, ForwardErrorKind::Unprocessed);
+            if (idled || refused)
+                && let Some(reason) = reason
+            {
                 // Once on a fresh connection, which cannot fail by having been idle too long.
                 self.metrics.origins.retries.inc(reason);
                 self.fresh = true;
+                self.idled = idled.then(|| lease.server());
                 drop(lease);
                 server = self.server(Try::Fresh).await?;
                 continue;
             }
             if kind.is_failure() {
                 lease.fail();
+                let closed = matches!(kind, ForwardErrorKind::Closed | ForwardErrorKind::Reset);
+                if closed && self.idled.take() == Some(lease.server()) {
+                    // A fresh one fared no better: it was not for having idled.
+                    lease.fail_before();
+                }
             }
             let Some(reason) = reason else {
                 return Err(self.counted(kind));
             };
             server = self.another(lease, kind, reason).await?;
         }
+    }
+
+    /// Whether a connection that was used before and failed did so for having idled.
+    fn idled(&self, lease: &mut Lease, began: Duration) -> bool {
+        self.pool.ticker.now().saturating_sub(began) < AT_ONCE
+            && lease.link().is_some_and(|link| link.rested(AT_ONCE))
     }
 
     fn counted(&self, kind: ForwardErrorKind) -> ForwardErrorKind {
@@ -331,7 +356,7 @@ impl Exchange<'_> {
             return None;
         }
         self.tried.push(lease.server());
-        match self.pool.choose(self.wish(Try::Retry)) {
+        match self.pool.choose(self.wish(Try::Instead)) {
             Ok(other) => {
                 self.retries += 1;
                 Some(other)
@@ -351,10 +376,15 @@ impl Exchange<'_> {
             return Err(Failure::Final(ForwardErrorKind::Closed));
         };
         self.metrics.origins.requests.inc();
+        if link.is_http2() {
+            self.upload.hold();
+        }
         link.start(parts, &self.upload);
         let mut written = None;
         std::future::poll_fn(|cx| {
             if let Poll::Ready(result) = link.poll_head(cx) {
+                // The client is the one waited for from now on.
+                link.alarm.clear();
                 return Poll::Ready(result.map_err(|error| self.blame(link, error)));
             }
             if let Poll::Ready(ended) = self.watch.poll(cx) {
@@ -386,7 +416,12 @@ impl Exchange<'_> {
             LinkError::Unprocessed => true,
             _ => false,
         };
-        match (gone, link.sent_nothing() && self.upload.is_empty()) {
+        // A refused stream's body may have been read from the client: is it there again?
+        let anew = match error {
+            LinkError::Unprocessed => self.upload.rewind(),
+            _ => self.upload.is_empty(),
+        };
+        match (gone, link.sent_nothing() && anew) {
             (true, true) => Failure::NotSent(error.into()),
             (true, false) => Failure::NoAnswer(error.into()),
             (false, _) => Failure::Final(error.into()),
@@ -404,9 +439,17 @@ impl Exchange<'_> {
         }
     }
 
-    fn answer(&mut self, head: response::Parts, lease: Lease, origin_time: Duration) -> Forwarded {
+    fn answer(
+        &mut self,
+        head: response::Parts,
+        mut lease: Lease,
+        origin_time: Duration,
+    ) -> Forwarded {
         let watch = std::mem::replace(&mut self.watch, Watch::none());
         let idle = self.timeouts.response_idle;
+        if lease.link().is_some_and(|link| link.is_http2()) {
+            self.upload.let_go();
+        }
         let mut body = ResponseBody::new(lease, watch, idle, self.metrics);
         let body = match body.whole() {
             Some(whole) => whole,

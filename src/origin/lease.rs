@@ -7,7 +7,7 @@ use http::HeaderValue;
 
 use super::Ends;
 use super::address::Address;
-use super::connect::{self, Endpoint};
+use super::connect;
 use super::error::ForwardErrorKind;
 use super::link::Link;
 use super::pool::Pool;
@@ -65,12 +65,13 @@ impl Lease {
             most = most.min(MAX_IDLE_FOR_UNREPEATABLE);
         }
         let now = self.pool.ticker.now();
+        let endpoint = self.pool.endpoints.get(self.server);
         loop {
             let idle = self.pool.state().idle(self.server, now, most);
             // If the youngest is too old, all are.
             let Some(mut link) = idle else { return false };
             // Polled once: this notices that the origin closed it meanwhile.
-            if link.is_ready() {
+            if endpoint.is_some_and(|endpoint| endpoint.keeps(&mut link)) && link.is_ready() {
                 self.link = Some(link);
                 return true;
             }
@@ -88,7 +89,7 @@ impl Lease {
     ) -> Result<(), (ForwardErrorKind, Option<Address>)> {
         let ticker = Arc::clone(&self.pool.ticker);
         let result = match self.pool.endpoints.get(self.server) {
-            Some(endpoint) => connect::open(endpoint, Some(ends), &ticker, timeout).await,
+            Some(endpoint) => connect::open(endpoint, ends, &ticker, timeout).await,
             None => return Err((connect::unreachable_name(), None)),
         };
         match result {
@@ -131,19 +132,30 @@ impl Lease {
         }
     }
 
+    /// The server failed the request before, too, and that was not counted.
+    pub(super) fn fail_before(&self) {
+        let now = self.pool.process_time();
+        self.pool.upstream.failed(self.server, now);
+    }
+
     /// The exchange is over: keeps the connection if it can serve another one.
     pub(super) fn release(mut self) {
         if !self.failed {
             self.pool.upstream.succeeded(self.server);
         }
-        let endpoint = self.pool.endpoints.get(self.server);
-        if endpoint.is_none_or(Endpoint::names_clients) {
+        let Some(endpoint) = self.pool.endpoints.get(self.server) else {
+            return;
+        };
+        if endpoint.names_clients() {
             // It has named its client, and no other one's request may go over it.
             return;
         }
         let Some(mut link) = self.link.take() else {
             return;
         };
+        if !endpoint.keeps(&mut link) {
+            return;
+        }
         link.alarm.clear();
         if !link.is_ready() {
             return;

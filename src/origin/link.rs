@@ -32,6 +32,8 @@ pub(super) struct Link {
     pub(super) address: Address,
     /// When it became idle, by the ticker.
     pub(super) idle_since: Duration,
+    /// By which answer of DNS its address was found to be one of the server's.
+    pub(super) generation: u64,
 }
 
 #[derive(Debug)]
@@ -108,7 +110,13 @@ impl Link {
             alarm: ticker.alarm(),
             address,
             idle_since: Duration::ZERO,
+            generation: 0,
         })
+    }
+
+    /// Whether it is a stream of HTTP/2: others may use its connection at the same time.
+    pub(super) fn is_http2(&self) -> bool {
+        matches!(self.wire, Wire::Http2(_))
     }
 
     /// Whether its connection was there before this link.
@@ -116,6 +124,16 @@ impl Link {
         match &self.wire {
             Wire::Http1(_) => false,
             Wire::Http2(stream) => stream.joined(),
+        }
+    }
+
+    /// Whether a link that was used before had rested until its exchange began, which was no longer
+    /// than `at_once` ago.
+    pub(super) fn rested(&self, at_once: Duration) -> bool {
+        match &self.wire {
+            Wire::Http1(_) => true,
+            // Others may be at work on its connection.
+            Wire::Http2(stream) => stream.rested(at_once),
         }
     }
 
@@ -203,8 +221,9 @@ impl Drop for Link {
     fn drop(&mut self) {
         // The origin let a deadline pass. Others who share the connection must not wait as long
         // if it is dead.
-        if let Wire::Http2(stream) = &self.wire
+        if let Wire::Http2(stream) = &mut self.wire
             && self.alarm.is_due()
+            && stream.is_awaited()
         {
             stream.doubt();
         }

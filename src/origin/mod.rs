@@ -6,17 +6,23 @@
 //! dropping either ends it and closes its connection (HTTP/2: resets its stream), and a client
 //! that stops reading stops the origin. A connection of HTTP/2, which requests share, has a task.
 //!
+//! Where EARLY-DATA R11 wants the connection of an aborted request not pooled, a stream of HTTP/2 is
+//! reset instead: what the request left behind goes with its stream, and its neighbours, who may be
+//! other clients' confirmed requests, go on.
+//!
 //! What is sent and what comes back follows RFC 9110 §7.6 and RFC 9112 §6 (`fields`); early and
 //! marked requests follow EARLY-DATA R11 and R16–R20. A request is sent again
 //! - to another server or address, if it could not be connected to,
 //! - to another server, if that closed before any byte of an answer, or answered with a status that
 //!   is not wanted, and the request is idempotent and without a body,
-//! - on a fresh connection, if nothing of it was sent or the origin says that it did nothing about
-//!   it (HTTP/2: GOAWAY, REFUSED_STREAM), or if a *reused* one closed before any byte of an answer
-//!   and the request is idempotent and without a body,
+//! - on a fresh connection, once, if the origin says that it did nothing about it (HTTP/2: GOAWAY,
+//!   REFUSED_STREAM), or if a connection that had *rested* closed at once, before any byte of an
+//!   answer, and nothing was sent or the request is idempotent and without a body,
 //! - without `Early-Data`, once, if the origin answered 425 to it (R19).
 //!
-//! The first two happen a few times at most, and within a budget.
+//! The first two happen a few times at most, and within a budget. The third says nothing about the
+//! server, so it costs none: but a connection that closes later, or beside answers to others, is a
+//! server that fails.
 //!
 //! What workers share of an origin is in [`Upstreams`]: how its servers stand, and how much each may
 //! be asked at once.

@@ -73,6 +73,9 @@ pub(super) enum Try {
     Fresh,
     /// A server failed it. Counts against the budget.
     Retry,
+    /// A server's answer is not wanted, but it is passed on if no other one has room. Counts
+    /// against the budget if one has.
+    Instead,
 }
 
 /// Who is looked for.
@@ -196,7 +199,8 @@ impl Pool {
         match wish.again {
             Try::First => state.budget.earn(),
             Try::Fresh => {}
-            Try::Retry => {
+            Try::Instead if found.is_none() => {}
+            Try::Retry | Try::Instead => {
                 if !state.budget.spend(self.ticker.now()) {
                     return Err(NoServer::OverBudget);
                 }

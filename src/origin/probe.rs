@@ -46,12 +46,17 @@ struct Target {
 }
 
 impl Prober {
-    /// `None` if the origin is not checked.
-    pub(super) fn new(upstream: &Arc<Upstream>, resolver: &Arc<Resolver>) -> Option<Self> {
+    /// `None` if the origin is not checked. The first checks come within an interval from `now`:
+    /// those of all servers at once would be a burst after each start and each reload.
+    pub(super) fn new(
+        upstream: &Arc<Upstream>,
+        resolver: &Arc<Resolver>,
+        now: Duration,
+    ) -> Option<Self> {
         let spec = upstream.spec();
         let health = spec.pool.health.as_ref()?;
         let check = |server: &OriginServer| Check {
-            next: Duration::ZERO,
+            next: now + by_chance(health.interval),
             target: Arc::new(Target {
                 endpoint: Endpoint::new(server, spec, resolver),
                 request: request(health, server),
@@ -122,7 +127,7 @@ impl Target {
         timeout: Duration,
         ticker: &Arc<Ticker>,
     ) -> Result<StatusCode, ForwardErrorKind> {
-        let opened = connect::open(&self.endpoint, None, ticker, timeout).await;
+        let opened = connect::check(&self.endpoint, ticker, timeout).await;
         let mut link = opened.map_err(|(error, _)| error)?;
         link.start(&self.request, &Upload::new(Body::empty(), false));
         let head = poll_fn(|cx| link.poll_head(cx)).await?;

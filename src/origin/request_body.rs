@@ -12,8 +12,11 @@ use http_body::Body as HttpBody;
 use super::fields;
 use crate::body::{Body, BoxError};
 
-/// How much of an early request's body is held for sending it once more (EARLY-DATA R19).
+/// How much of a request's body is held for sending it once more: of an early one (EARLY-DATA R19),
+/// and of one whose stream the origin may refuse (RFC 9113 §8.7).
 pub(super) const HELD: usize = 64 * 1024;
+/// What a piece counts at least: many small ones take more room than their bytes.
+const PIECE: usize = 256;
 
 /// Where a request's body comes from; outlives the tries to send it.
 #[derive(Clone, Debug)]
@@ -28,6 +31,8 @@ struct State {
     waits_for_client: bool,
     /// Whether the body broke off.
     broken: bool,
+    /// Whether anything was read.
+    begun: bool,
     /// What was read so far; `None` if it is not or no longer wholly held.
     held: Option<Held>,
     /// What a second try sends before it reads on.
@@ -58,6 +63,7 @@ impl Upload {
             ended: false,
             waits_for_client: false,
             broken: false,
+            begun: false,
             held: hold.then(Held::default),
             again: VecDeque::new(),
         }))))
@@ -81,14 +87,33 @@ impl Upload {
         self.lock().is_some_and(|state| state.waits_for_client)
     }
 
-    /// Goes back to the body's start if all that was read of it is held. Once only.
+    /// The request may have to be sent again: what is read is held, unless something was read
+    /// already.
+    pub(super) fn hold(&self) {
+        if let Some(mut state) = self.lock()
+            && !state.begun
+        {
+            state.held.get_or_insert_default();
+        }
+    }
+
+    /// Nothing is sent again any more: lets go of what is held.
+    pub(super) fn let_go(&self) {
+        let held = self.lock().and_then(|mut state| state.held.take());
+        // Outside the lock.
+        drop(held);
+    }
+
+    /// Goes back to the body's start if all that was read of it is held.
     pub(super) fn rewind(&self) -> bool {
         let Some(mut state) = self.lock() else {
             return true;
         };
-        match state.held.take() {
+        let state = &mut *state;
+        match &state.held {
             Some(held) if !state.broken => {
-                state.again = held.pieces;
+                // Held on, since there may be a third try.
+                state.again.clone_from(&held.pieces);
                 state.waits_for_client = false;
                 true
             }
@@ -127,6 +152,7 @@ impl State {
             }
             Poll::Ready(Some(Ok(frame))) => frame,
         };
+        self.begun = true;
         self.ended = self.body.is_end_stream();
         let piece = match frame.into_data() {
             Ok(bytes) => Piece::Data(bytes),
@@ -144,7 +170,7 @@ impl State {
     fn hold(&mut self, piece: &Piece) {
         let Some(held) = &mut self.held else { return };
         if let Piece::Data(bytes) = piece {
-            held.bytes += bytes.len();
+            held.bytes += bytes.len().max(PIECE);
         }
         if held.bytes > HELD {
             self.held = None;

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -55,6 +56,10 @@ pub(super) struct Name(Arc<Entry>);
 struct Entry {
     name: String,
     known: watch::Sender<Known>,
+    /// Counts the answers that were other addresses than the one before.
+    generation: AtomicU64,
+    /// Whether there are several addresses.
+    several: AtomicBool,
 }
 
 /// What is known of a name.
@@ -95,6 +100,8 @@ impl Resolver {
         let entry = Arc::new(Entry {
             name: name.to_owned(),
             known: watch::Sender::default(),
+            generation: AtomicU64::new(0),
+            several: AtomicBool::new(false),
         });
         let thread = match inside.thread.take() {
             Some(thread) => Ok(thread),
@@ -141,6 +148,22 @@ impl Name {
                 error.clone().unwrap_or_default(),
             )),
         }
+    }
+
+    /// The addresses, if there ever was an answer.
+    pub(super) fn known(&self) -> Option<Arc<[IpAddr]>> {
+        self.0.known.borrow().addresses.clone()
+    }
+
+    /// Another number once the addresses are others; 0 before they are known. To be read before
+    /// they are.
+    pub(super) fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::Acquire)
+    }
+
+    /// Whether there are several addresses.
+    pub(super) fn has_several(&self) -> bool {
+        self.0.several.load(Ordering::Relaxed)
     }
 }
 
@@ -214,7 +237,16 @@ impl Entry {
             if known.error.take().is_some() {
                 tracing::info!(name = %self.name, "the name of an origin is resolved again");
             }
+            // Servers of DNS like to answer in another order each time.
+            let before = known.addresses.as_deref().unwrap_or_default();
+            let same = before.len() == addresses.len()
+                && addresses.iter().all(|address| before.contains(address));
+            let several = addresses.len() > 1;
             known.addresses = Some(addresses);
+            self.several.store(several, Ordering::Relaxed);
+            if !same {
+                self.generation.fetch_add(1, Ordering::Release);
+            }
         });
     }
 

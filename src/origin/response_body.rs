@@ -105,7 +105,12 @@ impl ResponseBody {
         &mut self,
         frame: Option<Result<Frame<Bytes>, LinkError>>,
     ) -> Option<Result<Frame<Bytes>, AnswerCut>> {
-        self.timing = false;
+        // Whoever leaves later, having taken nothing more, did not wait for the origin.
+        if std::mem::take(&mut self.timing)
+            && let Some(link) = self.lease.as_mut().and_then(Lease::link)
+        {
+            link.alarm.clear();
+        }
         match frame {
             None => {
                 self.finish();

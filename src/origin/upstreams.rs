@@ -78,7 +78,7 @@ impl Upstreams {
                 continue;
             }
             let prober = known.probers.remove(spec);
-            if let Some(prober) = prober.or_else(|| Prober::new(&upstream, &self.resolver)) {
+            if let Some(prober) = prober.or_else(|| Prober::new(&upstream, &self.resolver, now)) {
                 probers.insert(Arc::clone(spec), prober);
             }
         }

@@ -61,7 +61,6 @@ impl Holder {
         let mut plan = plan(self.address, "/", Vec::new());
         plan.tls.trust = Trust::Anyone;
         plan.connections = 1;
-        plan.timeouts.closing = Duration::from_millis(300);
         plan
     }
 }

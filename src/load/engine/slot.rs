@@ -185,12 +185,15 @@ impl Slot {
 
     async fn ticket(&self, place: Place<'_>) -> Result<Tls13ClientSessionValue, Failure> {
         let tickets = &place.endpoint.tickets;
-        if let Some(ticket) = tickets.take(place.name) {
-            return Ok(ticket);
+        loop {
+            if let Some(ticket) = tickets.take(place.name) {
+                return Ok(ticket);
+            }
+            // While the connection ends that brought one, another slot may take it.
+            if !self.collect(place).await? {
+                return Ok(tickets.take(place.name).ok_or(ErrorKind::NoTicket)?);
+            }
         }
-        self.collect(place).await?;
-        let ticket = tickets.take(place.name);
-        Ok(ticket.ok_or(ErrorKind::NoTicket)?)
     }
 
     async fn connect(
@@ -239,13 +242,15 @@ impl Slot {
         self.bounded(done, TimedOut::Handshake).await
     }
 
-    /// A connection with a full handshake, for its tickets.
-    pub(super) async fn collect(&self, place: Place<'_>) -> Result<(), Failure> {
+    /// A connection with a full handshake, for its tickets; whether one came.
+    pub(super) async fn collect(&self, place: Place<'_>) -> Result<bool, Failure> {
         let mut stream = self.connect(place, None, false).await?;
         self.recorder().counts(|it| it.collecting += 1);
         self.shake_hands(&mut stream).await?;
         self.gain(&mut stream, place).await?;
-        self.part(&mut stream, false).await
+        let came = stream.tickets() > 0;
+        self.part(&mut stream, false).await?;
+        Ok(came)
     }
 
     /// Waits for a ticket on a connection that has asked for nothing: as long as the plan says. A
@@ -253,6 +258,11 @@ impl Slot {
     /// came, it is asked for something harmless, and then waited for once more.
     async fn gain(&self, stream: &mut Stream, place: Place<'_>) -> Result<(), Failure> {
         let holds = &place.endpoint.holds_tickets;
+        if stream.tickets() > 0 {
+            // It was late before, not held back.
+            holds.store(false, Ordering::Relaxed);
+            return Ok(());
+        }
         if !holds.load(Ordering::Relaxed) && self.ticket_comes(stream).await? {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! A connection of HTTP/2, and the task that drives it.
 
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -38,17 +39,25 @@ const PING: Duration = Duration::from_secs(10);
 /// How long its answer to that is waited for.
 const PONG: Duration = Duration::from_secs(5);
 
+/// A connection without a request, which had some.
+const RESTS: u64 = u64::MAX - 1;
+/// A connection that is certainly not gone for having idled.
+const AWAKE: u64 = u64::MAX;
+
 /// A connection that requests share.
 #[derive(Debug)]
 pub(crate) struct Connection {
     send: SendRequest<Bytes>,
-    pub(super) address: Address,
+    pub(crate) address: Address,
     /// Where a fault of TLS is noted; `None` without TLS.
     fault: Option<Fault>,
     /// Streams beyond which the origin was seen to refuse.
     limit: AtomicUsize,
-    /// When the last stream ended, in milliseconds on the ticker's clock.
+    /// When the last stream ended, or it began, in milliseconds on the ticker's clock.
     rests_since: AtomicU64,
+    /// When it was last woken from its rest, in the same way; [`RESTS`] until then, and [`AWAKE`]
+    /// once the origin said anything since. A new one has not rested.
+    woken: AtomicU64,
     ticker: Arc<Ticker>,
     state: Arc<State>,
     nudge: Nudge,
@@ -64,6 +73,8 @@ struct State {
     over: AtomicBool,
     /// A request waited in vain: the origin has to prove that it is there.
     doubted: AtomicBool,
+    /// It gets no more requests.
+    retired: AtomicBool,
 }
 
 /// Begins HTTP/2 on a socket.
@@ -108,7 +119,8 @@ pub(crate) async fn open(
         address,
         fault,
         limit: AtomicUsize::new(STREAMS),
-        rests_since: AtomicU64::new(0),
+        rests_since: AtomicU64::new(milliseconds(ticker.now())),
+        woken: AtomicU64::new(AWAKE),
         ticker: Arc::clone(ticker),
         state,
         nudge,
@@ -135,14 +147,29 @@ impl Connection {
     pub(super) fn has_room(&self) -> bool {
         let limit = self.limit.load(Ordering::Relaxed);
         let limit = limit.min(self.send.current_max_send_streams());
-        !self.is_doubted() && self.active() < limit
+        !self.is_doubted() && !self.is_retired() && self.active() < limit
     }
 
     fn is_doubted(&self) -> bool {
         self.state.doubted.load(Ordering::Relaxed)
     }
 
-    fn active(&self) -> usize {
+    fn is_retired(&self) -> bool {
+        self.state.retired.load(Ordering::Relaxed)
+    }
+
+    /// No more requests on it: it ends once those are over that it has.
+    pub(super) fn retire(&self) {
+        self.state.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it goes there.
+    pub(super) fn goes_to(&self, address: SocketAddr) -> bool {
+        self.address == Address::Tcp(address)
+    }
+
+    /// Streams under way.
+    pub(super) fn active(&self) -> usize {
         self.state.active.load(Ordering::Relaxed)
     }
 
@@ -158,14 +185,36 @@ impl Connection {
 
     /// A stream begins.
     pub(super) fn begin(&self) {
-        self.state.active.fetch_add(1, Ordering::Relaxed);
+        let first = self.state.active.fetch_add(1, Ordering::Relaxed) == 0;
+        if first && self.woken.load(Ordering::Relaxed) == RESTS {
+            self.woken.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// The origin said something on a stream.
+    pub(super) fn heard(&self) {
+        self.woken.store(AWAKE, Ordering::Relaxed);
+    }
+
+    /// Whether it rested until `at_once` ago or less, and the origin said nothing since.
+    pub(super) fn rested(&self, at_once: Duration) -> bool {
+        match self.woken.load(Ordering::Relaxed) {
+            AWAKE => false,
+            RESTS => true,
+            woken => u128::from(self.now().saturating_sub(woken)) < at_once.as_millis(),
+        }
+    }
+
+    /// Milliseconds on the ticker's clock.
+    fn now(&self) -> u64 {
+        milliseconds(self.ticker.now())
     }
 
     /// A stream has ended.
     pub(super) fn end(&self) {
         if self.state.active.fetch_sub(1, Ordering::Relaxed) == 1 {
-            let now = u64::try_from(self.ticker.now().as_millis()).unwrap_or(u64::MAX);
-            self.rests_since.store(now, Ordering::Relaxed);
+            self.rests_since.store(self.now(), Ordering::Relaxed);
+            self.woken.store(RESTS, Ordering::Relaxed);
         }
     }
 
@@ -190,6 +239,10 @@ impl Connection {
         self.state.doubted.store(true, Ordering::Relaxed);
         self.nudge.nudge();
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(RESTS - 1)
 }
 
 fn explain(fault: Option<&Fault>, error: LinkError) -> LinkError {

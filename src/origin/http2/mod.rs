@@ -8,6 +8,7 @@ mod message;
 mod outgoing;
 mod stream;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,16 +20,34 @@ const MAX_CONNECTIONS: usize = 16;
 
 /// The shared connections to one server.
 #[derive(Debug, Default)]
-pub(super) struct Connections(Mutex<Vec<Arc<Connection>>>);
+pub(super) struct Connections(Mutex<Inside>);
+
+#[derive(Debug, Default)]
+struct Inside {
+    open: Vec<Arc<Connection>>,
+    /// Who of those that are loaded alike is next.
+    turn: usize,
+}
 
 impl Connections {
-    /// A place on a connection that has room; `None` if another one is to be opened.
-    pub(super) fn place(&self) -> Option<Stream> {
-        let mut open = self.lock();
+    /// A place for a request; `None` if another connection is to be opened. Over several addresses
+    /// requests are spread as evenly as can be; with one, the youngest connections are left to
+    /// become idle, and close.
+    pub(super) fn place(&self, several: bool) -> Option<Stream> {
+        let mut inside = self.lock();
+        let Inside { open, turn } = &mut *inside;
         open.retain(|connection| connection.accepts());
-        // The oldest first: so the youngest are the ones to become idle, and close.
-        let with_room = open.iter().find(|connection| connection.has_room());
-        let chosen = match with_room {
+        let with_room = |connection: &&Arc<Connection>| connection.has_room();
+        let chosen = match several {
+            false => open.iter().find(with_room),
+            true => {
+                *turn = turn.wrapping_add(1);
+                let (before, after) = open.split_at(*turn % open.len().max(1));
+                let in_turn = after.iter().chain(before);
+                in_turn.filter(with_room).min_by_key(|one| one.active())
+            }
+        };
+        let chosen = match chosen {
             Some(connection) => connection,
             None if open.len() < MAX_CONNECTIONS => return None,
             None => open.iter().min_by_key(|connection| connection.load())?,
@@ -36,20 +55,51 @@ impl Connections {
         Some(Stream::new(chosen, true))
     }
 
-    /// Adds a new connection, and gives the first place on it.
-    pub(super) fn add(&self, connection: &Arc<Connection>) -> Stream {
-        self.lock().push(Arc::clone(connection));
-        Stream::new(connection, false)
+    /// The first of the addresses that has no connection, if another one may be opened.
+    pub(super) fn unused(
+        &self,
+        mut addresses: impl Iterator<Item = SocketAddr>,
+    ) -> Option<SocketAddr> {
+        let open = &self.lock().open;
+        if open.len() >= MAX_CONNECTIONS {
+            return None;
+        }
+        addresses.find(|address| !open.iter().any(|open| open.goes_to(*address)))
+    }
+
+    /// Lets go of connections whose address is not wanted any more. They end with the last of
+    /// their streams.
+    pub(super) fn keep(&self, wanted: impl Fn(&Connection) -> bool) {
+        self.lock().open.retain(|connection| {
+            let keeps = wanted(connection);
+            if !keeps {
+                connection.retire();
+            }
+            keeps
+        });
+    }
+
+    /// How many connections there are to an address.
+    pub(super) fn count(&self, address: SocketAddr) -> usize {
+        let inside = self.lock();
+        let there = inside.open.iter().filter(|open| open.goes_to(address));
+        there.count()
+    }
+
+    /// Adds a new connection.
+    pub(super) fn add(&self, connection: &Arc<Connection>) {
+        self.lock().open.push(Arc::clone(connection));
     }
 
     /// Lets go of connections that have ended, or had no request for so long. One that nobody has
     /// a place on any more closes.
     pub(super) fn sweep(&self, now: Duration, idle: Duration) {
         self.lock()
+            .open
             .retain(|connection| connection.accepts() && connection.idle(now) < idle);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
+    fn lock(&self) -> MutexGuard<'_, Inside> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

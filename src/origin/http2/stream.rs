@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
@@ -62,7 +63,8 @@ enum Incoming {
 }
 
 impl Stream {
-    pub(super) fn new(connection: &Arc<Connection>, joined: bool) -> Self {
+    /// `joined` says that the connection was there before.
+    pub(crate) fn new(connection: &Arc<Connection>, joined: bool) -> Self {
         Self {
             send: connection.sender(),
             connection: Arc::clone(connection),
@@ -80,6 +82,20 @@ impl Stream {
     /// Whether the connection was there before.
     pub(crate) fn joined(&self) -> bool {
         self.joined
+    }
+
+    /// Whether its connection rested until `at_once` ago or less, and the origin said nothing since.
+    pub(crate) fn rested(&self, at_once: Duration) -> bool {
+        self.connection.rested(at_once)
+    }
+
+    /// Whether the origin owes the answer, or more of it.
+    pub(crate) fn is_awaited(&mut self) -> bool {
+        match self.exchange.as_ref().map(|exchange| &exchange.incoming) {
+            Some(Incoming::Head(_)) => true,
+            Some(Incoming::Body { .. }) => self.try_frame().is_none(),
+            Some(Incoming::Failed(_) | Incoming::Over) | None => false,
+        }
     }
 
     /// The origin did not answer in time: it has to prove that it is there.
@@ -138,9 +154,13 @@ impl Stream {
             Ok(()) => ready!(exchange.poll_head(cx)),
             Err(error) => Err(error),
         };
-        if let Err(LinkError::Unprocessed) = &result {
-            exchange.unprocessed = true;
-            self.connection.refused();
+        match &result {
+            Ok(_) => self.connection.heard(),
+            Err(LinkError::Unprocessed) => {
+                exchange.unprocessed = true;
+                self.connection.refused();
+            }
+            Err(_) => {}
         }
         Poll::Ready(result.map_err(|error| self.connection.explain(error)))
     }

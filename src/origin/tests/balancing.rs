@@ -108,6 +108,81 @@ async fn an_answer_that_is_not_wanted_is_asked_of_another_server() {
 }
 
 #[tokio::test]
+async fn an_answer_passed_on_because_the_other_server_is_full_costs_no_budget() {
+    const BUSY: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy";
+    let worker = Worker::new();
+    let (tell, told) = tokio::sync::watch::channel(false);
+    let (busy, mut full) = (
+        Stub::answering(BUSY).await,
+        Stub::new(move |_, mut peer| {
+            let mut told = told.clone();
+            async move {
+                while peer.head().await.is_some() {
+                    told.wait_for(|told| *told).await.ok();
+                    peer.send(HELLO).await;
+                }
+            }
+        })
+        .await,
+    );
+    let both = pooled(&[busy.address, full.address], |pool| {
+        pool.limits.connections = Some(1);
+        pool.retries = RetrySpec {
+            attempts: 1,
+            budget: 0,
+            min: 1,
+            status: StatusSet::new([StatusRange::class(5)]),
+        };
+    });
+    // One of two that may not be sent again fills the second server.
+    let send = |forward| {
+        let origins = Arc::clone(&worker.origins);
+        tokio::spawn(async move { whole(origins.forward(forward).await.unwrap()).await })
+    };
+    let held = [send(post(&both, "x")), send(post(&both, "x"))];
+    full.head().await;
+    let (over, retries) = (
+        &worker.metrics.origins.retries_over_budget,
+        &worker.metrics.origins.retries,
+    );
+    for _ in 0..3 {
+        assert_eq!(worker.fetch(get(&both)).await.0, 503);
+    }
+    tell.send_replace(true);
+    for task in held {
+        task.await.unwrap();
+    }
+    // The one retry that a second brings is still there.
+    while over.get() + retries.get(RetryReason::Status) == 0 {
+        worker.fetch(get(&both)).await;
+    }
+    assert_eq!(over.get(), 0);
+}
+
+#[tokio::test]
+async fn the_first_checks_of_many_servers_do_not_come_at_once() {
+    let worker = Worker::new();
+    let mut servers = Vec::new();
+    for _ in 0..32 {
+        servers.push(nobody().await);
+    }
+    let spec = pooled(&servers, |pool| {
+        pool.health = Some(HealthSpec {
+            interval: Duration::from_secs(10),
+            jitter: Duration::ZERO,
+            ..HealthSpec::new("/")
+        });
+    });
+    tokio::time::pause();
+    worker.upstreams.reconcile([&spec].into_iter());
+    let checks = || worker.metrics.origins.health_checks.get(HealthCheck::Error);
+    worker.until(1).await;
+    assert!(checks() < 20, "{} at once", checks());
+    worker.until(10).await;
+    assert!(checks() >= 32, "{} after their interval", checks());
+}
+
+#[tokio::test]
 async fn a_server_that_fails_requests_is_ejected_and_comes_back() {
     let worker = Worker::new();
     let (bad, good) = (closing().await, Stub::answering(HELLO).await);

@@ -1,3 +1,4 @@
+mod again;
 mod faults;
 
 use std::collections::HashMap;

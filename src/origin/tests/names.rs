@@ -118,6 +118,114 @@ async fn origin(ip: Ipv4Addr, port: u16) -> u16 {
     port
 }
 
+/// Serves HTTP/2 at an address of ours on this port, or on any.
+async fn h2c_origin(ip: Ipv4Addr, port: u16) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind((ip, port)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let open = Arc::new(AtomicUsize::new(0));
+    let counts = Arc::clone(&open);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let counts = Arc::clone(&counts);
+            counts.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    let head: Response<()> = Response::new(());
+                    let mut body = respond.send_response(head, false).unwrap();
+                    body.send_data(bytes::Bytes::from("hello"), true).unwrap();
+                }
+                counts.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    });
+    (port, open)
+}
+
+fn named_h2c(port: u16) -> Arc<OriginSpec> {
+    let mut spec = Arc::into_inner(named(port)).unwrap();
+    spec.servers[0].protocol = OriginProtocol::Http2;
+    Arc::new(spec)
+}
+
+/// Asks so often, reads each answer, and says how often each address gave it.
+async fn shares(worker: &Worker, spec: &Arc<OriginSpec>, times: usize) -> [usize; 2] {
+    let mut shares = [0; 2];
+    for _ in 0..times {
+        let forwarded = worker.send(get(spec)).await.unwrap();
+        match forwarded.address {
+            Some(Address::Tcp(address)) if address.ip() == ONE => shares[0] += 1,
+            Some(Address::Tcp(address)) if address.ip() == TWO => shares[1] += 1,
+            ref other => panic!("{other:?}"),
+        }
+        assert_eq!(whole(forwarded).await, (200, "hello".into()));
+    }
+    shares
+}
+
+#[tokio::test]
+async fn http2_is_spread_over_all_addresses_and_follows_dns() {
+    let dns = Dns::new(&[ONE, TWO]).await;
+    let (port, at_one) = h2c_origin(ONE, 0).await;
+    let (_, at_two) = h2c_origin(TWO, port).await;
+    let open = || [&at_one, &at_two].map(|open| open.load(Ordering::SeqCst));
+    let worker = worker(&dns);
+    let spec = named_h2c(port);
+    let even = |shares: [usize; 2]| shares[0].abs_diff(shares[1]) <= 2;
+    assert!(even(shares(&worker, &spec, 20).await));
+    assert_eq!(open(), [1, 1]);
+    // One goes: its connection too, and all requests to the other.
+    dns.say(Some(&[TWO]));
+    dns.until_asked().await;
+    assert_eq!(shares(&worker, &spec, 5).await, [0, 5]);
+    worker.when(|| open() == [0, 1]).await;
+    // Others come instead.
+    dns.say(Some(&[ONE]));
+    dns.until_asked().await;
+    assert_eq!(shares(&worker, &spec, 5).await, [5, 0]);
+    worker.when(|| open() == [1, 0]).await;
+    dns.say(Some(&[ONE, TWO]));
+    dns.until_asked().await;
+    assert!(even(shares(&worker, &spec, 10).await));
+    assert_eq!(open(), [1, 1]);
+}
+
+#[tokio::test]
+async fn http2_leaves_an_address_alone_where_nobody_listens() {
+    let dns = Dns::new(&[ONE, TWO]).await;
+    let (port, open) = h2c_origin(ONE, 0).await;
+    let worker = worker(&dns);
+    let spec = named_h2c(port);
+    assert_eq!(shares(&worker, &spec, 10).await, [10, 0]);
+    assert_eq!(open.load(Ordering::SeqCst), 1);
+    assert_eq!(worker.metrics.origins.errors.get(OriginError::Refused), 0);
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_not_used_once_dns_has_other_addresses() {
+    let dns = Dns::new(&[ONE]).await;
+    let listener = TcpListener::bind((ONE, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut peer = Peer {
+            stream,
+            buffer: Vec::new(),
+            seen: mpsc::channel(64).0,
+        };
+        while peer.until(b"\r\n\r\n").await.is_some() {
+            peer.send(HELLO).await;
+        }
+    });
+    origin(TWO, port).await;
+    let worker = worker(&dns);
+    let spec = named(port);
+    assert_eq!(shares(&worker, &spec, 3).await, [3, 0]);
+    dns.say(Some(&[TWO]));
+    dns.until_asked().await;
+    assert_eq!(who(&worker, &spec).await, TWO);
+}
+
 async fn who(worker: &Worker, spec: &Arc<OriginSpec>) -> IpAddr {
     let forwarded = worker.send(get(spec)).await.unwrap();
     match forwarded.address {

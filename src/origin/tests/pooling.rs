@@ -1,5 +1,5 @@
 use super::*;
-use crate::telemetry::labels::{OriginConnection, RetryReason};
+use crate::telemetry::labels::{Ejection, OriginConnection, RetryReason};
 
 #[tokio::test]
 async fn a_connection_serves_one_request_after_another() {
@@ -161,6 +161,93 @@ async fn a_reused_connection_that_closes_is_tried_once_more_for_idempotent_reque
         assert_eq!(error.status().as_u16(), 502);
         assert_eq!(stub.accepted(), 1, "a POST is not sent twice");
     }
+}
+
+/// Answers one request on each connection, and dies of the second one when it is told.
+async fn mortal() -> (Stub, Arc<tokio::sync::Notify>) {
+    let die = Arc::new(tokio::sync::Notify::new());
+    let told = Arc::clone(&die);
+    let stub = Stub::new(move |_, mut peer| {
+        let told = Arc::clone(&told);
+        async move {
+            peer.head().await;
+            peer.send(HELLO).await;
+            peer.head().await;
+            told.notified().await;
+        }
+    });
+    (stub.await, die)
+}
+
+/// Sends a GET to a server that takes a second to die of it.
+async fn kill(
+    worker: &Worker,
+    spec: &Arc<OriginSpec>,
+    stub: &mut Stub,
+    die: &tokio::sync::Notify,
+) -> Result<Forwarded, ForwardError> {
+    while stub.heads.try_recv().is_ok() {}
+    let (origins, forward) = (Arc::clone(&worker.origins), get(spec));
+    let sends = tokio::spawn(async move { origins.forward(forward).await });
+    stub.head().await;
+    tokio::time::pause();
+    worker.until(1).await;
+    tokio::time::resume();
+    die.notify_one();
+    sends.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_reused_connection_that_dies_of_its_request_is_no_idle_one_that_closed() {
+    let worker = Worker::new();
+    let (mut stub, die) = mortal().await;
+    let one = pooled(&[stub.address], |pool| {
+        pool.ejection.as_mut().unwrap().failures = 1;
+    });
+    worker.fetch(get(&one)).await;
+    let error = kill(&worker, &one, &mut stub, &die).await.unwrap_err();
+    assert_eq!((error.status().as_u16(), error.label()), (502, "closed"));
+    assert_eq!(stub.accepted(), 1);
+    let origins = &worker.metrics.origins;
+    assert_eq!(origins.ejections.get(Ejection::Spared), 1, "not counted");
+
+    // Where there is another server it is asked, within the budget.
+    let ((mut stub, die), good) = (mortal().await, Stub::answering(HELLO).await);
+    let both = spec(&[stub.address, good.address]);
+    // They take turns, and after this it is the mortal one's.
+    let mut last = None;
+    while stub.accepted() == 0 || last != Some(good.address.into()) {
+        let forwarded = worker.send(get(&both)).await.unwrap();
+        last = forwarded.address.clone();
+        whole(forwarded).await;
+    }
+    let forwarded = kill(&worker, &both, &mut stub, &die).await.unwrap();
+    assert_eq!(forwarded.address, Some(good.address.into()));
+    assert_eq!(stub.accepted(), 1);
+    assert_eq!(origins.retries.get(RetryReason::NoAnswer), 1);
+    assert_eq!(origins.retries.get(RetryReason::ReusedClosed), 0);
+}
+
+#[tokio::test]
+async fn a_request_that_kills_a_reused_connection_and_a_fresh_one_failed_twice() {
+    let worker = Worker::new();
+    let stub = Stub::new(|number, mut peer| async move {
+        peer.head().await;
+        if number == 0 {
+            peer.send(HELLO).await;
+            peer.head().await;
+        }
+    })
+    .await;
+    let one = pooled(&[stub.address], |pool| {
+        pool.ejection.as_mut().unwrap().failures = 2;
+    });
+    worker.fetch(get(&one)).await;
+    let error = worker.send(get(&one)).await.unwrap_err();
+    assert_eq!((error.status().as_u16(), error.label()), (502, "closed"));
+    assert_eq!(stub.accepted(), 2);
+    let ejections = &worker.metrics.origins.ejections;
+    assert_eq!(ejections.get(Ejection::Spared), 1);
 }
 
 #[tokio::test]

@@ -91,3 +91,23 @@ async fn a_unix_socket_that_is_not_there_makes_502() {
     let error = worker.send(get(&spec)).await.unwrap_err();
     assert_eq!((error.status().as_u16(), error.label()), (502, "refused"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_unix_socket_where_http2_never_begins_makes_504_in_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    // The kernel connects; nobody ever writes.
+    let _listener = UnixListener::bind(&path).unwrap();
+    let worker = Worker::new();
+    let spec = unix(&path, OriginProtocol::Http2);
+    let begin = tokio::time::Instant::now();
+    let waits = tokio::time::timeout(Duration::from_secs(60), worker.send(get(&spec)));
+    let error = waits.await.expect("it hangs").unwrap_err();
+    assert_eq!(
+        (error.status().as_u16(), error.label()),
+        (504, "connect_timeout")
+    );
+    assert_eq!(error.address, Some(Address::Unix(path.as_path().into())));
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
