@@ -12,6 +12,7 @@ mod early {
     mod forged;
     mod fragments;
     mod garbage;
+    mod http2_origins;
     mod policy;
     mod refused;
     mod replay;

@@ -12,6 +12,7 @@ mod http {
     mod faults;
     mod fields;
     mod framing;
+    mod h2load;
     mod hello;
     mod http2;
     mod keepalive;

@@ -138,14 +138,15 @@ async fn an_early_connection_close_is_answered_before_finished_and_closed_after(
 
 /// How a handshake fails after an early request was handed out.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Failure {
+pub enum Failure {
     Corrupt,
     Fin,
     Reset,
     Never,
 }
 
-async fn fail(client: &mut Client, how: Failure) {
+/// Lets it fail; a reset is left to the caller, and so is the wait for nothing.
+pub async fn fail(client: &mut Client, how: Failure) {
     client.server_flight().await.unwrap();
     match how {
         Failure::Corrupt => {

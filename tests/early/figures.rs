@@ -17,7 +17,7 @@ async fn close(mut client: Client) {
 async fn figures_come_to_what_was_done() {
     let origin = Origin::echo().await;
     let pki = Pki::new();
-    let config = scene::config(&pki, Some(&origin));
+    let config = scene::config(&pki, &scene::routes_to(&scene::servers(&origin.url())));
     let scene = Scene::with(pki, format!("[sessions]\ncapacity = 2\n{config}")).await;
     // An early request to the origin, and a later one.
     let mut client = scene.early(&get("/aware")).await;

@@ -38,14 +38,14 @@ impl Scene {
     /// Two workers and four sites, all routes answered by the edge.
     pub async fn start() -> Self {
         let pki = Pki::new();
-        let config = config(&pki, None);
+        let config = config(&pki, "");
         Self::with(pki, config).await
     }
 
     /// With `/echo` (`wait`) and `/aware` (`allow`) forwarded to this origin.
     pub async fn before(origin: &Origin) -> Self {
         let pki = Pki::new();
-        let config = config(&pki, Some(origin));
+        let config = config(&pki, &routes_to(&servers(&origin.url())));
         Self::with(pki, config).await
     }
 
@@ -159,22 +159,28 @@ impl Scene {
     }
 }
 
-/// The config of [`Scene::start`] and [`Scene::before`].
-pub fn config(pki: &Pki, origin: Option<&Origin>) -> String {
-    let forwarded = origin.map_or_else(String::new, |origin| {
-        let url = origin.url();
-        format!(
-            r#"
-            [[site.route]]
-            path = "/echo"
-            origin = ["{url}"]
-            [[site.route]]
-            path = "/aware"
-            early_data = "allow"
-            origin = {{ servers = ["{url}"], early_data_aware = true }}
-            "#
-        )
-    });
+/// `/echo` (`wait`) and `/aware` (`allow`), forwarded to an origin with these keys.
+pub fn routes_to(origin: &str) -> String {
+    format!(
+        r#"
+        [[site.route]]
+        path = "/echo"
+        origin = {{ {origin} }}
+        [[site.route]]
+        path = "/aware"
+        early_data = "allow"
+        origin = {{ {origin}, early_data_aware = true }}
+        "#
+    )
+}
+
+/// The keys of an origin that has one server.
+pub fn servers(url: &str) -> String {
+    format!("servers = [{url:?}]")
+}
+
+/// The config of [`Scene::start`] and [`Scene::before`], with further routes of the first site.
+pub fn config(pki: &Pki, routes: &str) -> String {
     let certificate = |name: &str| pki.files(&[name]).toml();
     format!(
         r#"
@@ -204,7 +210,7 @@ pub fn config(pki: &Pki, origin: Option<&Origin>) -> String {
         path = "/refuse"
         early_data = "refuse"
         respond = {{ status = 200, body = "sure" }}
-        {forwarded}
+        {routes}
 
         [[site]]
         names = ["{OTHER}"]

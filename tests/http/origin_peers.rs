@@ -1,4 +1,7 @@
-//! nginx as an origin over HTTP/2, TLS and a Unix socket; gRPC as a client sees it.
+//! nginx, HAProxy and nghttpd as origins over HTTP/2, TLS and a Unix socket; gRPC as a client sees
+//! it.
+
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -6,9 +9,11 @@ use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::net::TcpListener;
 
-use crate::http::stand::{NAME, Stand, get, post, route};
+use crate::http::stand::{NAME, Stand, get, pattern, post, route};
+use crate::support::daemon::{Daemon, free_address};
 use crate::support::h2::request;
 use crate::support::nginx::{Nginx, free_port};
+use crate::support::origin::{Origin, Reply};
 use crate::support::pki::{Kind, Pki};
 use crate::support::within;
 
@@ -37,7 +42,7 @@ async fn nginx_is_an_origin_in_every_way() {
     let Some(nginx) = Nginx::start(&servers, "nginx.sock").await else {
         return;
     };
-    let large = crate::http::stand::pattern(3_000_000);
+    let large = pattern(3_000_000);
     std::fs::write(nginx.directory().join("file"), &large).unwrap();
     let ca = pki.ca_file();
     let table = format!("ca = {ca:?}, server_name = \"backend.example\", certificate = {client}");
@@ -80,6 +85,130 @@ async fn nginx_is_an_origin_in_every_way() {
         let mut client = stand.http1().await;
         client.send(&post(&format!("{path}/file"), &large)).await;
         assert_eq!(client.response().await.status, 413, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn haproxy_is_an_origin_in_every_way() {
+    let pki = Pki::new();
+    let server = pki.files(&["backend.example"]);
+    let kind = Kind {
+        client: true,
+        ..Kind::default()
+    };
+    let client = pki.files_of(&["edge.example"], kind).toml();
+    // HAProxy wants both in one file.
+    let both = pki.directory().join("both.pem");
+    let parts = [&server.chain, &server.key].map(|file| std::fs::read(file).unwrap());
+    std::fs::write(&both, parts.concat()).unwrap();
+    let large = pattern(3_000_000);
+    let file = large.clone();
+    let behind = Origin::start(move |asked| match asked.method() {
+        "HEAD" => Reply::raw("HTTP/1.1 200 OK\r\ncontent-length: 3000000\r\n\r\n"),
+        "GET" => Reply::ok(&file),
+        _ => Reply::ok(&asked.body),
+    })
+    .await;
+    let (http1, http2, tls) = (free_address(), free_address(), free_address());
+    let sections = format!(
+        "frontend in\n  mode http\n  bind {http1}\n  bind {http2} proto h2\n  \
+         bind unix@DIRECTORY/haproxy.sock\n  \
+         bind {tls} ssl crt {} alpn h2,http/1.1 ca-file {} verify required\n  \
+         http-request return status 200 content-type text/plain lf-string \
+         \"%[req.ver] %[ssl_fc_sni] %[ssl_c_s_dn(cn)] %[req.hdr(host)]\" if {{ path /says }}\n  \
+         default_backend behind\n\
+         backend behind\n  mode http\n  server behind {}\n",
+        both.display(),
+        pki.ca_file().display(),
+        behind.address(),
+    );
+    let Some(haproxy) = Daemon::haproxy(&sections, http1).await else {
+        return;
+    };
+    let ca = pki.ca_file();
+    let table = format!("ca = {ca:?}, server_name = \"backend.example\", certificate = {client}");
+    let forward = |path: &str, url: &str, more: &str| {
+        let keys = format!("origin = {{ servers = [{url:?}]{more} }}\nstrip_prefix = true");
+        route(path, &keys)
+    };
+    let secure = format!("https://{tls}");
+    let socket = haproxy.directory().join("haproxy.sock");
+    let routes = forward("/tls2", &secure, &format!(", tls = {{ {table} }}"))
+        + &forward(
+            "/tls1",
+            &secure,
+            &format!(", tls = {{ {table}, alpn = [\"http/1.1\"] }}"),
+        )
+        + &forward("/http", &format!("http://{http1}"), "")
+        + &forward("/h2c", &format!("h2c://{http2}"), "")
+        + &forward("/unix", &format!("unix:{}", socket.display()), "");
+    let stand = Stand::start(&routes).await;
+    for (path, expected) in [
+        ("/tls2", "2.0 backend.example edge.example example.com"),
+        ("/tls1", "1.1 backend.example edge.example example.com"),
+        ("/http", "1.1   example.com"),
+        ("/h2c", "2.0   example.com"),
+        ("/unix", "1.1   example.com"),
+    ] {
+        for _ in 0..3 {
+            let answer = stand.ask(&get(&format!("{path}/says"))).await;
+            assert_eq!((answer.status, answer.text()), (200, expected), "{path}");
+        }
+        carries(&stand, path, &large).await;
+    }
+}
+
+/// A large file comes, a large body goes and comes back, and HEAD says the file's length.
+async fn carries(stand: &Stand, path: &str, large: &[u8]) {
+    let path = format!("{path}/file");
+    let file = stand.ask(&get(&path)).await;
+    assert!(file.body == large, "{path}");
+    let head = stand.ask(&get(&path).replace("GET", "HEAD")).await;
+    assert_eq!(head.header("content-length"), Some("3000000"), "{path}");
+    for _ in 0..2 {
+        let mut client = stand.http1().await;
+        client.send(&post(&path, large)).await;
+        let answer = client.response().await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.body == large, "{path}");
+    }
+    let mut http2 = stand.http2().await;
+    let ask = request("POST", &format!("https://{NAME}{path}"), large.to_vec());
+    assert!(http2.fetch(ask).await.unwrap().body == large, "{path}");
+}
+
+#[tokio::test]
+async fn nghttpd_is_an_origin_over_http2() {
+    let pki = Pki::new();
+    let server = pki.files(&["127.0.0.1"]);
+    let (plain, tls) = (free_address(), free_address());
+    let port = |address: SocketAddr| address.port().to_string();
+    let arguments = ["--no-tls", &port(plain)];
+    let Some(in_the_clear) = Daemon::nghttpd(&arguments, plain).await else {
+        return;
+    };
+    let files = [&server.key, &server.chain].map(|file| file.display().to_string());
+    let arguments = [port(tls).as_str(), &files[0], &files[1]].map(str::to_owned);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let Some(secure) = Daemon::nghttpd(&arguments, tls).await else {
+        return;
+    };
+    let large = pattern(3_000_000);
+    for nghttpd in [&in_the_clear, &secure] {
+        std::fs::write(nghttpd.directory().join("file"), &large).unwrap();
+    }
+    let forward = |path: &str, keys: String| {
+        route(path, &format!("origin = {{ {keys} }}\nstrip_prefix = true"))
+    };
+    let ca = pki.ca_file();
+    let routes = forward("/h2c", format!("servers = [\"h2c://{plain}\"]"))
+        + &forward(
+            "/tls",
+            format!("servers = [\"https://{tls}\"], tls = {{ ca = {ca:?} }}"),
+        );
+    let stand = Stand::start(&routes).await;
+    for path in ["/h2c", "/tls"] {
+        carries(&stand, path, &large).await;
     }
 }
 

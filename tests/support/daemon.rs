@@ -1,4 +1,4 @@
-//! nginx and HAProxy, each with a configuration of the test's.
+//! nginx and HAProxy, each with a configuration of the test's, and nghttpd.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ impl Daemon {
     pub async fn haproxy(sections: &str, address: SocketAddr) -> Option<Self> {
         let program = tool("haproxy")?;
         let config = format!(
-            "global\n  maxconn 100\ndefaults\n  timeout connect 5s\n  timeout client 10s\n  \
+            "global\n  maxconn 1000\ndefaults\n  timeout connect 5s\n  timeout client 10s\n  \
              timeout server 10s\n{sections}\n"
         );
         let arguments = |directory: &Path| {
@@ -41,6 +41,19 @@ impl Daemon {
                 .collect()
         };
         Some(Self::start(&program, &config, arguments, address).await)
+    }
+
+    /// nghttpd, which sends what is posted to it back. `None` if it is not installed. Waits until
+    /// `address`, of which it uses the port, is listened on.
+    pub async fn nghttpd(arguments: &[&str], address: SocketAddr) -> Option<Self> {
+        let program = tool("nghttpd")?;
+        let all = |directory: &Path| {
+            let first = ["--echo-upload", "--address=127.0.0.1"].map(str::to_owned);
+            let files = format!("--htdocs={}", directory.display());
+            let arguments = arguments.iter().map(|argument| (*argument).to_owned());
+            first.into_iter().chain([files]).chain(arguments).collect()
+        };
+        Some(Self::start(&program, "", all, address).await)
     }
 
     /// nginx with these blocks; `DIRECTORY` in them is where its files are. `None` if it is not

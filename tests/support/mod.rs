@@ -7,7 +7,8 @@
 //! - [`http1`], [`h2`]: reading answers; a whole h2 client over [`client`]
 //! - [`edge`]: the compiled program with a config file, its logs and signals
 //! - [`origin`]: an HTTP/1.1 origin that does as it is told
-//! - [`daemon`]: nginx and HAProxy with configurations of the test's
+//! - [`http2_origin`]: the same over HTTP/2, in the clear or over TLS
+//! - [`daemon`]: nginx and HAProxy with configurations of the test's, nghttpd
 //! - [`secure`]: an origin over TLS; [`nginx`]: nginx as one
 //! - [`tool`]: programs that may be missing
 #![allow(dead_code)]
@@ -18,6 +19,7 @@ pub mod edge;
 pub mod h2;
 pub mod hello;
 pub mod http1;
+pub mod http2_origin;
 pub mod nginx;
 pub mod origin;
 pub mod pki;

@@ -46,22 +46,7 @@ impl SecureOrigin {
     }
 
     async fn run(leaf: &Leaf, alpn: &[&str], clients: Option<Arc<RootCertStore>>) -> Self {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        let builder = match clients {
-            None => builder.with_no_client_auth(),
-            Some(roots) => builder.with_client_cert_verifier(
-                WebPkiClientVerifier::builder_with_provider(roots, provider)
-                    .build()
-                    .unwrap(),
-            ),
-        };
-        let key = PrivateKeyDer::try_from(leaf.key_der.clone()).unwrap();
-        let mut config = builder.with_single_cert(leaf.chain.clone(), key).unwrap();
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = acceptor(leaf, alpn, clients);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = watch::Sender::default();
@@ -110,6 +95,26 @@ impl Drop for SecureOrigin {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// What shakes hands with this certificate, and with `clients` wants one that these roots issued.
+pub fn acceptor(leaf: &Leaf, alpn: &[&str], clients: Option<Arc<RootCertStore>>) -> TlsAcceptor {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(roots) => builder.with_client_cert_verifier(
+            WebPkiClientVerifier::builder_with_provider(roots, provider)
+                .build()
+                .unwrap(),
+        ),
+    };
+    let key = PrivateKeyDer::try_from(leaf.key_der.clone()).unwrap();
+    let mut config = builder.with_single_cert(leaf.chain.clone(), key).unwrap();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 fn look(stream: &TlsStream<TcpStream>) -> Handshake {

@@ -5,7 +5,9 @@
 //! others use: all of those end while every faulty one is still under way, which the order of the
 //! access log proves. Then it runs **freely**, over and over.
 
+mod http2;
 mod pool;
+mod raw;
 mod stage;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -148,7 +150,11 @@ async fn a_dead_origin() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    beside(Fault::at(address), &[Outcome::Status(502)]).await;
+    beside(
+        Fault::at(&format!("http://{address}")),
+        &[Outcome::Status(502)],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -160,6 +166,8 @@ async fn an_origin_that_takes_no_connection() {
     let address = listener.local_addr().unwrap().as_socket().unwrap();
     // One fills the queue; the kernel drops every SYN after it.
     let _filler = tokio::net::TcpStream::connect(address).await.unwrap();
-    let fault = Fault::at(address).timeouts("connect = \"5s\"").pending();
+    let fault = Fault::at(&format!("http://{address}"))
+        .timeouts("connect = \"5s\"")
+        .pending();
     beside(fault, &[Outcome::Status(504)]).await;
 }

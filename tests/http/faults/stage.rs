@@ -1,7 +1,5 @@
 //! The stage: a healthy origin and a faulty one behind one worker, and clients of both.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use http::Request;
 use serde_json::Value;
@@ -9,39 +7,79 @@ use tokio::sync::watch;
 
 use crate::http::stand::{NAME, Stand, forward, get, post, route};
 use crate::support::h2::{H2, request};
+use crate::support::http2_origin::Http2Origin;
 use crate::support::origin::{Origin, Reply};
 use crate::support::within;
 
 /// Requests to the healthy origin, in each of the two acts.
 const REQUESTS: usize = 1000;
+/// Clients that ask the healthy origin while the faults happen.
+const CLIENTS: usize = 10;
 /// Faulty requests under way at once, over each version of HTTP.
 const FAULTY: usize = 8;
 
 /// A faulty origin.
 pub struct Fault<'a> {
-    address: SocketAddr,
+    /// The keys of its `origin` table.
+    keys: String,
     /// Holds its fault until it is released.
-    origin: Option<&'a Origin>,
+    origin: Option<Holder<'a>>,
     /// Requests are pending without being held.
     pending: bool,
     body: usize,
     timeouts: &'static str,
 }
 
+/// An origin that holds its replies.
+#[derive(Clone, Copy)]
+enum Holder<'a> {
+    Http1(&'a Origin),
+    Http2(&'a Http2Origin),
+}
+
+impl Holder<'_> {
+    async fn until_heads(self, count: usize) {
+        match self {
+            Self::Http1(origin) => drop(origin.until_heads(count).await),
+            Self::Http2(origin) => drop(origin.until_heads(count).await),
+        }
+    }
+
+    fn release(self) {
+        match self {
+            Self::Http1(origin) => origin.release(),
+            Self::Http2(origin) => origin.release(),
+        }
+    }
+}
+
 impl<'a> Fault<'a> {
     /// An origin that holds its replies.
     pub fn of(origin: &'a Origin) -> Self {
         Self {
-            origin: Some(origin),
+            origin: Some(Holder::Http1(origin)),
             pending: true,
-            ..Self::at(origin.address())
+            ..Self::at(&origin.url())
         }
     }
 
-    /// An address where there is no origin.
-    pub fn at(address: SocketAddr) -> Self {
+    /// One over HTTP/2; over TLS, with the keys of its `tls` table.
+    pub fn of_http2(origin: &'a Http2Origin, tls: Option<&str>) -> Self {
+        let mut fault = Self::at(&origin.url());
+        if let Some(tls) = tls {
+            fault.keys += &format!(", tls = {{ {tls} }}");
+        }
         Self {
-            address,
+            origin: Some(Holder::Http2(origin)),
+            pending: true,
+            ..fault
+        }
+    }
+
+    /// A URL where there is no origin.
+    pub fn at(url: &str) -> Self {
+        Self {
+            keys: format!("servers = [{url:?}]"),
             origin: None,
             pending: false,
             body: 0,
@@ -67,15 +105,15 @@ impl<'a> Fault<'a> {
         }
     }
 
-    fn request1(&self) -> Vec<u8> {
+    fn request1(&self, path: &str) -> Vec<u8> {
         match self.body {
-            0 => get("/faulty").into_bytes(),
-            size => post("/faulty", &vec![b'x'; size]),
+            0 => get(path).into_bytes(),
+            size => post(path, &vec![b'x'; size]),
         }
     }
 
-    fn request2(&self) -> Request<Bytes> {
-        let uri = format!("https://{NAME}/faulty");
+    fn request2(&self, path: &str) -> Request<Bytes> {
+        let uri = format!("https://{NAME}{path}");
         match self.body {
             0 => request("GET", &uri, ""),
             size => request("POST", &uri, vec![b'x'; size]),
@@ -98,19 +136,31 @@ fn healthy2() -> Request<Bytes> {
 
 /// Plays both acts. Faulty requests may have these outcomes and no others.
 pub async fn beside(fault: Fault<'_>, outcomes: &[Outcome]) {
+    beside_all(&[(fault, outcomes)]).await;
+}
+
+/// Plays both acts with several faults at once.
+pub async fn beside_all(faults: &[(Fault<'_>, &[Outcome])]) {
     let healthy = Origin::start(|_| Reply::ok("healthy")).await;
-    let origin = format!(
-        "origin = [\"http://{}\"]\ntimeouts = {{ {} }}",
-        fault.address, fault.timeouts
-    );
-    let stand = Stand::start(&(route("/faulty", &origin) + &forward("/", &healthy))).await;
+    let mut routes = String::new();
+    for (number, (fault, _)) in faults.iter().enumerate() {
+        let origin = format!(
+            "origin = {{ {} }}\ntimeouts = {{ {} }}",
+            fault.keys, fault.timeouts
+        );
+        routes += &route(&path(number), &origin);
+    }
+    let stand = Stand::start(&(routes + &forward("/", &healthy))).await;
     let mut acts = 0;
-    if fault.pending {
-        held(&stand, &fault, outcomes).await;
+    if faults.iter().all(|(fault, _)| fault.pending) {
+        held(&stand, faults).await;
         acts += 1;
     }
-    if fault.origin.is_some() || !fault.pending {
-        freely(&stand, &fault, outcomes).await;
+    if faults
+        .iter()
+        .all(|(fault, _)| fault.origin.is_some() || !fault.pending)
+    {
+        freely(&stand, faults).await;
         acts += 1;
     }
     let all = stand.edge.until_accesses(acts * REQUESTS, is_healthy);
@@ -123,28 +173,41 @@ pub async fn beside(fault: Fault<'_>, outcomes: &[Outcome]) {
     }
 }
 
+fn path(number: usize) -> String {
+    format!("/faulty/{number}")
+}
+
+/// Faulty requests of each fault under way at once, over each version of HTTP.
+fn each(faults: &[(Fault<'_>, &[Outcome])]) -> usize {
+    (FAULTY / faults.len()).max(2)
+}
+
 fn is_healthy(line: &Value) -> bool {
     line["path"] == "/healthy"
 }
 
-/// The fault waits at its worst moment while a thousand requests go by.
-async fn held(stand: &Stand, fault: &Fault<'_>, outcomes: &[Outcome]) {
+/// The faults wait at their worst moment while a thousand requests go by.
+async fn held(stand: &Stand, faults: &[(Fault<'_>, &[Outcome])]) {
     let mut h2 = stand.http2().await;
-    for _ in 0..FAULTY {
-        h2.begin_request(fault.request2()).await;
-    }
     let mut clients = Vec::new();
-    for _ in 0..FAULTY {
-        let mut client = stand.http1().await;
-        client.queue(&fault.request1());
-        // What an origin does not take stays with the client.
-        client
-            .send_pending_for(std::time::Duration::from_millis(50))
-            .await;
-        clients.push(client);
-    }
-    if let Some(origin) = fault.origin {
-        origin.until_heads(2 * FAULTY).await;
+    let each = each(faults);
+    for (number, (fault, outcomes)) in faults.iter().enumerate() {
+        let path = path(number);
+        for _ in 0..each {
+            h2.begin_request(fault.request2(&path)).await;
+        }
+        for _ in 0..each {
+            let mut client = stand.http1().await;
+            client.queue(&fault.request1(&path));
+            // What an origin does not take stays with the client.
+            client
+                .send_pending_for(std::time::Duration::from_millis(50))
+                .await;
+            clients.push((client, number, outcomes));
+        }
+        if let Some(origin) = fault.origin {
+            origin.until_heads(2 * each).await;
+        }
     }
     // On the connection that the faulty streams are on, and beside it.
     let mut http1 = stand.http1().await;
@@ -160,48 +223,55 @@ async fn held(stand: &Stand, fault: &Fault<'_>, outcomes: &[Outcome]) {
             assert_eq!(http1.response().await.text(), "healthy");
         }
     }
-    if let Some(origin) = fault.origin {
-        origin.release();
+    for (fault, _) in faults {
+        if let Some(origin) = fault.origin {
+            origin.release();
+        }
     }
-    for _ in 0..FAULTY {
-        let outcome = match h2.next().await {
-            Ok(answer) => Outcome::Status(answer.status.as_u16()),
-            Err(_) => Outcome::Cut,
-        };
-        assert!(outcomes.contains(&outcome), "HTTP/2: {outcome:?}");
+    for (number, (_, outcomes)) in faults.iter().enumerate() {
+        for _ in 0..each {
+            let outcome = match h2.next().await {
+                Ok(answer) => Outcome::Status(answer.status.as_u16()),
+                Err(_) => Outcome::Cut,
+            };
+            assert!(outcomes.contains(&outcome), "HTTP/2, {number}: {outcome:?}");
+        }
     }
-    for mut client in clients {
+    let count = clients.len();
+    for (mut client, number, outcomes) in clients {
         let outcome = match client.try_response(false).await {
             Ok(answer) => Outcome::Status(answer.status),
             Err(_) => Outcome::Cut,
         };
-        assert!(outcomes.contains(&outcome), "HTTP/1.1: {outcome:?}");
+        assert!(
+            outcomes.contains(&outcome),
+            "HTTP/1.1, {number}: {outcome:?}"
+        );
     }
     // A line is written when its request has ended: all others had, before the first faulty one.
-    let lines = stand.edge.until_accesses(REQUESTS + 2 * FAULTY, |_| true);
+    let lines = stand.edge.until_accesses(REQUESTS + 2 * count, |_| true);
     let lines = lines.await;
-    let first = lines.iter().position(|line| line["path"] == "/faulty");
+    let first = lines.iter().position(|line| !is_healthy(line));
     assert!(
         first >= Some(REQUESTS),
         "a faulty request ended before: {first:?}"
     );
 }
 
-/// The fault happens all the time while a thousand requests go by.
-async fn freely(stand: &Stand, fault: &Fault<'_>, outcomes: &[Outcome]) {
+/// The faults happen all the time while a thousand requests go by.
+async fn freely(stand: &Stand, faults: &[(Fault<'_>, &[Outcome])]) {
     let (end, ended) = watch::channel(false);
+    let least = faults.len() * each(faults) / 2;
     let faulty = async {
-        let mut clients = Vec::new();
-        for _ in 0..FAULTY / 2 {
-            let h2 = stand.http2().await;
-            clients.push(again(
-                h2,
-                fault.request2(),
-                outcomes.to_vec(),
-                ended.clone(),
-            ));
+        let mut running = Vec::new();
+        for (number, (fault, outcomes)) in faults.iter().enumerate() {
+            for _ in 0..each(faults) / 2 {
+                let h2 = stand.http2().await;
+                let request = fault.request2(&path(number));
+                let again = again(h2, request, outcomes.to_vec(), ended.clone());
+                running.push(tokio::spawn(again));
+            }
         }
-        let running: Vec<_> = clients.into_iter().map(tokio::spawn).collect();
         let mut count = 0;
         for running in running {
             count += running.await.unwrap();
@@ -209,15 +279,23 @@ async fn freely(stand: &Stand, fault: &Fault<'_>, outcomes: &[Outcome]) {
         count
     };
     let healthy = async {
-        let mut h2 = stand.http2().await;
-        for _ in 0..REQUESTS {
-            let answer = h2.fetch(healthy2()).await.unwrap();
-            assert_eq!((answer.status.as_u16(), answer.text()), (200, "healthy"));
+        let mut running = Vec::new();
+        for _ in 0..CLIENTS {
+            let mut h2 = stand.http2().await;
+            running.push(tokio::spawn(async move {
+                for _ in 0..REQUESTS / CLIENTS {
+                    let answer = h2.fetch(healthy2()).await.unwrap();
+                    assert_eq!((answer.status.as_u16(), answer.text()), (200, "healthy"));
+                }
+            }));
+        }
+        for running in running {
+            running.await.unwrap();
         }
         end.send_replace(true);
     };
     let (count, ()) = tokio::join!(faulty, healthy);
-    assert!(count >= FAULTY / 2, "{count} faulty requests");
+    assert!(count >= least, "{count} faulty requests");
 }
 
 /// Asks again and again; how often.
@@ -237,7 +315,11 @@ async fn again(
             Ok(answer) => Outcome::Status(answer.status.as_u16()),
             Err(_) => Outcome::Cut,
         };
-        assert!(outcomes.contains(&outcome), "{outcome:?}");
+        assert!(
+            outcomes.contains(&outcome),
+            "{}: {outcome:?}",
+            request.uri()
+        );
         count += 1;
     }
 }
