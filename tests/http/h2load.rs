@@ -59,6 +59,16 @@ async fn stand(origins: &[(&str, String)]) -> Stand {
     stand
 }
 
+/// Every run against every origin.
+async fn all(h2load: &Path, origins: &[(&str, String)]) {
+    let stand = stand(origins).await;
+    for (path, _) in origins {
+        for arguments in RUNS {
+            load(h2load, &stand, path, arguments).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn every_request_through_the_edge_to_nginx_succeeds() {
     let Some(h2load) = tool("h2load") else { return };
@@ -75,14 +85,7 @@ async fn every_request_through_the_edge_to_nginx_succeeds() {
         ("/http", format!("http://{http1}")),
         ("/h2c", format!("h2c://{http2}")),
     ];
-    let stand = stand(&origins).await;
-    for arguments in RUNS {
-        load(&h2load, &stand, "/http", arguments).await;
-    }
-    // Without bodies: nginx may refuse a stream, and what has a body is sent once.
-    for arguments in &RUNS[..2] {
-        load(&h2load, &stand, "/h2c", arguments).await;
-    }
+    all(&h2load, &origins).await;
 }
 
 #[tokio::test]
@@ -100,10 +103,23 @@ async fn every_request_through_the_edge_to_haproxy_succeeds() {
         ("/http", format!("http://{http1}")),
         ("/h2c", format!("h2c://{http2}")),
     ];
-    let stand = stand(&origins).await;
-    for (path, _) in &origins {
-        for arguments in RUNS {
-            load(&h2load, &stand, path, arguments).await;
-        }
+    all(&h2load, &origins).await;
+}
+
+/// nginx ends each of its connections after a hundred requests.
+#[tokio::test]
+async fn no_request_is_lost_where_an_origin_ends_its_connections() {
+    let Some(h2load) = tool("h2load") else { return };
+    let http1 = free_address();
+    let blocks = format!(
+        "http {{ access_log off; keepalive_requests 100;\n\
+         server {{ listen {http1}; location / {{ return 200 \"hello\"; }} }} }}"
+    );
+    let Some(_nginx) = Daemon::nginx(&blocks, http1).await else {
+        return;
+    };
+    let stand = stand(&[("/http", format!("http://{http1}"))]).await;
+    for arguments in &RUNS[..2] {
+        load(&h2load, &stand, "/http", arguments).await;
     }
 }
