@@ -78,6 +78,7 @@ pub(super) async fn run(
         retries: 0,
         tried: Vec::new(),
         last: None,
+        refused: 0,
         effort: Effort::default(),
         ends: forward.ends,
         address: None,
@@ -97,6 +98,10 @@ pub(super) async fn run(
 /// (RFC 6298: in Linux 200 ms later). Who closes later has seen the request, and what becomes of it
 /// may be the request's doing. Measured in ticks.
 const AT_ONCE: Duration = Duration::from_millis(500);
+/// How often a request goes to a server again that did nothing about it (RFC 9113 §8.7). Once is not
+/// enough where connections end in good order all the time, such as behind every 100th request: those
+/// that wait for one often meet the next one's end.
+const REFUSED: u32 = 8;
 
 struct Exchange<'a> {
     pool: Arc<Pool>,
@@ -118,6 +123,8 @@ struct Exchange<'a> {
     tried: Vec<usize>,
     /// What became of it at the last of them; counted already.
     last: Option<ForwardErrorKind>,
+    /// How often a server said that it did nothing about it.
+    refused: u32,
     effort: Effort,
     /// Whose request it is.
     ends: Ends,
@@ -199,7 +206,8 @@ impl Exchange<'_> {
                 Failure::NoAnswer(kind) | Failure::Final(kind) => (kind, None),
             };
             // It goes in good order, which is no fault of the server either (RFC 9113 §8.7).
-            let refused = !self.fresh && matches!(kind, ForwardErrorKind::Unprocessed);
+            let refused = self.refused < REFUSED && matches!(kind, ForwardErrorKind::Unprocessed);
+            self.refused += u32::from(refused);
             if (idled || refused)
                 && let Some(reason) = reason
             {

@@ -106,20 +106,28 @@ async fn every_request_through_the_edge_to_haproxy_succeeds() {
     all(&h2load, &origins).await;
 }
 
-/// nginx ends each of its connections after a hundred requests.
+/// nginx ends each of its connections after a hundred requests, with a GOAWAY where it speaks
+/// HTTP/2 (RFC 9113 §6.8).
 #[tokio::test]
 async fn no_request_is_lost_where_an_origin_ends_its_connections() {
     let Some(h2load) = tool("h2load") else { return };
-    let http1 = free_address();
+    let (http1, http2) = (free_address(), free_address());
     let blocks = format!(
         "http {{ access_log off; keepalive_requests 100;\n\
-         server {{ listen {http1}; location / {{ return 200 \"hello\"; }} }} }}"
+         server {{ listen {http1}; location / {{ return 200 \"hello\"; }} }}\n\
+         server {{ listen {http2} http2; location / {{ return 200 \"hello\"; }} }} }}"
     );
     let Some(_nginx) = Daemon::nginx(&blocks, http1).await else {
         return;
     };
-    let stand = stand(&[("/http", format!("http://{http1}"))]).await;
-    for arguments in &RUNS[..2] {
-        load(&h2load, &stand, "/http", arguments).await;
+    let origins = [
+        ("/http", format!("http://{http1}")),
+        ("/h2c", format!("h2c://{http2}")),
+    ];
+    let stand = stand(&origins).await;
+    for (path, _) in &origins {
+        for arguments in &RUNS[..2] {
+            load(&h2load, &stand, path, arguments).await;
+        }
     }
 }
