@@ -134,13 +134,13 @@ impl Endpoint {
     }
 
     /// Where a request of HTTP/2 can go.
-    fn room(&self, now: Duration) -> Room {
+    fn room(&self, now: Duration, idle: Duration) -> Room {
         let placed = |place| match place {
             Some(stream) => Room::Place(stream),
             None => Room::New,
         };
         let Place::Name(name, port) = &self.place else {
-            return placed(self.shared.place(false));
+            return placed(self.shared.place(false, now, idle));
         };
         let generation = name.generation();
         let Some(known) = name.known() else {
@@ -150,9 +150,9 @@ impl Endpoint {
             self.shared.keep(|open| is_among(&known, &open.address));
         }
         if known.len() == 1 {
-            return placed(self.shared.place(false));
+            return placed(self.shared.place(false, now, idle));
         }
-        let Some(stream) = self.shared.place(true) else {
+        let Some(stream) = self.shared.place(true, now, idle) else {
             return Room::New;
         };
         // Not the same first one for all workers, which begin at different turns.
@@ -206,25 +206,33 @@ fn is_among(known: &[IpAddr], address: &Address) -> bool {
 /// What a connection could not be had for, and the address that was tried last.
 pub(super) type ConnectError = (ForwardErrorKind, Option<Address>);
 
+/// What a request wants of its connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    /// Those of the client's connection, for a server that is to be told of them.
+    pub(super) ends: Ends,
+    /// A shared connection must have had a request within this time.
+    pub(super) idle: Duration,
+    /// How long connecting may take.
+    pub(super) timeout: Duration,
+}
+
 /// There is no address to connect to.
 pub(super) fn unreachable_name() -> ForwardErrorKind {
     ForwardErrorKind::Unreachable(io::ErrorKind::AddrNotAvailable.into())
 }
 
-/// A link to the server within `timeout`: a place on a connection that is shared, or a new
+/// A link to the server within `wish.timeout`: a place on a connection that is shared, or a new
 /// connection, trying all addresses of the server.
-///
-/// `ends` are those of the client's connection, for a server that is to be told of them.
 ///
 /// # Errors
 /// [`ConnectError`].
 pub(super) async fn open(
     endpoint: &Endpoint,
-    ends: Ends,
+    wish: Wish,
     ticker: &Arc<Ticker>,
-    timeout: Duration,
 ) -> Result<Box<Link>, ConnectError> {
-    let ends = &Some(ends);
+    let (ends, timeout) = (&Some(wish.ends), wish.timeout);
     if endpoint.is_http1() {
         return connect(endpoint, ends, ticker, timeout).await;
     }
@@ -232,7 +240,7 @@ pub(super) async fn open(
     let left = || timeout.saturating_sub(begin.elapsed());
     let mut opening = None;
     loop {
-        match endpoint.room(ticker.now()) {
+        match endpoint.room(ticker.now(), wish.idle) {
             Room::Place(stream) => return Ok(Link::http2(stream, ticker)),
             Room::Unused(stream, address) => {
                 // One connects to it, the others take what is there.

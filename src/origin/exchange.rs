@@ -327,7 +327,8 @@ impl Exchange<'_> {
                 return Ok((lease, true));
             }
             // Boxed, so that requests on kept connections do not carry its room around.
-            let connects = Box::pin(lease.connect(self.ends, self.timeouts.connect));
+            let connects =
+                Box::pin(lease.connect(self.ends, self.repeatable, self.timeouts.connect));
             match watched(&mut self.watch, connects).await {
                 Ok(Ok(())) => {
                     let joined = lease.link().is_some_and(|link| link.joined());

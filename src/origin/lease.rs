@@ -7,7 +7,7 @@ use http::HeaderValue;
 
 use super::Ends;
 use super::address::Address;
-use super::connect;
+use super::connect::{self, Wish};
 use super::error::ForwardErrorKind;
 use super::link::Link;
 use super::pool::Pool;
@@ -57,13 +57,19 @@ impl Lease {
         self._permit = Some(permit);
     }
 
+    /// How long a connection may have idled.
+    fn most_idle(&self, repeatable: bool) -> Duration {
+        let most = self.pool.spec().timeouts.idle;
+        match repeatable {
+            true => most,
+            false => most.min(MAX_IDLE_FOR_UNREPEATABLE),
+        }
+    }
+
     /// Takes an idle connection that still stands; `repeatable` says that the request could be
     /// sent again if it turns out not to.
     pub(super) fn reuse(&mut self, repeatable: bool) -> bool {
-        let mut most = self.pool.spec().timeouts.idle;
-        if !repeatable {
-            most = most.min(MAX_IDLE_FOR_UNREPEATABLE);
-        }
+        let most = self.most_idle(repeatable);
         let now = self.pool.ticker.now();
         let endpoint = self.pool.endpoints.get(self.server);
         loop {
@@ -78,18 +84,25 @@ impl Lease {
         }
     }
 
-    /// Opens a connection within `timeout`, trying all addresses of the server.
+    /// Opens a connection within `timeout`, trying all addresses of the server, or joins one that
+    /// others use; `repeatable` as for [`reuse`](Self::reuse).
     ///
     /// # Errors
     /// What became of the address that was tried last, and which that was.
     pub(super) async fn connect(
         &mut self,
         ends: Ends,
+        repeatable: bool,
         timeout: Duration,
     ) -> Result<(), (ForwardErrorKind, Option<Address>)> {
         let ticker = Arc::clone(&self.pool.ticker);
+        let wish = Wish {
+            ends,
+            idle: self.most_idle(repeatable),
+            timeout,
+        };
         let result = match self.pool.endpoints.get(self.server) {
-            Some(endpoint) => connect::open(endpoint, ends, &ticker, timeout).await,
+            Some(endpoint) => connect::open(endpoint, wish, &ticker).await,
             None => return Err((connect::unreachable_name(), None)),
         };
         match result {

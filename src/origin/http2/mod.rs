@@ -32,12 +32,13 @@ struct Inside {
 impl Connections {
     /// A place for a request; `None` if another connection is to be opened. Over several addresses
     /// requests are spread as evenly as can be; with one, the youngest connections are left to
-    /// become idle, and close.
-    pub(super) fn place(&self, several: bool) -> Option<Stream> {
+    /// become idle, and close. One that had no request for `idle` is given up instead.
+    pub(super) fn place(&self, several: bool, now: Duration, idle: Duration) -> Option<Stream> {
         let mut inside = self.lock();
         let Inside { open, turn } = &mut *inside;
         open.retain(|connection| connection.accepts());
-        let with_room = |connection: &&Arc<Connection>| connection.has_room();
+        let with_room =
+            |connection: &&Arc<Connection>| connection.has_room() && connection.idle(now) < idle;
         let chosen = match several {
             false => open.iter().find(with_room),
             true => {
@@ -49,6 +50,10 @@ impl Connections {
         };
         let chosen = match chosen {
             Some(connection) => connection,
+            None if open.iter().any(|connection| connection.idle(now) >= idle) => {
+                give_up(open, |connection| connection.idle(now) < idle);
+                return None;
+            }
             None if open.len() < MAX_CONNECTIONS => return None,
             None => open.iter().min_by_key(|connection| connection.load())?,
         };
@@ -70,13 +75,7 @@ impl Connections {
     /// Lets go of connections whose address is not wanted any more. They end with the last of
     /// their streams.
     pub(super) fn keep(&self, wanted: impl Fn(&Connection) -> bool) {
-        self.lock().open.retain(|connection| {
-            let keeps = wanted(connection);
-            if !keeps {
-                connection.retire();
-            }
-            keeps
-        });
+        give_up(&mut self.lock().open, wanted);
     }
 
     /// How many connections there are to an address.
@@ -102,4 +101,15 @@ impl Connections {
     fn lock(&self) -> MutexGuard<'_, Inside> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Lets go of those that are not wanted.
+fn give_up(open: &mut Vec<Arc<Connection>>, wanted: impl Fn(&Connection) -> bool) {
+    open.retain(|connection| {
+        let keeps = wanted(connection);
+        if !keeps {
+            connection.retire();
+        }
+        keeps
+    });
 }

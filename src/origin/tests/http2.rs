@@ -277,6 +277,29 @@ async fn connections_that_idled_long_are_closed() {
 }
 
 #[tokio::test]
+async fn what_may_not_be_repeated_goes_over_no_connection_that_idled_long() {
+    let origin = H2c::new(100, |_, _, respond| async move { hello(respond) }).await;
+    let worker = Worker::new();
+    let spec = origin.spec();
+    let post = || post(&spec, "x");
+    assert_eq!(worker.fetch(post()).await.0, 200);
+    assert_eq!(worker.fetch(post()).await.0, 200);
+    assert_eq!(origin.accepted(), 1);
+    tokio::time::pause();
+    worker.until(4).await;
+    tokio::time::resume();
+    // A GET would be sent again if the connection has ended meanwhile; and it shows that it has not.
+    assert_eq!(worker.fetch(get(&spec)).await.0, 200);
+    assert_eq!(worker.fetch(post()).await.0, 200);
+    assert_eq!(origin.accepted(), 1);
+    tokio::time::pause();
+    worker.until(4).await;
+    tokio::time::resume();
+    assert_eq!(worker.fetch(post()).await.0, 200);
+    assert_eq!(origin.accepted(), 2);
+}
+
+#[tokio::test]
 async fn a_reader_that_stops_stops_its_own_stream_alone() {
     const LARGE: usize = 8_000_000;
     let sent = Arc::new(AtomicUsize::new(0));
