@@ -1,6 +1,6 @@
 //! The PROXY protocol: what stands before a connection's own bytes and names its client.
 //!
-//! Both versions of haproxy's `proxy-protocol.txt`, read and written. No I/O: [`read`] looks at
+//! Both versions of haproxy's `proxy-protocol.txt`, read and written. No I/O: reading looks at
 //! bytes, [`header`] makes them. Read by the letter: who sends a header that can be read in two ways
 //! is not the balancer that was meant.
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Ends;
 use super::address::Address;
 use super::error::ForwardErrorKind;
-use super::http2::{self, Connections, Stream};
+use super::http2::{self, Connections, Found, Stream};
 use super::link::Link;
 use super::pool::seed;
 use super::resolver::{Name, Resolver};
@@ -42,6 +42,8 @@ pub(super) struct Endpoint {
     shared: Connections,
     /// By which answer of DNS those were looked through.
     generation: AtomicU64,
+    /// How many requests may wait for a stream, and how long.
+    queue: (usize, Duration),
     /// Held while a connection is opened that others may share.
     opening: tokio::sync::Mutex<()>,
     /// The server was seen to choose HTTP/1.1.
@@ -57,6 +59,8 @@ enum Room {
     Unused(Stream, SocketAddr),
     /// On a connection that is to be opened.
     New,
+    /// Nowhere: all connections that may be have all the streams that they may have.
+    Full,
 }
 
 #[derive(Debug)]
@@ -87,6 +91,7 @@ impl Endpoint {
             avoided: Mutex::default(),
             shared: Connections::default(),
             generation: AtomicU64::new(0),
+            queue: (spec.pool.limits.queue, spec.pool.timeouts.queue),
             opening: tokio::sync::Mutex::new(()),
             http1: AtomicBool::new(server.protocol == OriginProtocol::Http1),
         }
@@ -135,9 +140,10 @@ impl Endpoint {
 
     /// Where a request of HTTP/2 can go.
     fn room(&self, now: Duration, idle: Duration) -> Room {
-        let placed = |place| match place {
-            Some(stream) => Room::Place(stream),
-            None => Room::New,
+        let placed = |found| match found {
+            Found::Place(stream) => Room::Place(stream),
+            Found::New => Room::New,
+            Found::Full => Room::Full,
         };
         let Place::Name(name, port) = &self.place else {
             return placed(self.shared.place(false, now, idle));
@@ -152,8 +158,9 @@ impl Endpoint {
         if known.len() == 1 {
             return placed(self.shared.place(false, now, idle));
         }
-        let Some(stream) = self.shared.place(true, now, idle) else {
-            return Room::New;
+        let stream = match self.shared.place(true, now, idle) {
+            Found::Place(stream) => stream,
+            found => return placed(found),
         };
         // Not the same first one for all workers, which begin at different turns.
         let first = self.turn.load(Ordering::Relaxed) % known.len();
@@ -163,6 +170,18 @@ impl Endpoint {
         match self.shared.unused(&mut addresses) {
             Some(address) => Room::Unused(stream, address),
             None => Room::Place(stream),
+        }
+    }
+
+    /// Waits for the end of a stream, where the server has as many as it may: in the pool's queue,
+    /// but one for each worker and server.
+    async fn stream_ends(&self, ticker: &Arc<Ticker>, time: Duration) -> Result<(), ConnectError> {
+        let Some(waiting) = self.shared.wait(self.queue.0) else {
+            return Err((ForwardErrorKind::QueueFull, None));
+        };
+        match within(ticker, Some(time), waiting.turn()).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err((ForwardErrorKind::QueueTimeout, None)),
         }
     }
 
@@ -236,11 +255,20 @@ pub(super) async fn open(
     if endpoint.is_http1() {
         return connect(endpoint, ends, ticker, timeout).await;
     }
-    let begin = Instant::now();
-    let left = || timeout.saturating_sub(begin.elapsed());
+    let mut begin = Instant::now();
+    let left = |begin: Instant| timeout.saturating_sub(begin.elapsed());
+    let mut patience = endpoint.queue.1;
     let mut opening = None;
     loop {
         match endpoint.room(ticker.now(), wish.idle) {
+            Room::Full => {
+                drop(opening.take());
+                let queued = Instant::now();
+                endpoint.stream_ends(ticker, patience).await?;
+                patience = patience.saturating_sub(queued.elapsed());
+                // It is not connecting that took so long.
+                begin += queued.elapsed();
+            }
             Room::Place(stream) => return Ok(Link::http2(stream, ticker)),
             Room::Unused(stream, address) => {
                 // One connects to it, the others take what is there.
@@ -251,7 +279,7 @@ pub(super) async fn open(
                 opening = Some(guard);
                 drop(stream);
                 // If it is silent, there must be time left for those that are not.
-                let opened = one(endpoint, address, ends, ticker, left() / 2).await;
+                let opened = one(endpoint, address, ends, ticker, left(begin) / 2).await;
                 match opened {
                     Ok(link) => return Ok(link),
                     Err(_) => endpoint.avoid(address, ticker.now()),
@@ -261,7 +289,7 @@ pub(super) async fn open(
             Room::New => {
                 // One connects, the others wait for what it finds: HTTP/2 has room for all, and
                 // what the server speaks may not be known yet.
-                let lock = within(ticker, Some(left()), endpoint.opening.lock()).await;
+                let lock = within(ticker, Some(left(begin)), endpoint.opening.lock()).await;
                 match lock {
                     Ok(guard) => opening = Some(guard),
                     Err(_) => return Err((ForwardErrorKind::ConnectTimeout, None)),
@@ -273,7 +301,7 @@ pub(super) async fn open(
             }
         }
     }
-    let link = connect(endpoint, ends, ticker, left()).await;
+    let link = connect(endpoint, ends, ticker, left(begin)).await;
     drop(opening);
     link
 }

@@ -110,6 +110,10 @@ impl Lease {
                 self.link = Some(link);
                 Ok(())
             }
+            // It has enough to do already.
+            Err(error @ (ForwardErrorKind::QueueFull | ForwardErrorKind::QueueTimeout, _)) => {
+                Err(error)
+            }
             Err(error) => {
                 let until = ticker.now() + AVOIDED;
                 self.pool.state().avoid(self.server, until);

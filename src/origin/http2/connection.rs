@@ -3,14 +3,15 @@
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use h2::{Ping, PingPong, Reason};
+use tokio::sync::Notify;
 
 use super::super::address::Address;
 use super::super::link::LinkError;
@@ -51,13 +52,15 @@ pub(crate) struct Connection {
     pub(crate) address: Address,
     /// Where a fault of TLS is noted; `None` without TLS.
     fault: Option<Fault>,
-    /// Streams beyond which the origin was seen to refuse.
+    /// Streams beyond which the origin was seen to refuse: one more with each that ends.
     limit: AtomicUsize,
     /// When the last stream ended, or it began, in milliseconds on the ticker's clock.
     rests_since: AtomicU64,
     /// When it was last woken from its rest, in the same way; [`RESTS`] until then, and [`AWAKE`]
     /// once the origin said anything since. A new one has not rested.
     woken: AtomicU64,
+    /// Told of each stream that ends.
+    freed: OnceLock<Arc<Notify>>,
     ticker: Arc<Ticker>,
     state: Arc<State>,
     nudge: Nudge,
@@ -121,6 +124,7 @@ pub(crate) async fn open(
         limit: AtomicUsize::new(STREAMS),
         rests_since: AtomicU64::new(milliseconds(ticker.now())),
         woken: AtomicU64::new(AWAKE),
+        freed: OnceLock::new(),
         ticker: Arc::clone(ticker),
         state,
         nudge,
@@ -173,11 +177,6 @@ impl Connection {
         self.state.active.load(Ordering::Relaxed)
     }
 
-    /// By what the least loaded of several is found.
-    pub(super) fn load(&self) -> (bool, usize) {
-        (self.is_doubted(), self.active())
-    }
-
     /// A handle to begin streams with.
     pub(super) fn sender(&self) -> SendRequest<Bytes> {
         self.send.clone()
@@ -216,6 +215,19 @@ impl Connection {
             self.rests_since.store(self.now(), Ordering::Relaxed);
             self.woken.store(RESTS, Ordering::Relaxed);
         }
+        let limit = self.limit.load(Ordering::Relaxed);
+        if limit < STREAMS {
+            // It was refused once: that need not hold for ever.
+            self.limit.store(limit + 1, Ordering::Relaxed);
+        }
+        if let Some(freed) = self.freed.get() {
+            freed.notify_one();
+        }
+    }
+
+    /// Who is to be told of each stream that ends.
+    pub(super) fn tell(&self, freed: &Arc<Notify>) {
+        let _ = self.freed.set(Arc::clone(freed));
     }
 
     /// How long it had no request.

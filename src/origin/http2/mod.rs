@@ -9,18 +9,53 @@ mod outgoing;
 mod stream;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use tokio::sync::Notify;
 
 pub(super) use self::connection::{Connection, open};
 pub(super) use self::stream::Stream;
 
-/// Connections of one worker to one server. Beyond that requests wait for a free stream.
+/// Connections of one worker to one server. Beyond that requests wait in the pool's queue for a free stream.
 const MAX_CONNECTIONS: usize = 16;
 
 /// The shared connections to one server.
 #[derive(Debug, Default)]
-pub(super) struct Connections(Mutex<Inside>);
+pub(super) struct Connections {
+    inside: Mutex<Inside>,
+    /// Told of each stream that ends, for who waits for one.
+    freed: Arc<Notify>,
+    waiting: AtomicUsize,
+}
+
+/// What a request finds.
+#[derive(Debug)]
+pub(super) enum Found {
+    Place(Stream),
+    /// Nothing, and another connection may be opened.
+    New,
+    /// As many streams as all connections may have.
+    Full,
+}
+
+/// A request that waits for a stream.
+#[derive(Debug)]
+pub(super) struct Waiting<'a>(&'a Connections);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Waiting<'_> {
+    /// Waits until a stream has ended.
+    pub(super) async fn turn(&self) {
+        self.0.freed.notified().await;
+    }
+}
 
 #[derive(Debug, Default)]
 struct Inside {
@@ -30,10 +65,9 @@ struct Inside {
 }
 
 impl Connections {
-    /// A place for a request; `None` if another connection is to be opened. Over several addresses
-    /// requests are spread as evenly as can be; with one, the youngest connections are left to
+    /// A place for a request. Over several addresses requests are spread as evenly as can be; with one, the youngest connections are left to
     /// become idle, and close. One that had no request for `idle` is given up instead.
-    pub(super) fn place(&self, several: bool, now: Duration, idle: Duration) -> Option<Stream> {
+    pub(super) fn place(&self, several: bool, now: Duration, idle: Duration) -> Found {
         let mut inside = self.lock();
         let Inside { open, turn } = &mut *inside;
         open.retain(|connection| connection.accepts());
@@ -52,12 +86,21 @@ impl Connections {
             Some(connection) => connection,
             None if open.iter().any(|connection| connection.idle(now) >= idle) => {
                 give_up(open, |connection| connection.idle(now) < idle);
-                return None;
+                return Found::New;
             }
-            None if open.len() < MAX_CONNECTIONS => return None,
-            None => open.iter().min_by_key(|connection| connection.load())?,
+            None if open.len() < MAX_CONNECTIONS => return Found::New,
+            None => return Found::Full,
         };
-        Some(Stream::new(chosen, true))
+        Found::Place(Stream::new(chosen, true))
+    }
+
+    /// Joins those that wait for a stream, unless there are `most` of them.
+    pub(super) fn wait(&self, most: usize) -> Option<Waiting<'_>> {
+        if self.waiting.load(Ordering::Relaxed) >= most {
+            return None;
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Some(Waiting(self))
     }
 
     /// The first of the addresses that has no connection, if another one may be opened.
@@ -87,6 +130,7 @@ impl Connections {
 
     /// Adds a new connection.
     pub(super) fn add(&self, connection: &Arc<Connection>) {
+        connection.tell(&self.freed);
         self.lock().open.push(Arc::clone(connection));
     }
 
@@ -99,7 +143,7 @@ impl Connections {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -371,3 +371,37 @@ async fn a_check_sees_that_nobody_accepts_any_more() {
     let waits = tokio::time::timeout(Duration::from_secs(5), out).await;
     waits.expect("a connection of old days answers the checks");
 }
+
+#[tokio::test]
+async fn who_finds_all_streams_taken_waits_in_a_bounded_queue_and_blames_nobody() {
+    let (release, held) = watch::channel(false);
+    let origin = H2c::new(1, move |_, _, respond| {
+        let mut held = held.clone();
+        async move {
+            let _ = held.wait_for(|released| *released).await;
+            hello(respond);
+        }
+    })
+    .await;
+    let mut spec = Arc::into_inner(origin.spec()).unwrap();
+    spec.pool.limits.queue = 1;
+    spec.pool.timeouts.queue = Duration::from_millis(300);
+    let spec = Arc::new(spec);
+    let worker = Worker::new();
+    // As many connections as there may be, and a stream is all that each of them takes.
+    let taken: Vec<_> = (0..16).map(|_| tokio::spawn(ask(&worker, &spec))).collect();
+    worker
+        .when(|| origin.accepted.load(Ordering::SeqCst) == 16)
+        .await;
+    let (waits, too_many) = tokio::join!(worker.send(get(&spec)), worker.send(get(&spec)));
+    let labels = [waits.unwrap_err().label(), too_many.unwrap_err().label()];
+    assert_eq!(labels, ["queue_timeout", "queue_full"]);
+    assert_eq!(worker.metrics.origins.servers.get(ServerState::Ejected), 0);
+    // Whose turn comes in time is served.
+    let next = tokio::spawn(ask(&worker, &spec));
+    release.send_replace(true);
+    for task in taken.into_iter().chain([next]) {
+        assert_eq!(task.await.unwrap().0, 200);
+    }
+    assert_eq!(origin.accepted.load(Ordering::SeqCst), 16);
+}
