@@ -179,7 +179,9 @@ async fn a_flood_of_resets_ends_its_own_connection_only() {
         sent += 1;
         tokio::task::yield_now().await;
     }
-    assert!(sent > 50);
+    // The connection ends once so many resets have come in one piece that nobody has looked at: how
+    // many that takes in all, the pieces decide.
+    assert!(sent > 20, "{sent}");
     origin.release();
     // Whatever became of it, others are served and the origin is let go.
     let mut other = stand.http2().await;
