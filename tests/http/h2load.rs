@@ -1,5 +1,6 @@
 //! h2load's load through the edge, with nginx and HAProxy as origins: every request succeeds.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use tokio::process::Command;
@@ -69,22 +70,32 @@ async fn all(h2load: &Path, origins: &[(&str, String)]) {
     }
 }
 
-#[tokio::test]
-async fn every_request_through_the_edge_to_nginx_succeeds() {
-    let Some(h2load) = tool("h2load") else { return };
+/// nginx, over HTTP/1.1 and HTTP/2; each of its connections takes so many requests.
+async fn nginx(requests: u32) -> Option<(Daemon, [(&'static str, String); 2])> {
     let (http1, http2) = (free_address(), free_address());
     let blocks = format!(
-        "http {{ access_log off; keepalive_requests 1000000;\n\
+        "http {{ access_log off; keepalive_requests {requests};\n\
          server {{ listen {http1}; location / {{ return 200 \"hello\"; }} }}\n\
          server {{ listen {http2} http2; location / {{ return 200 \"hello\"; }} }} }}"
     );
-    let Some(_nginx) = Daemon::nginx(&blocks, http1).await else {
-        return;
-    };
-    let origins = [
+    let daemon = Daemon::nginx(&blocks, http1).await?;
+    Some((daemon, both(http1, http2)))
+}
+
+/// The origins at these two addresses, by their routes.
+fn both(http1: SocketAddr, http2: SocketAddr) -> [(&'static str, String); 2] {
+    [
         ("/http", format!("http://{http1}")),
         ("/h2c", format!("h2c://{http2}")),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn every_request_through_the_edge_to_nginx_succeeds() {
+    let Some(h2load) = tool("h2load") else { return };
+    let Some((_nginx, origins)) = nginx(1000000).await else {
+        return;
+    };
     all(&h2load, &origins).await;
 }
 
@@ -99,11 +110,7 @@ async fn every_request_through_the_edge_to_haproxy_succeeds() {
     let Some(_haproxy) = Daemon::haproxy(&sections, http1).await else {
         return;
     };
-    let origins = [
-        ("/http", format!("http://{http1}")),
-        ("/h2c", format!("h2c://{http2}")),
-    ];
-    all(&h2load, &origins).await;
+    all(&h2load, &both(http1, http2)).await;
 }
 
 /// nginx ends each of its connections after a hundred requests, with a GOAWAY where it speaks
@@ -111,19 +118,9 @@ async fn every_request_through_the_edge_to_haproxy_succeeds() {
 #[tokio::test]
 async fn no_request_is_lost_where_an_origin_ends_its_connections() {
     let Some(h2load) = tool("h2load") else { return };
-    let (http1, http2) = (free_address(), free_address());
-    let blocks = format!(
-        "http {{ access_log off; keepalive_requests 100;\n\
-         server {{ listen {http1}; location / {{ return 200 \"hello\"; }} }}\n\
-         server {{ listen {http2} http2; location / {{ return 200 \"hello\"; }} }} }}"
-    );
-    let Some(_nginx) = Daemon::nginx(&blocks, http1).await else {
+    let Some((_nginx, origins)) = nginx(100).await else {
         return;
     };
-    let origins = [
-        ("/http", format!("http://{http1}")),
-        ("/h2c", format!("h2c://{http2}")),
-    ];
     let stand = stand(&origins).await;
     for (path, _) in &origins {
         for arguments in &RUNS[..2] {
