@@ -12,7 +12,6 @@ use tokio::net::TcpListener;
 use crate::http::stand::{NAME, Stand, get, pattern, post, route};
 use crate::support::daemon::{Daemon, free_address};
 use crate::support::h2::request;
-use crate::support::nginx::{Nginx, free_port};
 use crate::support::origin::{Origin, Reply};
 use crate::support::pki::{Kind, Pki};
 use crate::support::within;
@@ -26,20 +25,21 @@ async fn nginx_is_an_origin_in_every_way() {
         ..Kind::default()
     };
     let client = pki.files_of(&["edge.example"], client).toml();
-    let (tls, http2) = (free_port(), free_port());
+    let (tls, http2) = (free_address(), free_address());
     let says = "location / { return 200 \"$server_protocol $ssl_server_name $ssl_client_s_dn $host\"; }\n\
-                location /file { alias {dir}/file; }";
-    let servers = format!(
-        "server {{ listen 127.0.0.1:{tls} ssl http2; server_name _; {says}\n\
+                location /file { alias DIRECTORY/file; }";
+    let blocks = format!(
+        "http {{ access_log off; client_body_temp_path DIRECTORY/body;\n\
+         server {{ listen {tls} ssl http2; server_name _; {says}\n\
          ssl_certificate {}; ssl_certificate_key {}; ssl_session_cache shared:s:1m;\n\
          ssl_client_certificate {}; ssl_verify_client on; }}\n\
-         server {{ listen 127.0.0.1:{http2} http2; {says} }}\n\
-         server {{ listen unix:{{dir}}/nginx.sock; {says} }}",
+         server {{ listen unix:DIRECTORY/nginx.sock; {says} }}\n\
+         server {{ listen {http2} http2; {says} }} }}",
         server.chain.display(),
         server.key.display(),
         pki.ca_file().display(),
     );
-    let Some(nginx) = Nginx::start(&servers, "nginx.sock").await else {
+    let Some(nginx) = Daemon::nginx(&blocks, http2).await else {
         return;
     };
     let large = pattern(3_000_000);
@@ -47,7 +47,7 @@ async fn nginx_is_an_origin_in_every_way() {
     let ca = pki.ca_file();
     let table = format!("ca = {ca:?}, server_name = \"backend.example\", certificate = {client}");
     let secure = |path: &str, more: &str| {
-        let url = format!("https://127.0.0.1:{tls}");
+        let url = format!("https://{tls}");
         let origin = format!("{{ servers = [{url:?}], tls = {{ {table}{more} }} }}");
         route(path, &format!("origin = {origin}\nstrip_prefix = true"))
     };
@@ -56,7 +56,7 @@ async fn nginx_is_an_origin_in_every_way() {
     let socket = nginx.directory().join("nginx.sock");
     let routes = secure("/tls2", "")
         + &secure("/tls1", ", alpn = [\"http/1.1\"]")
-        + &plain("/h2c", format!("h2c://127.0.0.1:{http2}"))
+        + &plain("/h2c", format!("h2c://{http2}"))
         + &plain("/unix", format!("unix:{}", socket.display()));
     let stand = Stand::start(&routes).await;
     for (path, expected) in [

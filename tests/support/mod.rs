@@ -9,7 +9,7 @@
 //! - [`origin`]: an HTTP/1.1 origin that does as it is told
 //! - [`http2_origin`]: the same over HTTP/2, in the clear or over TLS
 //! - [`daemon`]: nginx and HAProxy with configurations of the test's, nghttpd
-//! - [`secure`]: an origin over TLS; [`nginx`]: nginx as one
+//! - [`secure`]: an origin over TLS
 //! - [`tool`]: programs that may be missing
 #![allow(dead_code)]
 
@@ -20,7 +20,6 @@ pub mod h2;
 pub mod hello;
 pub mod http1;
 pub mod http2_origin;
-pub mod nginx;
 pub mod origin;
 pub mod pki;
 pub mod secure;
