@@ -3,4 +3,5 @@
 pub mod chooser;
 pub mod keys;
 pub mod leaf;
+pub mod ocsp;
 pub mod store;
