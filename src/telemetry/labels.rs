@@ -228,6 +228,8 @@ labels! {
         TooLarge => "too_large",
         /// Handshake bytes after the ClientHello in its last record.
         Misaligned => "misaligned",
+        /// Its `legacy_version` is SSL 3.0 or older.
+        LegacyVersion => "legacy_version",
         /// It could not be decoded.
         Malformed => "malformed",
         /// An extension came twice.

@@ -158,6 +158,33 @@ fn tls13_cannot_do_without_its_mandatory_extensions() {
 }
 
 #[test]
+fn ssl_3_is_refused_beside_tls_1_3_too() {
+    for (version, good) in [
+        (0x0303, true),
+        (0x0301, true),
+        (0x0304, true),
+        (0x0300, false),
+        (0x0203, false),
+        (0, false),
+    ] {
+        for mut hello in [Builder::tls13(), Builder::empty()] {
+            hello.legacy_version = version;
+            let parsed = hello.parse().map(|_| ());
+            let wanted = if good {
+                Ok(())
+            } else {
+                Err(HelloError::LegacyVersion)
+            };
+            assert_eq!(parsed, wanted, "{version:#06x}");
+        }
+    }
+    assert_eq!(
+        HelloError::LegacyVersion.alert(),
+        AlertDescription::ProtocolVersion
+    );
+}
+
+#[test]
 fn compression_is_null() {
     for (methods, tls12, tls13) in [
         (&[0][..], true, true),
