@@ -105,7 +105,7 @@ impl Connection {
             Ok(chosen) => chosen,
             Err((alert, label)) => {
                 process.metrics.handshakes.hello_errors.inc(label);
-                self.report.fail(format!("no site: {}", label.as_str()));
+                self.report.fail(format!("turned away: {}", label.as_str()));
                 self.io.lock().tls.refuse(alert);
                 return self.close(ConnectionEnd::Alert);
             }

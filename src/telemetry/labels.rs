@@ -250,6 +250,10 @@ labels! {
         UnknownName => "unknown_name",
         /// The site cannot serve: its certificate or key is broken.
         SiteRefused => "site_refused",
+        /// The site has no version of TLS that the client offers.
+        UnsupportedVersion => "unsupported_version",
+        /// The site has no certificate whose key signs with a scheme that the client offers.
+        NoCertificate => "no_certificate",
         /// The user's own selector said no.
         Rejected => "rejected",
         /// Any other reason.
