@@ -41,7 +41,7 @@ pub(super) fn choose(
     hello: &ClientHello,
     selection: Selection,
 ) -> Result<Chosen, Unserved> {
-    match selection {
+    let chosen = match selection {
         Selection::ByName => {
             let selected = select(
                 hello.server_name(),
@@ -58,7 +58,29 @@ pub(super) fn choose(
             by_default: false,
         }),
         Selection::Refuse(alert) => Err(Unserved::new(alert, HelloError::Rejected)),
+    }?;
+    check(&chosen.tls, hello)?;
+    Ok(chosen)
+}
+
+/// Turns away whom rustls would turn away late, or with another alert.
+fn check(tls: &SiteTls, hello: &ClientHello) -> Result<(), Unserved> {
+    // RFC 9846 §E.2: protocol_version. Clients of before TLS 1.2 name no signature algorithms, and
+    // rustls, which looks for those first, would answer handshake_failure.
+    if !hello.offers_tls13() && !(tls.tls12 && hello.offers_tls12()) {
+        let alert = AlertDescription::ProtocolVersion;
+        return Err(Unserved::new(alert, HelloError::UnsupportedVersion));
     }
+    // RFC 9846 §4.2.1: handshake_failure. rustls sees it only when it signs, behind ServerHello and
+    // for the price of a key exchange. With a ticket no signature may be needed.
+    if hello.offers_tls13()
+        && !hello.offers_psk()
+        && !tls.certificates.signs_for(|| hello.signature_schemes())
+    {
+        let alert = AlertDescription::HandshakeFailure;
+        return Err(Unserved::new(alert, HelloError::NoCertificate));
+    }
+    Ok(())
 }
 
 fn site(listener: &Listener, name: &str) -> Result<Arc<Site>, Unserved> {

@@ -111,7 +111,7 @@ impl Connection {
                 process.metrics.handshakes.hello_errors.inc(label);
                 self.report.fail(match label {
                     HelloError::NoStaple => "no staple for the certificate".to_owned(),
-                    label => format!("no site: {}", label.as_str()),
+                    label => format!("turned away: {}", label.as_str()),
                 });
                 self.io.lock().tls.refuse(alert);
                 return self.close(ConnectionEnd::Alert);
