@@ -119,11 +119,6 @@ impl Client {
         self.quic.close(0x100u32.into(), b"");
         self.endpoint.wait_idle().await;
     }
-
-    /// Where it is.
-    pub fn local_address(&self) -> SocketAddr {
-        self.endpoint.local_addr().unwrap()
-    }
 }
 
 /// Whether early data was accepted, once that is known.

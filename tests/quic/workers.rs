@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use quinn::ConnectionError;
 use serde_json::Value;
 
-use crate::quic::client::{Client, answer, get, request};
+use crate::quic::client::{answer, get, request};
 use crate::quic::scene::{NAME, Scene, Wants, route_to};
 use crate::support::origin::{Origin, Reply};
 use crate::support::within;
@@ -108,26 +108,27 @@ async fn first_packets_alone_fill_no_more_than_the_handshakes_cap() {
     })
     .await;
     // First flights of clients that then say nothing more.
-    let nobody = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let mut flood = Vec::new();
+    let mut clients = Vec::new();
     for _ in 0..40 {
+        let nobody = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let endpoint = crate::quic::client::endpoint(&scene.setup);
         let to = nobody.local_addr().unwrap();
-        let connecting = endpoint.connect(to, NAME).unwrap();
+        // Dropped, it would say goodbye.
+        clients.push(endpoint.connect(to, NAME).unwrap());
         let mut buffer = vec![0; 2000];
         for _ in 0..2 {
             let length = within("a flight", nobody.recv(&mut buffer)).await.unwrap();
             flood.push(buffer[..length].to_vec());
         }
-        drop(connecting);
     }
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     for datagram in &flood {
         socket.send_to(datagram, scene.address()).await.unwrap();
     }
-    scene
-        .until_metric("connections_refused_total", &["cap=\"handshakes\""], 32.0)
-        .await;
+    let cap = ["cap=\"handshakes\""];
+    let refused = async { while scene.metric("connections_refused_total", &cap).await < 32.0 {} };
+    within("the refusal of all others", refused).await;
     assert_eq!(scene.metric("handshakes_unfinished", &[]).await, 8.0);
     // They make room, and the next client is served.
     scene.until_metric("handshakes_unfinished", &[], 0.0).await;

@@ -109,6 +109,8 @@ pub struct Content {
     recv: Receiving,
     message: Message,
     chunk: Bytes,
+    /// What was looked at before it was asked for.
+    ahead: Option<Received>,
     /// Whether nothing comes any more.
     ended: bool,
     /// The most that trailers may take.
@@ -131,6 +133,7 @@ impl Content {
             recv,
             message,
             chunk,
+            ahead: None,
             ended: false,
             limit,
             http3,
@@ -143,20 +146,23 @@ impl Content {
     /// # Errors
     /// What is wrong with its end.
     pub(super) fn look(&mut self) -> Result<(), Wrong> {
-        if !self.chunk.is_empty() {
-            return Ok(());
-        }
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        match self.recv.poll(&mut cx) {
-            Poll::Ready(Ok(Some(chunk))) => self.chunk = chunk,
-            Poll::Ready(Ok(None)) => {
-                self.message.end()?;
-                self.ended = true;
-            }
-            Poll::Ready(Err(_)) => return Err(Wrong::Stream(Code::REQUEST_CANCELLED)),
-            Poll::Pending => {}
+        match self.poll_look(&mut cx) {
+            Poll::Ready(seen) => seen,
+            Poll::Pending => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Ready once it is known whether content or trailers come behind the head; frames that nobody
+    /// knows are neither.
+    pub(super) fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Wrong>> {
+        if !self.ended && self.ahead.is_none() {
+            match ready!(self.poll_received(cx))? {
+                None => self.ended = true,
+                received => self.ahead = received,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn fail(&mut self, wrong: Wrong) -> BoxError {
@@ -180,6 +186,9 @@ impl Content {
     }
 
     fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Received>, Wrong>> {
+        if let Some(received) = self.ahead.take() {
+            return Poll::Ready(Ok(Some(received)));
+        }
         loop {
             if let Some(received) = self.message.next(&mut self.chunk)? {
                 return Poll::Ready(Ok(Some(received)));
@@ -229,13 +238,15 @@ impl Body for Content {
                 return Poll::Ready(Some(Err(this.fail(wrong))));
             }
         };
-        // The end may be here already: then nobody need ask once more.
-        if this.chunk.is_empty()
-            && let Err(wrong) = this.look()
-        {
-            return Poll::Ready(Some(Err(this.fail(wrong))));
+        // The end may be here already: then nobody need ask once more. What is wrong is told to who
+        // does.
+        if frame.is_trailers() {
+            return Poll::Ready(Some(Ok(frame)));
         }
-        Poll::Ready(Some(Ok(frame)))
+        match this.look() {
+            Ok(()) => Poll::Ready(Some(Ok(frame))),
+            Err(wrong) => Poll::Ready(Some(Err(this.fail(wrong)))),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
@@ -243,9 +254,13 @@ impl Body for Content {
     }
 
     fn size_hint(&self) -> SizeHint {
+        let ahead = match &self.ahead {
+            Some(Received::Data(data)) => data.len() as u64,
+            _ => 0,
+        };
         match (self.ended, self.message.left()) {
             (true, _) => SizeHint::with_exact(0),
-            (false, Some(left)) => SizeHint::with_exact(left),
+            (false, Some(left)) => SizeHint::with_exact(left.saturating_add(ahead)),
             (false, None) => SizeHint::default(),
         }
     }

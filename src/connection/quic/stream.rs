@@ -1,7 +1,8 @@
 //! One request: its head, and what becomes of it.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::sync::{Arc, PoisonError};
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::EXPECT;
@@ -149,7 +150,11 @@ async fn request(
         Arc::clone(http3),
         Arc::clone(&between),
     );
-    if let Err(wrong) = content.look() {
+    let seen = match early && may_be_safe(&head.request) {
+        true => until_known(&mut content, &shared.confirmation).await,
+        false => content.look(),
+    };
+    if let Err(wrong) = seen {
         match wrong {
             Wrong::Connection(code) => http3.fail(code),
             Wrong::Stream(Code::REQUEST_CANCELLED) => http3.given_up(),
@@ -186,6 +191,28 @@ async fn request(
         bounded,
     );
     Stream::new(Box::pin(respond), Arc::clone(shared), watch).await;
+}
+
+/// Whether an early request goes at once if it has no content.
+fn may_be_safe(request: &Request<()>) -> bool {
+    matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    )
+}
+
+/// A client may end its stream in a packet of its own, and only then is it known that a request has
+/// no content (EARLY-DATA R13). Without that it would have to wait for Finished, so nothing is lost
+/// by waiting for whichever comes first.
+async fn until_known(content: &mut Content, confirmation: &Confirmation) -> Result<(), Wrong> {
+    let mut confirmed = std::pin::pin!(confirmation.wait());
+    poll_fn(|cx| {
+        if let Poll::Ready(seen) = content.poll_look(cx) {
+            return Poll::Ready(seen);
+        }
+        confirmed.as_mut().poll(cx).map(|_| Ok(()))
+    })
+    .await
 }
 
 /// EARLY-DATA R15: whether to believe what a proxy says of its client is decided by the proxy's

@@ -100,7 +100,8 @@ impl Frames {
 
     /// Whether the stream may end here.
     pub fn is_between(&self) -> bool {
-        matches!(self.state, State::Type) && !self.prefix.is_partial()
+        let whole = matches!(self.state, State::Type | State::Data(0) | State::Skip(0));
+        whole && !self.prefix.is_partial()
     }
 
     /// The next piece of `input`, or `None` if more is needed.
