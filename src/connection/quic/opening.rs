@@ -7,7 +7,9 @@ use rustls::AlertDescription;
 
 use crate::confirm::Confirmation;
 use crate::connection::context::Process;
-use crate::connection::handshake::{Chosen, Unserved, choose, prepare};
+use crate::connection::handshake::{
+    Chosen, NO_STAPLE, Showing, Unserved, choose, prepare, showing,
+};
 use crate::telemetry::labels::{HelloError, Label};
 use crate::tls::hello::{self, ClientHello};
 use crate::tls::quic::{Hellos, Start};
@@ -104,6 +106,14 @@ impl Hellos for Opening {
                 return Err(alert);
             }
         };
+        let unless_resumed = match showing(&chosen, &hello) {
+            Showing::Free => None,
+            Showing::OnlyResumption => Some(NO_STAPLE),
+            Showing::Refused => {
+                self.not_resumed();
+                return Err(NO_STAPLE);
+            }
+        };
         let prepared = prepare(process, &chosen, &hello);
         if prepared.offered {
             process.metrics.early.offered.inc();
@@ -113,6 +123,7 @@ impl Hellos for Opening {
             config: Arc::clone(&prepared.config),
             sessions: prepared.sessions.clone(),
             settler,
+            unless_resumed,
         };
         // A session asks once.
         let _ = self.opened.set(Opened {
@@ -127,5 +138,10 @@ impl Hellos for Opening {
 
     fn refused(&self, error: &hello::HelloError) {
         self.fail(HelloError::of(error.label()), error.to_string());
+    }
+
+    fn not_resumed(&self) {
+        let reason = "no staple for the certificate".to_owned();
+        self.fail(HelloError::NoStaple, reason);
     }
 }

@@ -41,6 +41,9 @@ pub trait Hellos: Send + Sync + 'static {
 
     /// There will be no ClientHello: what came cannot become one.
     fn refused(&self, error: &HelloError);
+
+    /// The handshake ended with [`Start::unless_resumed`].
+    fn not_resumed(&self);
 }
 
 /// What a handshake goes by.
@@ -51,6 +54,8 @@ pub struct Start {
     pub sessions: Option<Arc<ConnectionSessions>>,
     /// Told of the client's Finished.
     pub settler: Settler,
+    /// The alert that the handshake ends with if it does not resume: a certificate must not be shown.
+    pub unless_resumed: Option<AlertDescription>,
 }
 
 /// What is known of a handshake.

@@ -9,9 +9,9 @@ use quinn_proto::crypto::{
 };
 use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectionId, Side, TransportError, TransportErrorCode};
-use rustls::AlertDescription;
 use rustls::pki_types::CertificateDer;
 use rustls::quic::{Connection, KeyChange, Secrets, ServerConnection, Version};
+use rustls::{AlertDescription, HandshakeKind};
 
 use super::{Hellos, Known, Progress, VERSION, header, packet, stateless};
 use crate::tls::hello::{ClientHello, HelloError};
@@ -118,7 +118,17 @@ impl Waiting {
             state.facts.hellos = 1;
             state.settler = Some(start.settler);
         }
-        self.advance(&message)
+        self.advance(&message)?;
+        let resumed = self.progress.facts().kind == Some(HandshakeKind::Resumed);
+        match start.unless_resumed {
+            // Before anything was sent: what rustls has written is thrown away with it.
+            Some(alert) if !resumed => {
+                hellos.not_resumed();
+                self.progress.give_up();
+                Err(self.fail(alert, String::new()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Gives handshake bytes to rustls and sees what has become of the handshake.
@@ -141,7 +151,7 @@ impl Waiting {
                 .map(|suite| suite.suite());
             let group = engine.tls.negotiated_key_exchange_group();
             facts.group = group.map(|group| group.name());
-            if kind == Some(rustls::HandshakeKind::FullWithHelloRetryRequest) {
+            if kind == Some(HandshakeKind::FullWithHelloRetryRequest) {
                 facts.hellos = 2;
             }
         }
