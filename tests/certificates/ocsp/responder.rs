@@ -64,16 +64,6 @@ impl Drop for Responder {
 impl Responder {
     pub async fn start(authority: &Arc<Authority>, does: Does) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self::on(listener, authority, does)
-    }
-
-    /// At an address that one had before.
-    pub async fn again(address: SocketAddr, authority: &Arc<Authority>, does: Does) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
-        Self::on(listener, authority, does)
-    }
-
-    fn on(listener: TcpListener, authority: &Arc<Authority>, does: Does) -> Self {
         let address = listener.local_addr().unwrap();
         let does = Arc::new(Mutex::new(does));
         let (tell, asked) = watch::channel(Vec::new());
@@ -95,10 +85,6 @@ impl Responder {
             asked,
             accepting,
         }
-    }
-
-    pub fn address(&self) -> SocketAddr {
-        self.address
     }
 
     pub fn url(&self) -> String {
