@@ -1,7 +1,9 @@
 //! Certificates and keys: read, paired, checked, kept once.
 
 pub mod chooser;
+pub mod compression;
 pub mod describe;
 pub mod keys;
 pub mod leaf;
 pub mod store;
+pub mod transparency;

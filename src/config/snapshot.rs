@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::admission::Admission;
+use crate::certs::transparency::LogList;
 use crate::config::names::{NameIndex, SiteName};
 use crate::config::site_tls::SiteTls;
 use crate::early::EarlyDataPolicy;
@@ -52,6 +53,8 @@ pub struct Snapshot {
     pub sessions: Sessions,
     /// `[resolver]`.
     pub resolver: Resolver,
+    /// The logs of `[certificate_transparency]`, if it names some.
+    pub logs: Option<Arc<LogList>>,
     /// Every site, in the file's order. An unchanged site is the same `Arc` as in the snapshot
     /// before.
     pub sites: Vec<Arc<Site>>,

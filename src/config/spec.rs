@@ -20,6 +20,7 @@ use super::snapshot::{
     PoolSpec, Redirect, Resolver, RouteLimits, RouteTimeouts, Server, Sessions, SiteTimeouts,
 };
 use crate::admission::{Network, Rate};
+use crate::certs::compression::Algorithm;
 use crate::early::EarlyDataPolicy;
 use crate::forwarded::{Fields, TrustedHeader};
 use crate::handler::Handler;
@@ -43,6 +44,8 @@ pub struct Spec {
     pub certificate_directory: Option<At<PathBuf>>,
     /// `[resolver]`.
     pub resolver: Resolver,
+    /// `log_list` of `[certificate_transparency]`.
+    pub log_list: Option<At<PathBuf>>,
     /// `[[listen]]`.
     pub listeners: Vec<ListenSpec>,
     /// `[origin.NAME]`.
@@ -127,6 +130,9 @@ pub struct SiteSpec {
     pub tls12: bool,
     /// Default is false (EARLY-DATA R1).
     pub early_data: At<bool>,
+    /// How its certificates may be compressed, in order of preference. Default is every way there
+    /// is.
+    pub certificate_compression: Vec<Algorithm>,
     /// Its timeouts.
     pub timeouts: SiteTimeouts,
     /// Its own bodies of the edge's answers. Default are those of all sites.
@@ -147,6 +153,7 @@ impl SiteSpec {
             alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             tls12: false,
             early_data: false.into(),
+            certificate_compression: Algorithm::ALL.to_vec(),
             timeouts: SiteTimeouts::default(),
             error_pages: Vec::new(),
             routes: Vec::new(),

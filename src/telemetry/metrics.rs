@@ -1,5 +1,6 @@
 //! Every metric of Cutwater, resolved once and grouped by subject. `docs/METRICS.md` lists them.
 
+mod certificates;
 mod origins;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,6 +14,7 @@ use super::labels::{
     StatusClass, Target, TimeoutKind, TlsVersion, TooEarlyBy,
 };
 
+pub use self::certificates::{CertificateSeries, Certificates};
 pub use self::origins::Origins;
 
 /// All metrics of one edge. Share it in an `Arc`; recording is one atomic add.
@@ -22,6 +24,8 @@ pub struct Metrics {
     pub connections: Connections,
     /// TLS handshakes.
     pub handshakes: Handshakes,
+    /// Certificates of the sites.
+    pub certificates: Certificates,
     /// Early data (EARLY-DATA P4).
     pub early: Early,
     /// HTTP requests.
@@ -201,6 +205,7 @@ impl Metrics {
         Ok(Self {
             connections: Connections::new(&families)?,
             handshakes: Handshakes::new(&families)?,
+            certificates: Certificates::new(&families)?,
             early: Early::new(&families)?,
             requests: Requests::new(&families)?,
             timeouts: families.counters("timeouts_total", "Deadlines that passed", "kind")?,

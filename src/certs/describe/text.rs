@@ -28,8 +28,12 @@ impl fmt::Display for Description {
         if !chain.is_empty() {
             line(f, "chain", &chain.join(" < "))?;
         }
+        line(f, "logged", &self.timestamps())?;
         for problem in &self.problems {
             line(f, "note", &problem.to_string())?;
+        }
+        if let Some(shortfall) = &self.shortfall {
+            line(f, "note", &shortfall.to_string())?;
         }
         Ok(())
     }
@@ -42,6 +46,16 @@ impl Description {
             1 => format!("{from} to {to}, 1 day left"),
             left @ 0.. => format!("{from} to {to}, {left} days left"),
             _ => format!("{from} to {to}, over"),
+        }
+    }
+
+    fn timestamps(&self) -> String {
+        match self.scts.len() {
+            0 => "no timestamps".to_owned(),
+            _ => {
+                let each: Vec<String> = self.scts.iter().map(ToString::to_string).collect();
+                each.join("; ")
+            }
         }
     }
 
