@@ -216,12 +216,12 @@ fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 /// A time as RFC 3339 writes it, to the second.
-pub(super) fn date(time: SystemTime) -> String {
+pub(crate) fn date(time: SystemTime) -> String {
     DateTime::from_system_time(time)
         .map_or_else(|_| "out of range".to_owned(), |time| time.to_string())
 }
 
 /// For `#[serde(serialize_with)]`.
-pub(super) fn time<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn time<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&date(*time))
 }

@@ -5,5 +5,6 @@ pub mod compression;
 pub mod describe;
 pub mod keys;
 pub mod leaf;
+pub mod ocsp;
 pub mod store;
 pub mod transparency;

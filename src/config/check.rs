@@ -1,6 +1,7 @@
 //! `cutwater check`: what it prints and how it exits.
 
 mod certificates;
+mod staples;
 
 use std::fmt::Write;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! The merged configuration with its defaults, as TOML that means the same.
 
 mod conceal;
+mod ocsp;
 mod origin;
 mod origin_tls;
 
@@ -64,6 +65,7 @@ fn write_spec(spec: &Spec, out: &mut String) -> fmt::Result {
     let sessions = &spec.sessions;
     writeln!(out, "\n[sessions]\ncapacity = {}", sessions.capacity)?;
     writeln!(out, "tickets = {}\nstore = \"memory\"", sessions.tickets)?;
+    ocsp::table(&spec.ocsp, out)?;
     let resolver = &spec.resolver;
     writeln!(out, "\n[resolver]")?;
     if !resolver.servers.is_empty() {
@@ -126,7 +128,8 @@ fn write_site(site: &SiteSpec, out: &mut String) -> fmt::Result {
     }
     let pair = |files: &CertificateFiles| {
         let (chain, key) = (path(&files.chain.value), path(&files.key.value));
-        format!("{{ chain = {chain}, key = {key} }}")
+        let more = ocsp::staple_files(&files.ocsp);
+        format!("{{ chain = {chain}, key = {key}{more} }}")
     };
     match &site.certificates {
         Certificates::Files(files) => match &files[..] {
@@ -151,6 +154,7 @@ fn write_site(site: &SiteSpec, out: &mut String) -> fmt::Result {
         several => list(several.iter().map(|one| one.as_str().to_owned())),
     };
     writeln!(out, "certificate_compression = {compression}")?;
+    writeln!(out, "ocsp = {}", string(site.ocsp.value.as_str()))?;
     let timeouts = &site.timeouts;
     writeln!(
         out,

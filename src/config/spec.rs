@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use rustls::sign::CertifiedKey;
 
 use super::diagnostics::{At, Place};
@@ -21,6 +21,7 @@ use super::snapshot::{
 };
 use crate::admission::{Network, Rate};
 use crate::certs::compression::Algorithm;
+use crate::certs::ocsp::{OcspMode, Settings};
 use crate::early::EarlyDataPolicy;
 use crate::forwarded::{Fields, TrustedHeader};
 use crate::handler::Handler;
@@ -42,6 +43,8 @@ pub struct Spec {
     pub sessions: Sessions,
     /// `certificate_directory`, as a path that can be opened.
     pub certificate_directory: Option<At<PathBuf>>,
+    /// `[ocsp]`.
+    pub ocsp: Settings,
     /// `[resolver]`.
     pub resolver: Resolver,
     /// `log_list` of `[certificate_transparency]`.
@@ -133,6 +136,8 @@ pub struct SiteSpec {
     /// How its certificates may be compressed, in order of preference. Default is every way there
     /// is.
     pub certificate_compression: Vec<Algorithm>,
+    /// Whether its certificates are stapled. Default is where they name a responder.
+    pub ocsp: At<OcspMode>,
     /// Its timeouts.
     pub timeouts: SiteTimeouts,
     /// Its own bodies of the edge's answers. Default are those of all sites.
@@ -154,6 +159,7 @@ impl SiteSpec {
             tls12: false,
             early_data: false.into(),
             certificate_compression: Algorithm::ALL.to_vec(),
+            ocsp: OcspMode::default().into(),
             timeouts: SiteTimeouts::default(),
             error_pages: Vec::new(),
             routes: Vec::new(),
@@ -189,6 +195,19 @@ pub struct CertificateFiles {
     pub chain: At<PathBuf>,
     /// The key.
     pub key: At<PathBuf>,
+    /// What is said of its staples.
+    pub ocsp: StapleFiles,
+}
+
+/// What a `certificate` table says of staples.
+#[derive(Clone, Debug, Default)]
+pub struct StapleFiles {
+    /// The certificate of the issuer, if the chain does not have it.
+    pub issuer: Option<At<PathBuf>>,
+    /// Who is asked instead of the responder that the certificate names.
+    pub responder: Option<At<Uri>>,
+    /// A file with the staple, which somebody else keeps fresh: nobody is asked then.
+    pub staple: Option<At<PathBuf>>,
 }
 
 /// One `[[site.route]]`.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use crate::certs::describe::{Known, describe};
+use crate::certs::ocsp::keeper::Keeper;
 use crate::config::reload::Current;
 use crate::config::snapshot::Snapshot;
 use crate::confirm::Confirmation;
@@ -42,6 +43,8 @@ pub struct Process {
     pub connection_log: ConnectionLog,
     /// Replaces site selection by a library user's choice.
     pub selector: Option<Arc<dyn Selector>>,
+    /// Keeps the staples of all certificates.
+    pub keeper: Keeper,
     /// Knows the addresses of origins.
     pub resolver: Arc<Resolver>,
     /// Whether a drain began.

@@ -55,9 +55,11 @@ macro_rules! labels {
     )+};
 }
 
+mod ocsp;
 mod origin;
 mod proxy;
 
+pub use self::ocsp::{OcspFetch, StapleState};
 pub use self::origin::{
     Ejection, HealthCheck, OriginConnection, OriginError, Resolution, RetryReason, ServerState,
 };
@@ -256,6 +258,8 @@ labels! {
         UnknownName => "unknown_name",
         /// The site cannot serve: its certificate or key is broken.
         SiteRefused => "site_refused",
+        /// The certificate must not be shown without a staple, and there is none.
+        NoStaple => "no_staple",
         /// The user's own selector said no.
         Rejected => "rejected",
         /// Any other reason.

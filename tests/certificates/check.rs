@@ -67,7 +67,8 @@ async fn a_check_tells_of_every_certificate() {
         "two.test, *.two.test\n",
         "  key       RSA of 2048 bits, signed with ecdsa-with-SHA256\n",
         "89 days left",
-        "  staple    none, it names no responder\n",
+        "  responder none\n",
+        "  staple    off\n",
         "  sites     two.test, a.two.test\n",
         // A private authority is no mistake.
         "which is not trusted here",

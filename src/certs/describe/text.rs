@@ -23,7 +23,7 @@ impl fmt::Display for Description {
         let key = format!("{}, signed with {}", self.key, self.signature);
         line(f, "key", &key)?;
         line(f, "valid", &self.validity())?;
-        line(f, "staple", &self.staple())?;
+        line(f, "responder", &self.responder())?;
         let chain: Vec<&str> = self.chain.iter().map(|link| &*link.subject).collect();
         if !chain.is_empty() {
             line(f, "chain", &chain.join(" < "))?;
@@ -59,11 +59,15 @@ impl Description {
         }
     }
 
-    fn staple(&self) -> String {
-        let required = if self.must_staple { ", required" } else { "" };
+    fn responder(&self) -> String {
+        let required = if self.must_staple {
+            ", a staple is required"
+        } else {
+            ""
+        };
         match &self.responder {
-            Some(responder) => format!("from {responder}{required}"),
-            None => format!("none, it names no responder{required}"),
+            Some(responder) => format!("{responder}{required}"),
+            None => format!("none{required}"),
         }
     }
 }

@@ -8,6 +8,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 
+use super::staples::StapleState;
 use crate::certs::describe::{Anchors, ChainProblem, Description, Known, describe};
 use crate::config::diagnostics::{Diagnostic, Place};
 use crate::config::snapshot::Snapshot;
@@ -21,6 +22,7 @@ const MOST_SHOWN: usize = 100;
 pub(super) struct Told {
     /// The sites that show it, by their first names.
     pub sites: Vec<String>,
+    pub staple: StapleState,
     #[serde(flatten)]
     pub description: Description,
 }
@@ -38,23 +40,31 @@ pub(super) fn tell(
     };
     let mut told: Vec<Told> = Vec::new();
     let mut warnings = Vec::new();
-    let mut seen: HashMap<&[CertificateDer<'_>], usize> = HashMap::new();
+    let mut seen: HashMap<Vec<CertificateDer<'_>>, usize> = HashMap::new();
     for (site, typed) in snapshot.sites.iter().zip(&spec.sites) {
         let Some(tls) = &site.tls else { continue };
-        for (index, certificate) in tls.certificates.certificates().iter().enumerate() {
-            let chain = &certificate.cert[..];
-            if let Some(&known) = seen.get(chain) {
+        for (index, stapled) in tls.certificates.staples().iter().enumerate() {
+            let chain = stapled.key().cert.clone();
+            if let Some(&known) = seen.get(&chain) {
                 told[known].sites.push(site.name.to_string());
                 continue;
             }
             // The load has refused what cannot be read.
-            let Ok(description) = describe(chain, now, &known) else {
+            let Ok(description) = describe(&chain, now, &known) else {
                 continue;
             };
-            warn(&description, place(typed, index), &mut warnings);
+            let place = place(typed, index);
+            warn(&description, place.as_ref(), &mut warnings);
+            let staple = StapleState::look(stapled, spec.ocsp.directory.as_deref(), now);
+            if staple.is_revoked() {
+                let message = format!("{}: the certificate is revoked", site.name);
+                let warning = Diagnostic::warning(place, message);
+                warnings.push(warning.hint("take another one: clients refuse it"));
+            }
             seen.insert(chain, told.len());
             told.push(Told {
                 sites: vec![site.name.to_string()],
+                staple,
                 description,
             });
         }
@@ -70,7 +80,7 @@ fn place(site: &SiteSpec, index: usize) -> Option<Place> {
     }
 }
 
-fn warn(description: &Description, place: Option<Place>, warnings: &mut Vec<Diagnostic>) {
+fn warn(description: &Description, place: Option<&Place>, warnings: &mut Vec<Diagnostic>) {
     let name = description.names.first().unwrap_or(&description.subject);
     // Of the leaf's dates the load has warned.
     let dated = description.problems.iter().filter(|problem| {
@@ -83,7 +93,7 @@ fn warn(description: &Description, place: Option<Place>, warnings: &mut Vec<Diag
     let dated: Vec<String> = dated.map(ToString::to_string).collect();
     for (message, hint) in description.complaints() {
         if !dated.contains(&message) {
-            let warning = Diagnostic::warning(place.clone(), format!("{name}: {message}"));
+            let warning = Diagnostic::warning(place.cloned(), format!("{name}: {message}"));
             warnings.push(warning.hint(hint));
         }
     }
@@ -103,6 +113,7 @@ pub(super) fn text(told: &[Told]) -> String {
     for one in told.iter().take(MOST_SHOWN) {
         // Writing to a String does not fail.
         let _ = write!(text, "{}", one.description);
+        let _ = writeln!(text, "  {:<9} {}", "staple", one.staple);
         let _ = writeln!(text, "  {:<9} {}\n", "sites", one.sites.join(", "));
     }
     if let more @ 1.. = told.len().saturating_sub(MOST_SHOWN) {
