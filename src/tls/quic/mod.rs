@@ -24,6 +24,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, CipherSuite, HandshakeKind, NamedGroup};
 
 use self::session::Waiting;
+use crate::certs::compression::Compressed;
 use crate::confirm::Settler;
 use crate::tls::hello::{ClientHello, HelloError};
 use crate::tls::session::ConnectionSessions;
@@ -71,6 +72,8 @@ pub struct Facts {
     pub early_accepted: bool,
     /// ClientHellos: two after a HelloRetryRequest.
     pub hellos: u8,
+    /// How the certificate was compressed that was sent.
+    pub compressed: Option<Compressed>,
     /// The alert that the handshake ended with.
     pub alert: Option<AlertDescription>,
 }
