@@ -28,6 +28,8 @@ pub struct Metrics {
     pub handshakes: Handshakes,
     /// Certificates of the sites.
     pub certificates: Certificates,
+    /// QUIC.
+    pub quic: Quic,
     /// Early data (EARLY-DATA P4).
     pub early: Early,
     /// HTTP requests.
@@ -92,6 +94,13 @@ impl Handshakes {
         self.completed.inc(kind, version);
         self.seconds.observe(kind, took);
     }
+}
+
+/// Metrics of QUIC.
+#[derive(Debug)]
+pub struct Quic {
+    /// Clients that were asked to prove their address first.
+    pub retries: IntCounter,
 }
 
 /// Metrics of early data (EARLY-DATA P4).
@@ -210,6 +219,12 @@ impl Metrics {
             connections: Connections::new(&families)?,
             handshakes: Handshakes::new(&families)?,
             certificates: Certificates::new(&families)?,
+            quic: Quic {
+                retries: families.counter(
+                    "quic_retries_total",
+                    "Clients asked to prove their address before a handshake",
+                )?,
+            },
             early: Early::new(&families)?,
             requests: Requests::new(&families)?,
             timeouts: families.counters("timeouts_total", "Deadlines that passed", "kind")?,

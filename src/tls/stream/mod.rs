@@ -30,7 +30,7 @@ use tokio::net::TcpStream;
 
 use self::buffers::{Outgoing, READ, with_scratch};
 pub use self::outcome::{Facts, Read, StreamError};
-use self::outcome::{accepts_early_data, alert_for};
+use self::outcome::{accepts_early_data, alert_for, wants_unexpected_message};
 use self::skip::{Skip, Skipping, probe, too_much};
 pub use self::socket::Socket;
 use crate::certs::compression;
@@ -392,6 +392,12 @@ impl<S: Socket> TlsStream<S> {
         }
         let mut sent = false;
         if let Some(engine) = &mut self.engine {
+            if !engine.wants_write()
+                && let Some(mut input) =
+                    wants_unexpected_message(&error, rest, engine.is_handshaking())
+            {
+                let _ = engine.process_tls_records(&mut input);
+            }
             // Only while there is something to send: rustls would go on as if healthy.
             while engine.wants_write() {
                 match engine.process_tls_records(rest).state {
