@@ -13,6 +13,7 @@ mod certificates {
         mod clients;
         mod faults;
         mod kept;
+        mod quic;
         mod required;
         mod stapling;
     }

@@ -26,10 +26,10 @@ pub struct Metrics {
     pub connections: Connections,
     /// TLS handshakes.
     pub handshakes: Handshakes,
-    /// Certificates of the sites.
-    pub certificates: Certificates,
     /// QUIC.
     pub quic: Quic,
+    /// Certificates of the sites.
+    pub certificates: Certificates,
     /// Early data (EARLY-DATA P4).
     pub early: Early,
     /// HTTP requests.
@@ -218,13 +218,13 @@ impl Metrics {
         Ok(Self {
             connections: Connections::new(&families)?,
             handshakes: Handshakes::new(&families)?,
-            certificates: Certificates::new(&families)?,
             quic: Quic {
                 retries: families.counter(
                     "quic_retries_total",
                     "Clients asked to prove their address before a handshake",
                 )?,
             },
+            certificates: Certificates::new(&families)?,
             early: Early::new(&families)?,
             requests: Requests::new(&families)?,
             timeouts: families.counters("timeouts_total", "Deadlines that passed", "kind")?,

@@ -7,7 +7,7 @@ use super::{keys, ocsp, route};
 use crate::certs::compression::Algorithm;
 use crate::config::diagnostics::At;
 use crate::config::names::{NameError, SiteName};
-use crate::config::spec::{CertificateFiles, Certificates, SiteSpec, StapleFiles};
+use crate::config::spec::{CertificateFiles, Certificates, SiteSpec};
 
 const CERTIFICATE: &str =
     "certificate = { chain = \"example.com.pem\", key = \"example.com.key\" }";
@@ -159,9 +159,9 @@ pub(super) fn certificate(
     let ocsp = match known.known.contains(&"staple") {
         true => {
             timestamps(&table);
-            ocsp::staple_files(&table)
+            Box::new(ocsp::staple_files(&table))
         }
-        false => StapleFiles::default(),
+        false => Box::default(),
     };
     Some(CertificateFiles {
         chain: chain?,
