@@ -1,6 +1,5 @@
 //! Compressed certificates (RFC 8879), seen from both sides.
 
-use std::process::Stdio;
 use std::sync::Mutex;
 
 use rustls::CertificateCompressionAlgorithm;
@@ -8,14 +7,11 @@ use rustls::compress::{
     BROTLI_DECOMPRESSOR, CertDecompressor, DecompressionFailed, ZLIB_DECOMPRESSOR,
 };
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 use crate::support::client::Client;
 use crate::support::edge::{Edge, run, sum_of};
 use crate::support::pki::{Key, Kind, Pki};
 use crate::support::setup::ClientSetup;
-use crate::support::tool::tool;
-use crate::support::within;
 
 const NAME: &str = "site.test";
 
@@ -176,32 +172,6 @@ async fn who_does_not_ask_and_who_cannot_gets_it_as_it_is() {
     }
     assert_eq!(noting.take(), []);
     assert_eq!(counted(&edge, "zlib").await, (0.0, 0.0));
-}
-
-#[tokio::test]
-async fn gnutls_takes_what_it_asks_for() {
-    let Some(gnutls) = tool("gnutls-cli") else {
-        return;
-    };
-    let pki = Pki::new();
-    let edge = edge(&pki, "").await;
-    for (offered, name) in [("zlib", "zlib"), ("brotli", "brotli")] {
-        let before = edge.connections().len();
-        let output = Command::new(&gnutls)
-            .args(["--port", &edge.address().port().to_string()])
-            .args(["--sni-hostname", NAME, "--verify-hostname", NAME])
-            .arg("--x509cafile")
-            .arg(pki.ca_file())
-            .args(["--compress-cert", offered, "127.0.0.1"])
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output();
-        let output = within("gnutls-cli's end", output).await.unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(said.contains("- Status: The certificate is trusted"), "{said}");
-        let lines = edge.until_connections(before + 1, |_| true).await;
-        assert_eq!(lines[before]["certificate_compression"], name, "{said}");
-    }
 }
 
 #[tokio::test]

@@ -202,7 +202,7 @@ fn each_mistake_in_a_site_is_told_with_place_and_hint() {
         ),
         (
             "certificate = { chain = \"a.pem\", key = \"a.key\", scts = \"a.sct\" }",
-            "3:57 the TLS extension for certificate timestamps is not supported in this version / take this away: authorities embed timestamps in the certificates themselves",
+            "3:56 the TLS extension for certificate timestamps is not supported in this version / take this away: authorities embed timestamps in the certificates themselves",
         ),
         (
             "ocsp = \"on\"",
