@@ -1,12 +1,14 @@
 //! Whether the server speaks HTTP/3: a QUIC handshake for `h3`, and nothing behind it.
 
-use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Endpoint, EndpointConfig, TokioRuntime};
+use quinn::{ClientConfig, Endpoint};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use super::client::{Client, Offer, TLS13};
@@ -37,37 +39,66 @@ pub(super) async fn ask(
     })?;
     let crypto = QuicClientConfig::try_from(setup.config())
         .map_err(|_| Fault::Wrong("no suite for QUIC"))?;
-    let endpoint = endpoint(address).map_err(Fault::Connect)?;
+    let endpoint = Endpoint::client(any(address)).map_err(Fault::Connect)?;
     let config = ClientConfig::new(Arc::new(crypto));
     let name = client.name().to_str();
     let connecting = endpoint.connect_with(config, address, &name);
     let connecting = connecting.map_err(|error| Fault::Connect(io::Error::other(error)))?;
-    let spoken = match timeout(bound.min(PATIENCE), connecting).await {
-        Ok(Ok(connection)) => {
-            connection.close(NO_ERROR.into(), b"");
-            true
-        }
-        Ok(Err(_)) | Err(_) => false,
-    };
-    // The close leaves before the socket goes.
-    let _ = timeout(bound.min(PATIENCE), endpoint.wait_idle()).await;
-    Ok(spoken)
+    let handshake = async { timeout(bound.min(PATIENCE), connecting).await };
+    tokio::select! {
+        ended = handshake => match ended {
+            Ok(Ok(connection)) => {
+                connection.close(NO_ERROR.into(), b"");
+                // The close leaves before the socket goes.
+                let _ = timeout(bound.min(PATIENCE), endpoint.wait_idle()).await;
+                Ok(true)
+            }
+            Ok(Err(_)) | Err(_) => Ok(false),
+        },
+        () = refused(address) => Ok(false),
+    }
 }
 
-/// A socket that is connected, so that a port where nobody listens is told at once.
-fn endpoint(address: SocketAddr) -> io::Result<Endpoint> {
-    let any: SocketAddr = match address {
+/// Waits for word that nobody listens there: where a firewall swallows it, for ever. quinn has no
+/// ear for that, because its sockets are not connected.
+async fn refused(address: SocketAddr) {
+    let listen = async {
+        let socket = UdpSocket::bind(any(address)).await?;
+        socket.connect(address).await?;
+        socket.send(&UNKNOWN_VERSION).await?;
+        loop {
+            socket.ready(Interest::ERROR).await?;
+            if let Some(error) = socket.take_error()? {
+                return Err::<(), _>(error);
+            }
+        }
+    };
+    match listen.await {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
+        _ => std::future::pending().await,
+    }
+}
+
+/// A packet of a version that nobody has: a server answers with those that it has, or not at all.
+/// RFC 9000 §6.1, §15
+static UNKNOWN_VERSION: [u8; 1200] = {
+    let mut packet = [0; 1200];
+    packet[0] = 0xc0;
+    let mut at = 1;
+    while at < 5 {
+        packet[at] = 0x1a;
+        at += 1;
+    }
+    packet[5] = 8; // the length of the connection id that follows
+    packet
+};
+
+/// Any port that can reach this address.
+fn any(address: SocketAddr) -> SocketAddr {
+    match address {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(any)?;
-    socket.connect(address)?;
-    Endpoint::new(
-        EndpointConfig::default(),
-        None,
-        socket,
-        Arc::new(TokioRuntime),
-    )
+    }
 }
 
 /// The port of `h3` in an `Alt-Svc` field, if it is one of the same host. RFC 7838 §3

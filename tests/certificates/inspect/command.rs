@@ -43,7 +43,9 @@ async fn the_text_has_what_the_json_has() {
     ] {
         assert!(stdout.contains(part), "{part}:\n{stdout}");
     }
-    let access = edge.until_access(|line| line["early"] == "accepted").await;
+    let access = edge
+        .until_access(|line| line["arrived_early"] == true)
+        .await;
     assert_eq!(access["host"], "a.test:8443");
 }
 

@@ -78,7 +78,9 @@ async fn an_early_answer_comes_before_finished() {
         found.at("/early_data"),
         json!({ "allowed": 16384, "answer": answer })
     );
-    let access = edge.until_access(|line| line["early"] == "accepted").await;
+    let access = edge
+        .until_access(|line| line["arrived_early"] == true)
+        .await;
     assert_eq!(access["path"], "/");
 }
 

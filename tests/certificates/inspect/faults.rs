@@ -126,7 +126,7 @@ async fn what_was_found_before_a_fault_is_told() {
         "--sni",
         NAME,
         "--timeout",
-        "200ms",
+        "700ms",
         "--json",
     ];
     let (status, stdout, stderr) = run(&words).await;
