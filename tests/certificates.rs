@@ -1,4 +1,5 @@
-//! Certificates while they are in use, and what `cutwater inspect` tells of them and their servers.
+//! Certificates while they are in use: their staples; and what `cutwater inspect` tells of them and
+//! their servers.
 
 mod support;
 
@@ -12,5 +13,17 @@ mod certificates {
         mod faults;
         mod others;
         mod quic;
+    }
+
+    mod ocsp {
+        mod authority;
+        mod responder;
+        mod stage;
+
+        mod clients;
+        mod faults;
+        mod kept;
+        mod required;
+        mod stapling;
     }
 }

@@ -4,4 +4,5 @@ pub mod chooser;
 pub mod describe;
 pub mod keys;
 pub mod leaf;
+pub mod ocsp;
 pub mod store;

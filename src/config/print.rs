@@ -1,6 +1,7 @@
 //! The merged configuration with its defaults, as TOML that means the same.
 
 mod conceal;
+mod ocsp;
 mod origin;
 mod origin_tls;
 
@@ -64,6 +65,7 @@ fn write_spec(spec: &Spec, out: &mut String) -> fmt::Result {
     let sessions = &spec.sessions;
     writeln!(out, "\n[sessions]\ncapacity = {}", sessions.capacity)?;
     writeln!(out, "tickets = {}\nstore = \"memory\"", sessions.tickets)?;
+    ocsp::table(&spec.ocsp, out)?;
     let resolver = &spec.resolver;
     writeln!(out, "\n[resolver]")?;
     if !resolver.servers.is_empty() {
@@ -90,6 +92,13 @@ fn write_listener(listen: &ListenSpec, out: &mut String) -> fmt::Result {
     writeln!(out, "\n[[listen]]\naddress = {address}")?;
     writeln!(out, "name = {}", string(&listen.name.value))?;
     writeln!(out, "tls = {}\nbacklog = {}", listen.tls, listen.backlog)?;
+    writeln!(out, "quic = {}", listen.quic.value)?;
+    if listen.quic.value {
+        let age = listen.alt_svc.map_or_else(|| string("off"), duration);
+        let retry = string(listen.quic_retry.as_str());
+        writeln!(out, "alt_svc = {age}\nquic_retry = {retry}")?;
+        writeln!(out, "quic_migration = {}", listen.quic_migration)?;
+    }
     let version = listen.proxy_protocol.map_or("off", Accepts::as_str);
     writeln!(out, "proxy_protocol = {}", string(version))?;
     let networks = |networks: &[Network]| list(networks.iter().map(ToString::to_string));
@@ -122,7 +131,8 @@ fn write_site(site: &SiteSpec, out: &mut String) -> fmt::Result {
     }
     let pair = |files: &CertificateFiles| {
         let (chain, key) = (path(&files.chain.value), path(&files.key.value));
-        format!("{{ chain = {chain}, key = {key} }}")
+        let more = ocsp::staple_files(&files.ocsp);
+        format!("{{ chain = {chain}, key = {key}{more} }}")
     };
     match &site.certificates {
         Certificates::Files(files) => match &files[..] {
@@ -142,6 +152,7 @@ fn write_site(site: &SiteSpec, out: &mut String) -> fmt::Result {
     let version = if site.tls12 { "1.2" } else { "1.3" };
     writeln!(out, "min_version = {}", string(version))?;
     writeln!(out, "early_data = {}", site.early_data.value)?;
+    writeln!(out, "ocsp = {}", string(site.ocsp.value.as_str()))?;
     let timeouts = &site.timeouts;
     writeln!(
         out,

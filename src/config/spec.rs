@@ -10,16 +10,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use rustls::sign::CertifiedKey;
 
 use super::diagnostics::{At, Place};
 use super::names::SiteName;
 use super::snapshot::{
     AdminAddress, FieldEdits, HostHeader, Limits, Log, LogTarget, OriginServer, PathMatch,
-    PoolSpec, Redirect, Resolver, RouteLimits, RouteTimeouts, Server, Sessions, SiteTimeouts,
+    PoolSpec, QuicRetry, Redirect, Resolver, RouteLimits, RouteTimeouts, Server, Sessions,
+    SiteTimeouts,
 };
 use crate::admission::{Network, Rate};
+use crate::certs::ocsp::{OcspMode, Settings};
 use crate::early::EarlyDataPolicy;
 use crate::forwarded::{Fields, TrustedHeader};
 use crate::handler::Handler;
@@ -41,6 +43,8 @@ pub struct Spec {
     pub sessions: Sessions,
     /// `certificate_directory`, as a path that can be opened.
     pub certificate_directory: Option<At<PathBuf>>,
+    /// `[ocsp]`.
+    pub ocsp: Settings,
     /// `[resolver]`.
     pub resolver: Resolver,
     /// `[[listen]]`.
@@ -74,6 +78,14 @@ pub struct ListenSpec {
     pub name: At<String>,
     /// Default is true.
     pub tls: bool,
+    /// Whether HTTP/3 is spoken on the UDP port too. Default is false.
+    pub quic: At<bool>,
+    /// How long clients are told to remember that; `None` tells them nothing. Default is 24 h.
+    pub alt_svc: Option<Duration>,
+    /// When a client must prove its address first. Default is under load.
+    pub quic_retry: QuicRetry,
+    /// Whether a client may change its address. Default is true.
+    pub quic_migration: bool,
     /// Default is 1024.
     pub backlog: u32,
     /// Default is 5 s.
@@ -97,6 +109,10 @@ impl ListenSpec {
             address: address.into(),
             name: address.to_string().into(),
             tls: true,
+            quic: false.into(),
+            alt_svc: Some(Duration::from_secs(24 * 3600)),
+            quic_retry: QuicRetry::Auto,
+            quic_migration: true,
             backlog: 1024,
             client_hello_timeout: Duration::from_secs(5),
             proxy_protocol: None,
@@ -127,6 +143,8 @@ pub struct SiteSpec {
     pub tls12: bool,
     /// Default is false (EARLY-DATA R1).
     pub early_data: At<bool>,
+    /// Whether its certificates are stapled. Default is where they name a responder.
+    pub ocsp: At<OcspMode>,
     /// Its timeouts.
     pub timeouts: SiteTimeouts,
     /// Its own bodies of the edge's answers. Default are those of all sites.
@@ -147,6 +165,7 @@ impl SiteSpec {
             alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             tls12: false,
             early_data: false.into(),
+            ocsp: OcspMode::default().into(),
             timeouts: SiteTimeouts::default(),
             error_pages: Vec::new(),
             routes: Vec::new(),
@@ -182,6 +201,19 @@ pub struct CertificateFiles {
     pub chain: At<PathBuf>,
     /// The key.
     pub key: At<PathBuf>,
+    /// What is said of its staples.
+    pub ocsp: StapleFiles,
+}
+
+/// What a `certificate` table says of staples.
+#[derive(Clone, Debug, Default)]
+pub struct StapleFiles {
+    /// The certificate of the issuer, if the chain does not have it.
+    pub issuer: Option<At<PathBuf>>,
+    /// Who is asked instead of the responder that the certificate names.
+    pub responder: Option<At<Uri>>,
+    /// A file with the staple, which somebody else keeps fresh: nobody is asked then.
+    pub staple: Option<At<PathBuf>>,
 }
 
 /// One `[[site.route]]`.

@@ -44,7 +44,7 @@ const BESIDE: &[(&str, &[&str])] = &[
     ("request_id", &[]),
     ("state", &[]),
     ("tags", &[]),
-    ("certs", &["config::names"]),
+    ("certs", &["config::names", "telemetry"]),
     ("telemetry", &[]),
     // A snapshot holds certificates that were read, routes in the order of matching and whom they
     // admit, and a library user's handlers.
