@@ -1,16 +1,19 @@
 //! The server's side of a handshake in memory: through our stream, beside bare rustls.
 //!
 //! Only the server's turns are timed; the client's are not. `full`, `resumed` and `early` are what
-//! the client does; `early` carries a small request and gets its answer.
+//! the client does; `early` carries a small request and gets its answer. `stapled` is `full` with an
+//! OCSP response of 500 bytes, and `choice` is what it costs to take the certificate, with a staple
+//! or without.
 
 use std::hint::black_box;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use cutwater::certs::chooser::CertificateChooser;
+use cutwater::certs::ocsp::{Staple, StapleStatus, Stapled, Subject};
 use cutwater::config::site_tls::SiteTls;
 use cutwater::confirm::Confirmation;
 use cutwater::tls::hello::HelloReader;
@@ -43,12 +46,21 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let made = rcgen::generate_simple_self_signed(vec!["bench.test".to_owned()]).unwrap();
-        let certificate = CertificateDer::from(made.cert.der().to_vec());
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-        let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
-        let key = Arc::new(CertifiedKey::new(vec![certificate.clone()], key));
+        let key = key();
+        let certificate = key.cert[0].clone();
         let chooser = Arc::new(CertificateChooser::new(vec![key]).unwrap());
+        Self::with(chooser, certificate)
+    }
+
+    /// With a staple. Its issuer is itself: nobody verifies here.
+    fn stapled() -> Self {
+        let key = key();
+        let certificate = key.cert[0].clone();
+        let chooser = CertificateChooser::stapled(vec![Arc::new(stapled(key))]);
+        Self::with(Arc::new(chooser.unwrap()), certificate)
+    }
+
+    fn with(chooser: Arc<CertificateChooser>, certificate: CertificateDer<'static>) -> Self {
         let mut site = SiteTls::new("bench.test", chooser);
         site.early_data = true;
         let mut roots = RootCertStore::empty();
@@ -84,6 +96,27 @@ impl Bench {
     fn base(&self) -> Arc<ServerConfig> {
         self.site.server_config(0, || unreachable!())
     }
+}
+
+fn key() -> Arc<CertifiedKey> {
+    let made = rcgen::generate_simple_self_signed(vec!["bench.test".to_owned()]).unwrap();
+    let certificate = CertificateDer::from(made.cert.der().to_vec());
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
+    Arc::new(CertifiedKey::new(vec![certificate], key))
+}
+
+fn stapled(key: Arc<CertifiedKey>) -> Stapled {
+    let subject = Arc::new(Subject::read(&key.cert, &[]).unwrap());
+    let stapled = Stapled::awaiting(key, subject, true);
+    let now = SystemTime::now();
+    stapled.show(&Staple {
+        der: Arc::from([0; 500]),
+        this_update: now,
+        next_update: now + Duration::from_secs(86_400),
+        status: StapleStatus::Good,
+    });
+    stapled
 }
 
 fn connect(config: &ClientConfig) -> ClientConnection {
@@ -315,6 +348,29 @@ fn handshakes(criterion: &mut Criterion) {
                     assert_eq!(client.is_early_data_accepted(), kind == Kind::Early);
                 }
                 took
+            });
+        });
+    }
+    let with = Bench::stapled();
+    group.bench_function("stapled/ours", |bencher| {
+        bencher.iter_custom(|iterations| {
+            let mut took = Duration::ZERO;
+            for _ in 0..iterations {
+                let config = with.client(Kind::Full);
+                let mut client = connect(&config);
+                took += run(&mut client, &mut Ours::new(&with));
+            }
+            took
+        });
+    });
+    for (name, key) in [
+        ("choice/bare", Stapled::never(key())),
+        ("choice/stapled", stapled(key())),
+    ] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let shown = black_box(&key).may_be_shown(SystemTime::now);
+                (shown, key.current(SystemTime::now))
             });
         });
     }

@@ -202,7 +202,7 @@ pub struct CertificateFiles {
     /// The key.
     pub key: At<PathBuf>,
     /// What is said of its staples.
-    pub ocsp: StapleFiles,
+    pub ocsp: Box<StapleFiles>,
 }
 
 /// What a `certificate` table says of staples.

@@ -104,9 +104,12 @@ fn tls(
     let found = certificates.find(spec, site, work);
     let chooser = found.and_then(|found| {
         let keys = super::ocsp::staple(spec, site, &found, work)?;
-        let staples = super::ocsp::tag(site, &found.files);
+        let mut tags = vec![found.tag];
+        tags.extend(keys.iter().map(|key| key.tag()));
+        let tags: Vec<&[u8]> = tags.iter().map(|tag| &tag.0[..]).collect();
+        let tag = Tag::of(&tags);
         match CertificateChooser::stapled(keys) {
-            Ok(chooser) => Some((Tag::of(&[&found.tag.0, &staples.0]), Arc::new(chooser))),
+            Ok(chooser) => Some((tag, Arc::new(chooser))),
             Err(error) => {
                 let message = format!("site {}: {error}", site.label());
                 work.broken

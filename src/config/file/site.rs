@@ -6,7 +6,7 @@ use super::tree::{Table, Value};
 use super::{keys, ocsp, route};
 use crate::config::diagnostics::At;
 use crate::config::names::{NameError, SiteName};
-use crate::config::spec::{CertificateFiles, Certificates, SiteSpec, StapleFiles};
+use crate::config::spec::{CertificateFiles, Certificates, SiteSpec};
 
 const CERTIFICATE: &str =
     "certificate = { chain = \"example.com.pem\", key = \"example.com.key\" }";
@@ -153,8 +153,8 @@ pub(super) fn certificate(
     let chain = chain.and_then(|value| value.path("example.com.pem"));
     let key = key.and_then(|value| value.path("example.com.key"));
     let ocsp = match known.known.contains(&"staple") {
-        true => ocsp::staple_files(&table),
-        false => StapleFiles::default(),
+        true => Box::new(ocsp::staple_files(&table)),
+        false => Box::default(),
     };
     Some(CertificateFiles {
         chain: chain?,
