@@ -1,9 +1,11 @@
-//! Certificates while they are in use: their staples; and what `cutwater inspect` tells of them and
-//! their servers.
+//! Certificates while they are in use: compression, staples, what is told of them; and what
+//! `cutwater inspect` tells of other people's.
 
 mod support;
 
 mod certificates {
+    mod check;
+    mod compression;
     mod inspect {
         mod stage;
 
