@@ -15,6 +15,7 @@ mod certificates {
         mod faults;
         mod others;
         mod quic;
+        mod staple;
     }
 
     mod ocsp {

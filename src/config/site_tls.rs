@@ -149,6 +149,7 @@ impl SiteTls {
                 alpn: vec![b"h3".to_vec()],
                 tls12: false,
                 early_data: self.early_data,
+                certificate_compression: self.certificate_compression.clone(),
                 tickets: self.tickets,
                 trust,
                 early: Tag::of(&[

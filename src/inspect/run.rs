@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustls::client::Tls12Resumption;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ProtocolVersion, RootCertStore};
 
 use super::certificates::Certificates;
@@ -20,6 +20,7 @@ use super::suites::{self, Spoken};
 use super::target::Target;
 use super::witness::Learnt;
 use super::{compression, early, quic, resumption};
+use crate::certs::transparency::LogList;
 use crate::telemetry::timestamp::Rfc3339;
 
 /// The bound of all connections together.
@@ -36,11 +37,22 @@ pub(super) struct Plan {
     pub(super) address: SocketAddr,
     /// The name that is asked for, and that certificates must have.
     pub(super) name: ServerName<'static>,
-    pub(super) roots: Arc<RootCertStore>,
+    pub(super) trust: Trust,
     /// What is asked for by GET.
     pub(super) path: String,
     /// The bound of each connection.
     pub(super) timeout: Duration,
+}
+
+/// Whose word is taken.
+#[derive(Clone, Debug)]
+pub(super) struct Trust {
+    /// Authorities, as they were read.
+    pub(super) authorities: Vec<CertificateDer<'static>>,
+    /// The same, for verifiers.
+    pub(super) roots: Arc<RootCertStore>,
+    /// Logs of Certificate Transparency.
+    pub(super) logs: Option<LogList>,
 }
 
 /// Inspects a server.
@@ -52,11 +64,11 @@ pub(super) async fn inspect(plan: &Plan) -> Result<Inspection, String> {
     let run = Run {
         plan,
         line: Line::new(plan.address, plan.timeout, TOTAL),
-        client: Client::new(plan.name.clone(), Arc::clone(&plan.roots)),
+        client: Client::new(plan.name.clone(), Arc::clone(&plan.trust.roots)),
         notes: RefCell::default(),
     };
     let (learnt, met) = run.first_word().await?;
-    let mut certificates = Certificates::new(&plan.roots, began);
+    let mut certificates = Certificates::new(&plan.trust, began);
     let (spoken, kinds, alpn) = tokio::join!(run.spoken(), run.kinds(), run.alpn());
     let mut spoken = spoken;
     for (kind, learnt) in &kinds {

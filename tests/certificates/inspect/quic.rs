@@ -77,3 +77,20 @@ async fn quic_for_something_else_is_no_http3() {
     let found = inspect(edge.address(), &pki).await;
     assert_eq!(found.at("/http3/spoken"), false);
 }
+
+#[tokio::test]
+async fn our_own_http3_is_found_and_promised() {
+    let pki = Pki::new();
+    let certificate = pki.files(&[NAME]).toml();
+    let edge = Edge::start(&format!(
+        "[[listen]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\nquic = true\n\
+         [[site]]\nnames = [\"{NAME}\"]\ncertificate = {certificate}\n\
+         [[site.route]]\npath = \"/\"\nrespond = {{ body = \"\" }}\n"
+    ))
+    .await;
+    let found = inspect(edge.address(), &pki).await;
+    assert_eq!(found.at("/http3/spoken"), true);
+    let port = format!("h3=\":{}\"", edge.address().port());
+    let alt_svc = super::stage::text(&found.at("/http3/alt_svc"));
+    assert!(alt_svc.starts_with(&port), "{alt_svc}");
+}
