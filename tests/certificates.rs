@@ -26,6 +26,7 @@ mod certificates {
         mod clients;
         mod faults;
         mod kept;
+        mod quic;
         mod required;
         mod stapling;
     }

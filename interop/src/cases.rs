@@ -4,7 +4,9 @@ pub mod absent;
 pub mod arguments;
 mod clients;
 mod early;
+mod replayed;
 pub mod servers;
+mod traffic;
 
 use std::fmt;
 
@@ -32,6 +34,9 @@ impl fmt::Display for Direction {
     }
 }
 
+/// How the playing of a case ends.
+type Played = Result<(), Trouble>;
+
 /// A case of peers' clients. Later ones (client certificates, h3, staples, compressed certificates,
 /// ECH) are further entries of the tables.
 pub struct Case {
@@ -40,7 +45,7 @@ pub struct Case {
     /// What passes, in words.
     pub title: &'static str,
     /// Plays it.
-    pub play: fn(&mut Cell<'_, '_>) -> Result<(), Trouble>,
+    pub play: fn(&mut Cell<'_, '_>) -> Played,
 }
 
 /// All cases of peers' clients, in the order of the report.

@@ -39,6 +39,9 @@ pub trait Hellos: Send + Sync + 'static {
     /// The alert.
     fn choose(&self, hello: Arc<ClientHello>) -> Result<Start, AlertDescription>;
 
+    /// The handshake did not resume, and ends as [`Start::resume_or`] says.
+    fn not_resumed(&self);
+
     /// There will be no ClientHello: what came cannot become one.
     fn refused(&self, error: &HelloError);
 }
@@ -51,6 +54,8 @@ pub struct Start {
     pub sessions: Option<Arc<ConnectionSessions>>,
     /// Told of the client's Finished.
     pub settler: Settler,
+    /// What the handshake ends with unless it resumes: its certificate must not be shown.
+    pub resume_or: Option<AlertDescription>,
 }
 
 /// What is known of a handshake.

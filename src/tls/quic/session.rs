@@ -118,7 +118,17 @@ impl Waiting {
             state.facts.hellos = 1;
             state.settler = Some(start.settler);
         }
-        self.advance(&message)
+        self.advance(&message)?;
+        match (start.resume_or, self.progress.facts().kind) {
+            (None, _) | (_, Some(rustls::HandshakeKind::Resumed)) => Ok(()),
+            (Some(alert), _) => {
+                // Before anything of the handshake is sent.
+                self.engine = None;
+                self.progress.give_up();
+                hellos.not_resumed();
+                Err(self.fail(alert, String::new()))
+            }
+        }
     }
 
     /// Gives handshake bytes to rustls and sees what has become of the handshake.

@@ -27,7 +27,7 @@ impl std::fmt::Display for StreamError {
             Self::Io(error) => error.fmt(f),
             Self::Hello(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
-            Self::Certificate => f.write_str("no staple for the certificate"),
+            Self::Certificate => f.write_str("turned away: no_staple"),
         }
     }
 }

@@ -179,6 +179,20 @@ impl Looker {
         self.until(edge, name, stapled).await.unwrap()
     }
 
+    /// Its configuration for HTTP/3. What was seen before is forgotten.
+    pub fn quic(&self) -> ClientConfig {
+        self.seen.lock().unwrap().clear();
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = vec![b"h3".to_vec()];
+        config
+    }
+
+    /// What the last handshake showed.
+    pub fn staple(&self) -> Option<(Status, u8)> {
+        let bytes = self.seen.lock().unwrap();
+        (!bytes.is_empty()).then(|| read(&bytes))
+    }
+
     /// The same client without tickets.
     pub fn fresh(&self) -> Self {
         let mut config = ClientConfig::clone(&self.config);
