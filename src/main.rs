@@ -57,6 +57,9 @@ enum Command {
     },
     /// Load a server with handshakes and requests, and say what they took. docs/LOAD.md
     Load(Box<cutwater::load::arguments::Arguments>),
+    /// Tell what a server speaks and shows: versions, suites, groups, sessions, early data,
+    /// certificates. docs/INSPECT.md
+    Inspect(cutwater::inspect::arguments::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -74,5 +77,6 @@ fn main() -> ExitCode {
         }
         Command::Demo { once } => cutwater::demo::demo(once),
         Command::Load(arguments) => cutwater::load::command::load(&arguments),
+        Command::Inspect(arguments) => cutwater::inspect::command::inspect(&arguments),
     }
 }

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tracing::Instrument;
 
+use crate::certs::ocsp::keeper::Keeper;
 use crate::config::reload::Current;
 use crate::config::snapshot::Snapshot;
 use crate::confirm::Confirmation;
@@ -113,9 +114,12 @@ impl Bound {
         let metrics = &surroundings.metrics;
         let resolver = Resolver::new(Arc::clone(metrics), snapshot.resolver.clone());
         let upstreams = Upstreams::new(metrics, &resolver);
+        let keeper = Keeper::new(Arc::clone(metrics));
+        keeper.follow(snapshot.staples(), &snapshot.ocsp);
         let process = Arc::new(Process {
             sessions: Sessions::new(snapshot.sessions.capacity),
             upstreams,
+            keeper,
             resolver,
             metrics: surroundings.metrics,
             access: surroundings.access,
@@ -251,6 +255,9 @@ impl Handle {
 
     /// Puts another snapshot in force: handshakes and requests that begin from now on see it.
     pub fn reload(&self, snapshot: Snapshot) {
+        let keeper = &self.0.process.keeper;
+        // Before it is in force: what is known is shown from the first handshake on.
+        keeper.follow(snapshot.staples(), &snapshot.ocsp);
         self.0.process.resolver.configure(&snapshot.resolver);
         self.0.process.current.store(snapshot);
         self.0.process.metrics.config.reloads.inc(ReloadResult::Ok);

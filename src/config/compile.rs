@@ -2,6 +2,7 @@
 
 mod certificates;
 mod listeners;
+mod ocsp;
 mod origin_tls;
 mod routes;
 mod site;
@@ -70,6 +71,7 @@ pub fn compile(spec: &Spec, previous: Option<&Snapshot>, now: SystemTime) -> Com
             listeners,
             admin: spec.admin.as_ref().map(|admin| admin.value.clone()),
             sessions: spec.sessions.clone(),
+            ocsp: spec.ocsp.clone(),
             resolver: spec.resolver.clone(),
             sites,
         })

@@ -1,6 +1,7 @@
 //! The merged configuration with its defaults, as TOML that means the same.
 
 mod conceal;
+mod ocsp;
 mod origin;
 mod origin_tls;
 
@@ -64,6 +65,7 @@ fn write_spec(spec: &Spec, out: &mut String) -> fmt::Result {
     let sessions = &spec.sessions;
     writeln!(out, "\n[sessions]\ncapacity = {}", sessions.capacity)?;
     writeln!(out, "tickets = {}\nstore = \"memory\"", sessions.tickets)?;
+    ocsp::table(&spec.ocsp, out)?;
     let resolver = &spec.resolver;
     writeln!(out, "\n[resolver]")?;
     if !resolver.servers.is_empty() {
@@ -122,7 +124,8 @@ fn write_site(site: &SiteSpec, out: &mut String) -> fmt::Result {
     }
     let pair = |files: &CertificateFiles| {
         let (chain, key) = (path(&files.chain.value), path(&files.key.value));
-        format!("{{ chain = {chain}, key = {key} }}")
+        let more = ocsp::staple_files(&files.ocsp);
+        format!("{{ chain = {chain}, key = {key}{more} }}")
     };
     match &site.certificates {
         Certificates::Files(files) => match &files[..] {
@@ -142,6 +145,7 @@ fn write_site(site: &SiteSpec, out: &mut String) -> fmt::Result {
     let version = if site.tls12 { "1.2" } else { "1.3" };
     writeln!(out, "min_version = {}", string(version))?;
     writeln!(out, "early_data = {}", site.early_data.value)?;
+    writeln!(out, "ocsp = {}", string(site.ocsp.value.as_str()))?;
     let timeouts = &site.timeouts;
     writeln!(
         out,

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::admission::Admission;
+use crate::certs::ocsp::{Settings, Stapled};
 use crate::config::names::{NameIndex, SiteName};
 use crate::config::site_tls::SiteTls;
 use crate::early::EarlyDataPolicy;
@@ -50,6 +51,8 @@ pub struct Snapshot {
     pub admin: Option<AdminAddress>,
     /// `[sessions]`.
     pub sessions: Sessions,
+    /// `[ocsp]`.
+    pub ocsp: Settings,
     /// `[resolver]`.
     pub resolver: Resolver,
     /// Every site, in the file's order. An unchanged site is the same `Arc` as in the snapshot
@@ -65,6 +68,12 @@ impl Snapshot {
             Target::Origin(origin) => Some(origin),
             _ => None,
         })
+    }
+
+    /// The certificates of every site, with what is known of their staples.
+    pub fn staples(&self) -> impl Iterator<Item = &Arc<Stapled>> {
+        let sides = self.sites.iter().filter_map(|site| site.tls.as_ref());
+        sides.flat_map(|tls| tls.certificates.staples())
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use rustls::sign::CertifiedKey;
 
 use super::diagnostics::{At, Place};
@@ -20,6 +20,7 @@ use super::snapshot::{
     PoolSpec, Redirect, Resolver, RouteLimits, RouteTimeouts, Server, Sessions, SiteTimeouts,
 };
 use crate::admission::{Network, Rate};
+use crate::certs::ocsp::{OcspMode, Settings};
 use crate::early::EarlyDataPolicy;
 use crate::forwarded::{Fields, TrustedHeader};
 use crate::handler::Handler;
@@ -41,6 +42,8 @@ pub struct Spec {
     pub sessions: Sessions,
     /// `certificate_directory`, as a path that can be opened.
     pub certificate_directory: Option<At<PathBuf>>,
+    /// `[ocsp]`.
+    pub ocsp: Settings,
     /// `[resolver]`.
     pub resolver: Resolver,
     /// `[[listen]]`.
@@ -127,6 +130,8 @@ pub struct SiteSpec {
     pub tls12: bool,
     /// Default is false (EARLY-DATA R1).
     pub early_data: At<bool>,
+    /// Whether its certificates are stapled. Default is where they name a responder.
+    pub ocsp: At<OcspMode>,
     /// Its timeouts.
     pub timeouts: SiteTimeouts,
     /// Its own bodies of the edge's answers. Default are those of all sites.
@@ -147,6 +152,7 @@ impl SiteSpec {
             alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             tls12: false,
             early_data: false.into(),
+            ocsp: OcspMode::default().into(),
             timeouts: SiteTimeouts::default(),
             error_pages: Vec::new(),
             routes: Vec::new(),
@@ -182,6 +188,19 @@ pub struct CertificateFiles {
     pub chain: At<PathBuf>,
     /// The key.
     pub key: At<PathBuf>,
+    /// What is said of its staples.
+    pub ocsp: StapleFiles,
+}
+
+/// What a `certificate` table says of staples.
+#[derive(Clone, Debug, Default)]
+pub struct StapleFiles {
+    /// The certificate of the issuer, if the chain does not have it.
+    pub issuer: Option<At<PathBuf>>,
+    /// Who is asked instead of the responder that the certificate names.
+    pub responder: Option<At<Uri>>,
+    /// A file with the staple, which somebody else keeps fresh: nobody is asked then.
+    pub staple: Option<At<PathBuf>>,
 }
 
 /// One `[[site.route]]`.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use crate::certs::ocsp::keeper::Keeper;
 use crate::config::reload::Current;
 use crate::confirm::Confirmation;
 use crate::deadline::{Nudge, Ticker};
@@ -40,6 +41,8 @@ pub struct Process {
     pub connection_log: ConnectionLog,
     /// Replaces site selection by a library user's choice.
     pub selector: Option<Arc<dyn Selector>>,
+    /// Keeps the staples of all certificates.
+    pub keeper: Keeper,
     /// Knows the addresses of origins.
     pub resolver: Arc<Resolver>,
     /// Whether a drain began.

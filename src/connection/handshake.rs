@@ -105,6 +105,42 @@ fn with_own_tls(site: Arc<Site>, by_default: bool) -> Result<Chosen, Unserved> {
     }
 }
 
+/// What a handshake is refused with that would show a certificate without the staple it needs.
+///
+/// Clients send this alert when a server's response is bad (RFC 9846 §6.2); a server has none of
+/// its own for what is meant here. With internal_error nobody could tell such a site from one whose
+/// key is broken; this one names the cause in the client's own log, and is fatal either way.
+pub(super) const NO_STAPLE: AlertDescription = AlertDescription::BadCertificateStatusResponse;
+
+/// Whether a handshake may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Showing {
+    /// The certificate may be shown.
+    Free,
+    /// It must not, but a handshake that resumes shows none.
+    OnlyResumption,
+    /// It must not, and the client has nothing to resume with.
+    Refused,
+}
+
+/// Whether the certificate that this client would get lacks the staple that it needs.
+pub(super) fn showing(chosen: &Chosen, hello: &ClientHello) -> Showing {
+    let certificates = &chosen.tls.certificates;
+    // Where no certificate needs one, nothing is gathered.
+    if !certificates.may_lack_staple() {
+        return Showing::Free;
+    }
+    let schemes: Vec<_> = hello.signature_schemes().collect();
+    if !certificates.lacks_staple(&schemes) {
+        return Showing::Free;
+    }
+    // TLS 1.2 resumes by what is in other extensions; it is spoken with clients that lack 1.3.
+    match hello.offers_psk() || !hello.offers_tls13() {
+        true => Showing::OnlyResumption,
+        false => Showing::Refused,
+    }
+}
+
 /// Chooses how the handshake resumes and what configuration the engine starts with.
 pub(super) fn prepare(process: &Process, chosen: &Chosen, hello: &ClientHello) -> Prepared {
     let tls = &chosen.tls;

@@ -51,11 +51,11 @@ use crate::confirm::{Confirmation, Status};
 use crate::deadline::Alarm;
 use crate::http::framing::raw_response;
 use crate::state::Protocol;
-use crate::telemetry::labels::{ConnectionEnd, TimeoutKind};
+use crate::telemetry::labels::{ConnectionEnd, HelloError, TimeoutKind};
 use crate::tls::hello::{ClientHello, HelloReader};
 use crate::tls::selector::SelectFuture;
 use crate::tls::session::Prepared;
-use crate::tls::stream::TlsStream;
+use crate::tls::stream::{StreamError, TlsStream};
 
 /// How long a closed connection goes on to discard what the client still sends.
 const LINGER: Duration = Duration::from_secs(2);
@@ -241,6 +241,10 @@ impl Connection {
             (None, Some(ended)) => {
                 if let Ended::Failed(error) = ended {
                     self.report.fail(error.to_string());
+                    if matches!(error, StreamError::Certificate) {
+                        let metrics = &self.worker.process.metrics.handshakes;
+                        metrics.hello_errors.inc(HelloError::NoStaple);
+                    }
                 }
                 report::end_of_link(ended)
             }

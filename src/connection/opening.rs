@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::handshake::{choose, prepare};
+use super::handshake::{NO_STAPLE, Showing, choose, prepare, showing};
 use super::hyper::{self, Hyper};
 use super::report;
 use super::shared::{Past, Shared};
@@ -100,12 +100,19 @@ impl Connection {
             .ok_or((rustls::AlertDescription::InternalError, HelloError::Other))
             .and_then(|listener| {
                 choose(listener, hello, selection).map_err(|no| (no.alert, no.label))
+            })
+            .and_then(|chosen| match showing(&chosen, hello) {
+                Showing::Refused => Err((NO_STAPLE, HelloError::NoStaple)),
+                showing => Ok((chosen, showing)),
             });
-        let chosen = match chosen {
+        let (chosen, showing) = match chosen {
             Ok(chosen) => chosen,
             Err((alert, label)) => {
                 process.metrics.handshakes.hello_errors.inc(label);
-                self.report.fail(format!("turned away: {}", label.as_str()));
+                self.report.fail(match label {
+                    HelloError::NoStaple => "no staple for the certificate".to_owned(),
+                    label => format!("turned away: {}", label.as_str()),
+                });
                 self.io.lock().tls.refuse(alert);
                 return self.close(ConnectionEnd::Alert);
             }
@@ -117,7 +124,11 @@ impl Connection {
         let (settler, confirmation) = Confirmation::pending();
         let started = {
             let config = Arc::clone(&prepared.config);
-            self.io.lock().tls.start(config, settler)
+            let tls = &mut self.io.lock().tls;
+            if showing == Showing::OnlyResumption {
+                tls.resume_or_refuse(NO_STAPLE);
+            }
+            tls.start(config, settler)
         };
         self.confirmation = Some(confirmation);
         self.timing.handshake(chosen.site.timeouts.handshake);

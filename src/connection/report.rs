@@ -309,7 +309,9 @@ pub(super) fn end_of(error: &StreamError) -> ConnectionEnd {
             ConnectionEnd::Truncated
         }
         StreamError::Io(_) => ConnectionEnd::Reset,
-        StreamError::Hello(_) | StreamError::Tls(_) => ConnectionEnd::Alert,
+        StreamError::Hello(_) | StreamError::Tls(_) | StreamError::Certificate => {
+            ConnectionEnd::Alert
+        }
     }
 }
 

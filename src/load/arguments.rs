@@ -1,7 +1,7 @@
 //! `cutwater load`: what is typed, and what it means.
 
-mod files;
-mod values;
+pub(crate) mod files;
+pub(crate) mod values;
 
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::num::NonZeroU64;

@@ -55,9 +55,11 @@ macro_rules! labels {
     )+};
 }
 
+mod ocsp;
 mod origin;
 mod proxy;
 
+pub use self::ocsp::{OcspFetch, StapleState};
 pub use self::origin::{
     Ejection, HealthCheck, OriginConnection, OriginError, Resolution, RetryReason, ServerState,
 };
@@ -254,6 +256,8 @@ labels! {
         UnsupportedVersion => "unsupported_version",
         /// The site has no certificate whose key signs with a scheme that the client offers.
         NoCertificate => "no_certificate",
+        /// The certificate must not be shown without a staple, and there is none.
+        NoStaple => "no_staple",
         /// The user's own selector said no.
         Rejected => "rejected",
         /// Any other reason.

@@ -1,5 +1,6 @@
 //! Every metric of Cutwater, resolved once and grouped by subject. `docs/METRICS.md` lists them.
 
+mod ocsp;
 mod origins;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,6 +14,7 @@ use super::labels::{
     StatusClass, Target, TimeoutKind, TlsVersion, TooEarlyBy,
 };
 
+pub use self::ocsp::Ocsp;
 pub use self::origins::Origins;
 
 /// All metrics of one edge. Share it in an `Arc`; recording is one atomic add.
@@ -32,6 +34,8 @@ pub struct Metrics {
     pub sessions: Sessions,
     /// Origins.
     pub origins: Origins,
+    /// OCSP stapling.
+    pub ocsp: Ocsp,
     /// Configuration.
     pub config: Config,
     /// Log lines that could not be queued or written, by log.
@@ -206,6 +210,7 @@ impl Metrics {
             timeouts: families.counters("timeouts_total", "Deadlines that passed", "kind")?,
             sessions: Sessions::new(&families)?,
             origins: Origins::new(&families)?,
+            ocsp: Ocsp::new(&families)?,
             config: Config::new(&families)?,
             log_lines_dropped: families.counters(
                 "log_lines_dropped_total",

@@ -44,7 +44,7 @@ const BESIDE: &[(&str, &[&str])] = &[
     ("request_id", &[]),
     ("state", &[]),
     ("tags", &[]),
-    ("certs", &["config::names"]),
+    ("certs", &["config::names", "telemetry"]),
     ("telemetry", &[]),
     // A snapshot holds certificates that were read, routes in the order of matching and whom they
     // admit, and a library user's handlers.
@@ -55,7 +55,15 @@ const BESIDE: &[(&str, &[&str])] = &[
 ];
 
 /// These put the others together, or stand outside: they may import anything but the typed file.
-const FREE: &[&str] = &["connection", "server", "edge", "serve", "demo", "load"];
+const FREE: &[&str] = &[
+    "connection",
+    "server",
+    "edge",
+    "serve",
+    "demo",
+    "load",
+    "inspect",
+];
 
 /// Decisions that take time and state as arguments.
 const PURE: &[&str] = &["admission", "gate", "route", "tls::select"];

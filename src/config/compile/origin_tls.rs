@@ -198,7 +198,7 @@ fn client(
 }
 
 fn certificate(files: &CertificateFiles, work: &mut Work<'_>) -> Option<(Pair, Tag)> {
-    let CertificateFiles { chain, key } = files;
+    let CertificateFiles { chain, key, .. } = files;
     match work.tls.store.pair(&chain.value, &key.value) {
         Ok(loaded) => {
             let what = chain.value.display().to_string();

@@ -103,9 +103,10 @@ fn tls(
     let former_tls = former.and_then(|former| former.tls.as_ref());
     let found = certificates.find(spec, site, work);
     let chooser = found.and_then(|found| {
-        let keys = found.pairs.into_iter().map(|pair| pair.key).collect();
-        match CertificateChooser::new(keys) {
-            Ok(chooser) => Some((found.tag, Arc::new(chooser))),
+        let keys = super::ocsp::staple(spec, site, &found, work)?;
+        let staples = super::ocsp::tag(site, &found.files);
+        match CertificateChooser::stapled(keys) {
+            Ok(chooser) => Some((Tag::of(&[&found.tag.0, &staples.0]), Arc::new(chooser))),
             Err(error) => {
                 let message = format!("site {}: {error}", site.label());
                 work.broken

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::tree::{Table, Value};
 use super::values::MANY;
-use super::{keys, listener, origin, resolver};
+use super::{keys, listener, ocsp, origin, resolver};
 use crate::config::diagnostics::At;
 use crate::config::snapshot::{AdminAddress, LogTarget};
 use crate::config::spec::Spec;
@@ -24,6 +24,7 @@ pub(super) fn read(top: &Table<'_>, spec: &mut Spec) -> Vec<At<PathBuf>> {
         spec.admin = address.and_then(|address| admin_address(&address));
     }
     sessions(top, spec);
+    ocsp::read(top, spec);
     resolver::read(top, spec);
     spec.listeners = listener::read_all(top);
     if let Some(value) = top.get("origin") {

@@ -3,10 +3,10 @@
 use toml::de::DeValue;
 
 use super::tree::{Table, Value};
-use super::{keys, route};
+use super::{keys, ocsp, route};
 use crate::config::diagnostics::At;
 use crate::config::names::{NameError, SiteName};
-use crate::config::spec::{CertificateFiles, Certificates, SiteSpec};
+use crate::config::spec::{CertificateFiles, Certificates, SiteSpec, StapleFiles};
 
 const CERTIFICATE: &str =
     "certificate = { chain = \"example.com.pem\", key = \"example.com.key\" }";
@@ -57,11 +57,10 @@ fn read(value: &Value<'_>) -> Option<SiteSpec> {
     if let Some(early_data) = table.get("early_data").and_then(|value| value.boolean()) {
         site.early_data = early_data;
     }
-    if let Some(value) = table.get("ocsp") {
-        let choices = [("off", false), ("auto", true), ("required", true)];
-        if value.choice(&choices) == Some(true) {
-            value.unsupported("OCSP stapling", "write \"off\", or take this away");
-        }
+    if let Some(value) = table.get("ocsp")
+        && let Some(mode) = ocsp::mode(&value)
+    {
+        site.ocsp = value.at(mode);
     }
     if let Some(value) = table.get("client_auth") {
         value.unsupported("`client_auth`", "take this away");
@@ -120,10 +119,11 @@ pub(super) fn name(value: &Value<'_>) -> Option<At<SiteName>> {
 
 fn certificates(value: &Value<'_>) -> Certificates {
     let files = match value.raw() {
-        DeValue::Table(_) => certificate(value).map(|files| vec![files]),
+        DeValue::Table(_) => certificate(value, &keys::CERTIFICATE).map(|files| vec![files]),
         DeValue::Array(_) => {
             let list = value.full_list("tables", CERTIFICATE).unwrap_or_default();
-            list.iter().map(certificate).collect()
+            let read = |value| certificate(value, &keys::CERTIFICATE);
+            list.iter().map(read).collect()
         }
         DeValue::String(text) if text == "acme" => {
             value.unsupported("ACME", &format!("write {CERTIFICATE}"));
@@ -140,16 +140,26 @@ fn certificates(value: &Value<'_>) -> Certificates {
     }
 }
 
-pub(super) fn certificate(value: &Value<'_>) -> Option<CertificateFiles> {
-    let table = value.table(&keys::CERTIFICATE, CERTIFICATE)?;
+/// A chain and a key. What is said of staples belongs to sites' certificates, not to those that
+/// origins see.
+pub(super) fn certificate(
+    value: &Value<'_>,
+    known: &'static keys::Keys,
+) -> Option<CertificateFiles> {
+    let table = value.table(known, CERTIFICATE)?;
     let chain = table.require("chain", "chain = \"example.com.pem\"");
     let key = table.require("key", "key = \"example.com.key\"");
     // Both are read before either is given up.
     let chain = chain.and_then(|value| value.path("example.com.pem"));
     let key = key.and_then(|value| value.path("example.com.key"));
+    let ocsp = match known.known.contains(&"staple") {
+        true => ocsp::staple_files(&table),
+        false => StapleFiles::default(),
+    };
     Some(CertificateFiles {
         chain: chain?,
         key: key?,
+        ocsp,
     })
 }
 

@@ -181,8 +181,8 @@ fn each_mistake_in_a_site_is_told_with_place_and_hint() {
             "3:15 `min_version` cannot be \"1.1\" / did you mean \"1.3\"? allowed are \"1.3\", \"1.2\"",
         ),
         (
-            "ocsp = \"auto\"",
-            "3:8 OCSP stapling is not supported in this version / write \"off\", or take this away",
+            "ocsp = \"on\"",
+            "3:8 `ocsp` cannot be \"on\" / did you mean \"off\"? allowed are \"auto\", \"off\", \"required\"",
         ),
         (
             "client_auth = { ca = \"a\" }",

@@ -4,7 +4,8 @@ use prometheus::TextEncoder;
 
 use super::*;
 use crate::telemetry::labels::{
-    Ejection, HealthCheck, Label, OriginConnection, OriginError, RetryReason, ServerState,
+    Ejection, HealthCheck, Label, OcspFetch, OriginConnection, OriginError, RetryReason,
+    ServerState, StapleState,
 };
 
 const DOCUMENT: &str = include_str!("../../../docs/METRICS.md");
@@ -178,11 +179,13 @@ fn words_and_indices_of_labels_are_unique() {
     check::<HelloError>();
     check::<Limit>();
     check::<Log>();
+    check::<OcspFetch>();
     check::<OriginConnection>();
     check::<OriginError>();
     check::<Protocol>();
     check::<ReloadResult>();
     check::<RetryReason>();
+    check::<StapleState>();
     check::<StatusClass>();
     check::<Target>();
     check::<TimeoutKind>();

@@ -57,6 +57,8 @@ pub struct TlsStream<S = TcpStream> {
     early_offered: bool,
     /// The length of the last handshake record that was encoded.
     last_record: usize,
+    /// What a handshake that shows a certificate is refused with.
+    resume_or: Option<AlertDescription>,
     peer_closed: bool,
     close_sent: bool,
     failed: bool,
@@ -78,6 +80,7 @@ impl<S: Socket> TlsStream<S> {
             hello: 0,
             early_offered: false,
             last_record: 0,
+            resume_or: None,
             peer_closed: false,
             close_sent: false,
             failed: false,
@@ -131,6 +134,12 @@ impl<S: Socket> TlsStream<S> {
         self.failed = true;
         self.facts.alert_sent = Some(alert);
         self.out.plain(&alert_record(alert));
+    }
+
+    /// The certificate lacks the staple that it needs: ends the handshake with this alert before anything of it
+    /// is sent, unless it resumes, or the ClientHello has to be asked for once more.
+    pub fn resume_or_refuse(&mut self, alert: AlertDescription) {
+        self.resume_or = Some(alert);
     }
 
     /// Starts the engine; the ClientHello that was read is its first input.
@@ -309,6 +318,15 @@ impl<S: Socket> TlsStream<S> {
             if self.hello > 0 {
                 self.hello = 0;
                 let kind = engine.handshake_kind();
+                if let Some(alert) = self.resume_or
+                    && kind != Some(HandshakeKind::Resumed)
+                {
+                    // Nothing was sent yet: the client sees an alert in the clear and no more.
+                    self.out = Outgoing::default();
+                    self.settler = None;
+                    self.refuse(alert);
+                    return Err(StreamError::Certificate);
+                }
                 if kind == Some(HandshakeKind::FullWithHelloRetryRequest) {
                     self.facts.hellos = 2;
                 }

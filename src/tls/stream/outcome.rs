@@ -16,6 +16,8 @@ pub enum StreamError {
     Hello(HelloError),
     /// The peer broke the protocol, or we share nothing with it.
     Tls(rustls::Error),
+    /// The certificate lacks the staple that it needs, and the handshake did not resume.
+    Certificate,
 }
 
 impl std::fmt::Display for StreamError {
@@ -24,6 +26,7 @@ impl std::fmt::Display for StreamError {
             Self::Io(error) => error.fmt(f),
             Self::Hello(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
+            Self::Certificate => f.write_str("no staple for the certificate"),
         }
     }
 }
