@@ -19,6 +19,7 @@ fn config(sites: &[(&str, &Files)]) -> String {
     for (name, files) in sites {
         let certificate = files.toml();
         text += &format!("[[site]]\nnames = [\"{name}\"]\ncertificate = {certificate}\n");
+        text += "[[site.route]]\npath = \"/\"\nrespond = { status = 204 }\n";
     }
     text
 }

@@ -9,8 +9,8 @@ use rcgen::{
     PublicKeyData, SerialNumber,
 };
 use rustls::pki_types::CertificateDer;
-use x509_cert::der::Encode;
 use x509_cert::der::asn1::OctetString;
+use x509_cert::der::{Encode, Header, Reader, SliceReader};
 
 use super::*;
 use crate::certs::describe::{DAY, Description, Known, describe};
@@ -127,11 +127,9 @@ impl Issued {
     /// The bytes that a log is asked to sign.
     fn precertificate(&self) -> Vec<u8> {
         let certificate = self.parameters.signed_by(&self.key, &self.issuer).unwrap();
-        let der = certificate.der().to_vec();
-        // SEQUENCE with a length of two bytes, and in it the TBSCertificate with the same.
-        assert_eq!((der[1], der[5]), (0x82, 0x82));
-        let length = usize::from(u16::from_be_bytes([der[6], der[7]]));
-        der[4..8 + length].to_vec()
+        let mut outer = SliceReader::new(certificate.der()).unwrap();
+        outer.decode::<Header>().unwrap();
+        outer.tlv_bytes().unwrap().to_vec()
     }
 
     fn sct(&self, log: &TestLog, time: SystemTime) -> Vec<u8> {

@@ -144,8 +144,8 @@ fn certificates(value: &Value<'_>) -> Certificates {
     }
 }
 
-/// A chain and a key. What is said of staples belongs to sites' certificates, not to those that
-/// origins see.
+/// A chain and a key. What is said of staples and timestamps belongs to sites' certificates, not to
+/// those that origins see.
 pub(super) fn certificate(
     value: &Value<'_>,
     known: &'static keys::Keys,
@@ -153,17 +153,14 @@ pub(super) fn certificate(
     let table = value.table(known, CERTIFICATE)?;
     let chain = table.require("chain", "chain = \"example.com.pem\"");
     let key = table.require("key", "key = \"example.com.key\"");
-    if let Some(value) = table.get("scts") {
-        // rustls 0.23 sends one extension with a certificate, status_request, and has no type for
-        // signed_certificate_timestamp (RFC 6962 §3.3.1) that anything could be put into.
-        let hint = "take this away: authorities embed timestamps in the certificates themselves";
-        value.unsupported("the TLS extension for certificate timestamps", hint);
-    }
     // Both are read before either is given up.
     let chain = chain.and_then(|value| value.path("example.com.pem"));
     let key = key.and_then(|value| value.path("example.com.key"));
     let ocsp = match known.known.contains(&"staple") {
-        true => Box::new(ocsp::staple_files(&table)),
+        true => {
+            timestamps(&table);
+            Box::new(ocsp::staple_files(&table))
+        }
         false => Box::default(),
     };
     Some(CertificateFiles {
@@ -171,6 +168,15 @@ pub(super) fn certificate(
         key: key?,
         ocsp,
     })
+}
+
+/// rustls 0.23 sends one extension with a certificate, status_request, and has no type for
+/// signed_certificate_timestamp (RFC 6962 §3.3.1) that anything could be put into.
+fn timestamps(table: &Table<'_>) {
+    if let Some(value) = table.get("scts") {
+        let hint = "take this away: authorities embed timestamps in the certificates themselves";
+        value.unsupported("the TLS extension for certificate timestamps", hint);
+    }
 }
 
 /// `"off"`, or a list.
