@@ -299,6 +299,9 @@ impl EdgeHandle {
         let mut snapshot = compiled(&spec, Some(&current))?;
         for (listener, old) in snapshot.listeners.iter_mut().zip(&current.listeners) {
             listener.address = old.address;
+            if let Some(quic) = &mut listener.quic {
+                quic.at(old.address);
+            }
         }
         self.handle.reload(snapshot);
         Ok(())

@@ -92,6 +92,13 @@ fn write_listener(listen: &ListenSpec, out: &mut String) -> fmt::Result {
     writeln!(out, "\n[[listen]]\naddress = {address}")?;
     writeln!(out, "name = {}", string(&listen.name.value))?;
     writeln!(out, "tls = {}\nbacklog = {}", listen.tls, listen.backlog)?;
+    writeln!(out, "quic = {}", listen.quic.value)?;
+    if listen.quic.value {
+        let age = listen.alt_svc.map_or_else(|| string("off"), duration);
+        let retry = string(listen.quic_retry.as_str());
+        writeln!(out, "alt_svc = {age}\nquic_retry = {retry}")?;
+        writeln!(out, "quic_migration = {}", listen.quic_migration)?;
+    }
     let version = listen.proxy_protocol.map_or("off", Accepts::as_str);
     writeln!(out, "proxy_protocol = {}", string(version))?;
     let networks = |networks: &[Network]| list(networks.iter().map(ToString::to_string));

@@ -3,6 +3,7 @@
 mod fields;
 mod neighbours;
 mod pool;
+mod quic;
 mod servers;
 mod variables;
 
@@ -31,6 +32,7 @@ pub use self::pool::{
     Balance, EjectionSpec, HashKey, HealthSpec, PoolLimits, PoolSpec, PoolTimeouts, RetrySpec,
     StatusRange, StatusSet,
 };
+pub use self::quic::{Quic, QuicRetry};
 pub use self::servers::{OriginHost, OriginProtocol, OriginServer, OriginTls};
 pub use self::variables::{FieldValue, Part, Variable};
 
@@ -157,6 +159,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Whether it speaks TLS; otherwise it redirects to https.
     pub tls: bool,
+    /// How it speaks HTTP/3 on the UDP port of the same number; `None` is not at all.
+    pub quic: Option<Quic>,
     /// The listen backlog.
     pub backlog: u32,
     /// From accept to the whole ClientHello.

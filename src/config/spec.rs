@@ -17,7 +17,8 @@ use super::diagnostics::{At, Place};
 use super::names::SiteName;
 use super::snapshot::{
     AdminAddress, FieldEdits, HostHeader, Limits, Log, LogTarget, OriginServer, PathMatch,
-    PoolSpec, Redirect, Resolver, RouteLimits, RouteTimeouts, Server, Sessions, SiteTimeouts,
+    PoolSpec, QuicRetry, Redirect, Resolver, RouteLimits, RouteTimeouts, Server, Sessions,
+    SiteTimeouts,
 };
 use crate::admission::{Network, Rate};
 use crate::certs::ocsp::{OcspMode, Settings};
@@ -77,6 +78,14 @@ pub struct ListenSpec {
     pub name: At<String>,
     /// Default is true.
     pub tls: bool,
+    /// Whether HTTP/3 is spoken on the UDP port too. Default is false.
+    pub quic: At<bool>,
+    /// How long clients are told to remember that; `None` tells them nothing. Default is 24 h.
+    pub alt_svc: Option<Duration>,
+    /// When a client must prove its address first. Default is under load.
+    pub quic_retry: QuicRetry,
+    /// Whether a client may change its address. Default is true.
+    pub quic_migration: bool,
     /// Default is 1024.
     pub backlog: u32,
     /// Default is 5 s.
@@ -100,6 +109,10 @@ impl ListenSpec {
             address: address.into(),
             name: address.to_string().into(),
             tls: true,
+            quic: false.into(),
+            alt_svc: Some(Duration::from_secs(24 * 3600)),
+            quic_retry: QuicRetry::Auto,
+            quic_migration: true,
             backlog: 1024,
             client_hello_timeout: Duration::from_secs(5),
             proxy_protocol: None,

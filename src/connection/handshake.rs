@@ -21,6 +21,19 @@ pub(super) struct Chosen {
     pub(super) tls: Arc<SiteTls>,
     /// Chosen as the listener's default, its names not being asked for.
     pub(super) by_default: bool,
+    /// Whether it is for QUIC.
+    quic: bool,
+}
+
+impl Chosen {
+    /// The same over QUIC.
+    pub(super) fn over_quic(self) -> Self {
+        Self {
+            tls: Arc::clone(self.tls.over_quic()),
+            quic: true,
+            ..self
+        }
+    }
 }
 
 /// Why a ClientHello chose nothing.
@@ -56,6 +69,7 @@ pub(super) fn choose(
             site: site(listener, &name)?,
             tls,
             by_default: false,
+            quic: false,
         }),
         Selection::Refuse(alert) => Err(Unserved::new(alert, HelloError::Rejected)),
     }?;
@@ -96,6 +110,7 @@ fn with_own_tls(site: Arc<Site>, by_default: bool) -> Result<Chosen, Unserved> {
             tls: Arc::clone(tls),
             site,
             by_default,
+            quic: false,
         }),
         // Its certificate could not be read at start.
         None => Err(Unserved::new(
@@ -171,7 +186,12 @@ pub(super) fn prepare(process: &Process, chosen: &Chosen, hello: &ClientHello) -
 /// the site and its routes, but its tickets are bound to them too (EARLY-DATA R6).
 fn policy(chosen: &Chosen) -> SitePolicy {
     let given = SitePolicy::from(&*chosen.tls);
-    match &chosen.site.tls {
+    let own = chosen.site.tls.as_ref();
+    let own = own.map(|own| match chosen.quic {
+        true => own.over_quic(),
+        false => own,
+    });
+    match own {
         Some(own) if !Arc::ptr_eq(own, &chosen.tls) => SitePolicy {
             trust: Tag::of(&[b"cutwater given trust 1", &given.trust.0, &own.trust.0]),
             early: Tag::of(&[b"cutwater given early 1", &given.early.0, &own.early.0]),

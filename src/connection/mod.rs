@@ -14,14 +14,17 @@ mod exchange;
 mod fields;
 mod handshake;
 mod hyper;
+mod incoming;
 mod link;
 mod local;
 mod opening;
 mod plan;
 pub mod proxied;
+pub mod quic;
 mod record;
 pub mod redirect;
 mod report;
+mod seen;
 mod service;
 mod shared;
 mod stage;
@@ -45,6 +48,7 @@ use self::hyper::Hyper;
 use self::link::{Ended, Io, Link};
 use self::proxied::{Awaited, Header};
 use self::report::Report;
+use self::seen::Seen;
 use self::shared::Shared;
 use self::timing::Timing;
 use crate::confirm::{Confirmation, Status};
@@ -53,6 +57,7 @@ use crate::http::framing::raw_response;
 use crate::state::Protocol;
 use crate::telemetry::labels::{ConnectionEnd, HelloError, TimeoutKind};
 use crate::tls::hello::{ClientHello, HelloReader};
+use crate::tls::ja4::Transport;
 use crate::tls::selector::SelectFuture;
 use crate::tls::session::Prepared;
 use crate::tls::stream::{StreamError, TlsStream};
@@ -150,7 +155,7 @@ impl Connection {
             prepared: None,
             confirmation: None,
             timing,
-            report: Report::new(worker.index, listener, (peer, local)),
+            report: Report::new(worker.index, Transport::Tcp, listener, (peer, local)),
             permit,
             hellos: 1,
             going_away: false,
@@ -467,7 +472,7 @@ impl Drop for Connection {
                 sessions.settle(engine.handshake_kind());
             }
             self.report.handshake_ended(
-                &link.tls,
+                &Seen::of(&link.tls),
                 self.prepared.take(),
                 self.confirmation.as_ref(),
                 &self.worker.process.metrics,
@@ -476,6 +481,7 @@ impl Drop for Connection {
         if let Some(shared) = &self.shared {
             shared.write_lines();
         }
-        self.report.write(&link, &self.worker.process, self.calls());
+        let seen = Seen::of(&link.tls);
+        self.report.write(&seen, &self.worker.process, self.calls());
     }
 }

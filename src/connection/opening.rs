@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::handshake::{NO_STAPLE, Showing, choose, prepare, showing};
 use super::hyper::{self, Hyper};
 use super::report;
+use super::seen::Seen;
 use super::shared::{Past, Shared};
 use super::{Connection, Phase, Step};
 use crate::config::snapshot::SiteTimeouts;
@@ -171,7 +172,7 @@ impl Connection {
             .is_some_and(|confirmation| !confirmation.is_pending());
         if confirmed && self.report.is_handshaking() {
             self.report.handshake_ended(
-                &link.tls,
+                &Seen::of(&link.tls),
                 self.prepared.take(),
                 self.confirmation.as_ref(),
                 &self.worker.process.metrics,
@@ -203,7 +204,7 @@ impl Connection {
             let mut link = self.io.lock();
             match shared.state.protocol {
                 Protocol::Http1 => link.scan_with(hyper::limits(&shared.site)),
-                Protocol::Http2 => link.pass_on(),
+                Protocol::Http2 | Protocol::Http3 => link.pass_on(),
             }
             if !link.has_approved() {
                 return false;
@@ -257,6 +258,7 @@ impl Connection {
                 generation: self.report.generation(),
                 calls: self.timing.calls(),
                 early_bytes: link.tls.facts().early_bytes > 0 && self.timing.calls() == 0,
+                validated: true,
             },
         ))
     }

@@ -252,12 +252,12 @@ labels! {
         UnknownName => "unknown_name",
         /// The site cannot serve: its certificate or key is broken.
         SiteRefused => "site_refused",
+        /// The certificate must not be shown without a staple, and there is none.
+        NoStaple => "no_staple",
         /// The site has no version of TLS that the client offers.
         UnsupportedVersion => "unsupported_version",
         /// The site has no certificate whose key signs with a scheme that the client offers.
         NoCertificate => "no_certificate",
-        /// The certificate must not be shown without a staple, and there is none.
-        NoStaple => "no_staple",
         /// The user's own selector said no.
         Rejected => "rejected",
         /// Any other reason.

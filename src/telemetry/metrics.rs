@@ -24,6 +24,8 @@ pub struct Metrics {
     pub connections: Connections,
     /// TLS handshakes.
     pub handshakes: Handshakes,
+    /// QUIC.
+    pub quic: Quic,
     /// Early data (EARLY-DATA P4).
     pub early: Early,
     /// HTTP requests.
@@ -88,6 +90,13 @@ impl Handshakes {
         self.completed.inc(kind, version);
         self.seconds.observe(kind, took);
     }
+}
+
+/// Metrics of QUIC.
+#[derive(Debug)]
+pub struct Quic {
+    /// Clients that were asked to prove their address first.
+    pub retries: IntCounter,
 }
 
 /// Metrics of early data (EARLY-DATA P4).
@@ -205,6 +214,12 @@ impl Metrics {
         Ok(Self {
             connections: Connections::new(&families)?,
             handshakes: Handshakes::new(&families)?,
+            quic: Quic {
+                retries: families.counter(
+                    "quic_retries_total",
+                    "Clients asked to prove their address before a handshake",
+                )?,
+            },
             early: Early::new(&families)?,
             requests: Requests::new(&families)?,
             timeouts: families.counters("timeouts_total", "Deadlines that passed", "kind")?,

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use rustls::AlertDescription;
 
@@ -46,6 +47,27 @@ pub trait Selector: Send + Sync + 'static {
         client: SocketAddr,
         local: SocketAddr,
     ) -> SelectFuture;
+
+    /// Chooses at once, for a connection over QUIC: there a handshake goes on only when a packet
+    /// comes, so an answer that came later would find nobody to take it.
+    ///
+    /// The default asks [`select`](Self::select) and ends the handshake (`internal_error`) if the
+    /// answer is not there at its first poll. `client` is not proved yet (EARLY-DATA R15).
+    fn select_at_once(
+        &self,
+        hello: Arc<ClientHello>,
+        client: SocketAddr,
+        local: SocketAddr,
+    ) -> Selection {
+        let mut future = self.select(hello, client, local);
+        match future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            Poll::Ready(selection) => selection,
+            Poll::Pending => Selection::Refuse(AlertDescription::InternalError),
+        }
+    }
 }
 
 impl<F, A> Selector for F

@@ -28,7 +28,7 @@ tables! {
     DRAIN "drain" ["delay" "timeout"];
     LIMITS "[limits]" ["connections" "handshakes"];
     LOG "[log]" ["level" "access" "connections"];
-    LISTEN "[[listen]]" ["address" "name" "tls" "quic" "proxy_protocol" "proxy_from" "trusted_proxies" "trusted_header" "backlog" "timeouts"];
+    LISTEN "[[listen]]" ["address" "name" "tls" "quic" "alt_svc" "quic_retry" "quic_migration" "proxy_protocol" "proxy_from" "trusted_proxies" "trusted_header" "backlog" "timeouts"];
     LISTEN_TIMEOUTS "timeouts of [[listen]]" ["client_hello" "proxy_header"];
     ADMIN "[admin]" ["address"];
     SESSIONS "[sessions]" ["capacity" "tickets" "store"];
