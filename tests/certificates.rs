@@ -1,8 +1,10 @@
-//! Certificates while they are in use: their staples.
+//! Certificates while they are in use: compression, staples, and what is told of them.
 
 mod support;
 
 mod certificates {
+    mod check;
+    mod compression;
     mod ocsp {
         mod authority;
         mod responder;

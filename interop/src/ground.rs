@@ -71,8 +71,9 @@ pub trait Ground {
         Ok(())
     }
 
-    /// Asks the edge to drain and end.
-    fn terminate_edge(&self, process: u32);
+    /// Asks the edge or a peer's server, which [`end`](Self::end) calls so, to end in an orderly way;
+    /// `process` is that of its command.
+    fn terminate(&self, name: &str, process: u32);
 
     /// Whether a peer can be used here; if not, why.
     ///

@@ -82,6 +82,7 @@ impl Certificates {
     fn report(&self, seen: &Seen) -> CertificateReport {
         let known = Known {
             anchors: self.anchors.as_ref(),
+            ..Known::default()
         };
         let description = describe(&seen.shown.chain, self.now, &known);
         let trust = seen.learnt.trust.as_ref();

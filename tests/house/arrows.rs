@@ -22,7 +22,8 @@ const COMPILED: &[&str] = &["config::names", "config::site_tls", "config::snapsh
 /// compiled configuration and telemetry: never each other, except as argued here.
 const STAGES: &[(&str, &[&str])] = &[
     ("listen", &[]),
-    ("tls", &[]),
+    // How a certificate was compressed is told to whoever drives the engine.
+    ("tls", &["certs::compression"]),
     ("http", &[]),
     ("gate", &[]),
     ("admission", &[]),

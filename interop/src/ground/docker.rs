@@ -3,7 +3,6 @@
 //! Every container and the network carry a label of this run: nothing else is ever ended.
 
 use std::collections::hash_map::RandomState;
-use std::fs;
 use std::hash::{BuildHasher, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -243,8 +242,8 @@ impl Ground for Docker {
             .map_err(|error| format!("the edge is ready, and its health check fails: {error}"))
     }
 
-    fn terminate_edge(&self, _: u32) {
-        let _ = docker(&["kill", "-s", "TERM", &self.name("edge")]);
+    fn terminate(&self, name: &str, _: u32) {
+        let _ = docker(&["kill", "-s", "TERM", &self.name(name)]);
     }
 
     fn usable(&self, peer: &Peer) -> Result<(), String> {
@@ -292,7 +291,6 @@ impl Ground for Docker {
 impl Drop for Docker {
     fn drop(&mut self) {
         remove(&self.label());
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 

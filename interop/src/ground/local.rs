@@ -142,7 +142,7 @@ impl Ground for Local {
 
     fn end(&self, _: &str) {}
 
-    fn terminate_edge(&self, process: u32) {
+    fn terminate(&self, _: &str, process: u32) {
         let _ = Command::new("kill")
             .args(["-TERM", &process.to_string()])
             .status();
@@ -171,10 +171,4 @@ impl Ground for Local {
 fn installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
-}
-
-impl Drop for Local {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
 }

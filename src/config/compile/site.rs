@@ -128,11 +128,16 @@ fn tls(
     tls.alpn.clone_from(&site.alpn);
     tls.tls12 = site.tls12;
     tls.early_data = site.early_data.value;
+    tls.certificate_compression
+        .clone_from(&site.certificate_compression);
     tls.tickets = spec.sessions.tickets;
     tls.trust = trust;
     tls.early = early(&tls.trust, site, routes);
     let same = |former: &SiteTls| {
-        former.trust == tls.trust && former.early == tls.early && former.tickets == tls.tickets
+        former.trust == tls.trust
+            && former.early == tls.early
+            && former.tickets == tls.tickets
+            && former.certificate_compression == tls.certificate_compression
     };
     match (former, former_tls) {
         // The rustls configurations that it made live on.

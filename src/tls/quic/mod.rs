@@ -24,6 +24,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, CipherSuite, HandshakeKind, NamedGroup};
 
 use self::session::Waiting;
+use crate::certs::compression::Compressed;
 use crate::confirm::Settler;
 use crate::tls::hello::{ClientHello, HelloError};
 use crate::tls::session::ConnectionSessions;
@@ -69,8 +70,12 @@ pub struct Facts {
     pub group: Option<NamedGroup>,
     /// Whether early data was accepted: then its packets are decrypted.
     pub early_accepted: bool,
+    /// How the certificate was compressed, if one was sent and it was.
+    pub compressed: Option<Compressed>,
     /// ClientHellos: two after a HelloRetryRequest.
     pub hellos: u8,
+    /// How the certificate was compressed that was sent.
+    pub compressed: Option<Compressed>,
     /// The alert that the handshake ended with.
     pub alert: Option<AlertDescription>,
 }
