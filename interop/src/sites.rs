@@ -247,7 +247,7 @@ mod tests {
             let text = prepare(directory.path(), &places, mistake).unwrap();
             let file = directory.path().join("cutwater.toml");
             fs::write(&file, &text).unwrap();
-            let report = cutwater::config::check::check(&file, false);
+            let report = cutwater::config::check::check(&file, cutwater::config::check::Form::Text);
             assert_eq!(report.code, 0, "{}\n{text}", report.complaints);
         }
     }

@@ -49,7 +49,6 @@ impl<'a> Seen<'a> {
                 hellos: handshake.hellos,
                 alert_sent: handshake.alert,
                 alert_received,
-                compressed: None,
             },
             kind: handshake.kind,
             suite: handshake.suite,

@@ -30,10 +30,6 @@ pub struct Metrics {
     pub quic: Quic,
     /// Certificates of the sites.
     pub certificates: Certificates,
-    /// Certificates of the sites.
-    pub certificates: Certificates,
-    /// QUIC.
-    pub quic: Quic,
     /// Early data (EARLY-DATA P4).
     pub early: Early,
     /// HTTP requests.
@@ -222,7 +218,6 @@ impl Metrics {
         Ok(Self {
             connections: Connections::new(&families)?,
             handshakes: Handshakes::new(&families)?,
-            certificates: Certificates::new(&families)?,
             quic: Quic {
                 retries: families.counter(
                     "quic_retries_total",
