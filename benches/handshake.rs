@@ -20,6 +20,7 @@ use cutwater::tls::hello::HelloReader;
 use cutwater::tls::session::{HelloOffer, Sessions, SitePolicy};
 use cutwater::tls::stream::{Socket, TlsStream};
 use rustls::client::Resumption;
+use rustls::compress::{BROTLI_DECOMPRESSOR, CertDecompressor, ZLIB_DECOMPRESSOR};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
 use rustls::sign::CertifiedKey;
@@ -60,6 +61,20 @@ impl Bench {
         Self::with(Arc::new(chooser.unwrap()), certificate)
     }
 
+    /// With a chain as long as chains are, though nobody looks at the rest of this one.
+    fn long() -> Self {
+        let mut key = CertifiedKey::clone(&key());
+        let certificate = key.cert[0].clone();
+        for _ in 0..2 {
+            let names: Vec<String> = (0..40).map(|n| format!("{n}.bench.test")).collect();
+            let made = rcgen::generate_simple_self_signed(names).unwrap();
+            let made = CertificateDer::from(made.cert.der().to_vec());
+            key.cert.push(made);
+        }
+        let chooser = CertificateChooser::new(vec![Arc::new(key)]).unwrap();
+        Self::with(Arc::new(chooser), certificate)
+    }
+
     fn with(chooser: Arc<CertificateChooser>, certificate: CertificateDer<'static>) -> Self {
         let mut site = SiteTls::new("bench.test", chooser);
         site.early_data = true;
@@ -72,6 +87,7 @@ impl Bench {
             .with_root_certificates(roots)
             .with_no_client_auth();
         client.alpn_protocols = vec![b"http/1.1".to_vec()];
+        client.cert_decompressors = Vec::new();
         Self {
             site,
             sessions: Sessions::new(100_000),
@@ -377,5 +393,28 @@ fn handshakes(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, handshakes);
+/// What it costs to send a certificate that was compressed before.
+fn certificates(criterion: &mut Criterion) {
+    let bench = Bench::long();
+    let mut group = criterion.benchmark_group("certificate");
+    let plain: &[&'static dyn CertDecompressor] = &[];
+    for (name, decompressors) in [
+        ("plain", plain),
+        ("zlib", &[ZLIB_DECOMPRESSOR]),
+        ("brotli", &[BROTLI_DECOMPRESSOR]),
+    ] {
+        let mut config = bench.client(Kind::Full);
+        config.cert_decompressors = decompressors.to_vec();
+        config.resumption = Resumption::disabled();
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|iterations| {
+                let once = |_| run(&mut connect(&config), &mut Ours::new(&bench));
+                (0..iterations).map(once).sum()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, handshakes, certificates);
 criterion_main!(benches);

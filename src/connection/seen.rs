@@ -47,6 +47,7 @@ impl<'a> Seen<'a> {
                 early_accepted: handshake.early_accepted,
                 compressed: handshake.compressed,
                 hellos: handshake.hellos,
+                compressed: handshake.compressed,
                 alert_sent: handshake.alert,
                 alert_received,
             },

@@ -74,6 +74,8 @@ pub struct Facts {
     pub compressed: Option<Compressed>,
     /// ClientHellos: two after a HelloRetryRequest.
     pub hellos: u8,
+    /// How the certificate was compressed that was sent.
+    pub compressed: Option<Compressed>,
     /// The alert that the handshake ended with.
     pub alert: Option<AlertDescription>,
 }
