@@ -1,5 +1,7 @@
-//! Conformance tools against the edge: testssl.sh, sslyze, and by path h2spec and tlsfuzzer.
+//! Conformance tools against the edge: testssl.sh, sslyze, and by path h2spec and tlsfuzzer. And
+//! `cutwater inspect`, held against sslyze.
 
+mod inspect;
 mod settings;
 mod tlsfuzzer;
 mod tools;
@@ -124,6 +126,7 @@ pub fn run(
     let mut results = vec![
         tools::testssl(ground, tools.testssl.as_deref(), &logs),
         tools::sslyze(ground, tools.sslyze.as_deref(), &logs),
+        inspect::run(ground, tools.sslyze.as_deref(), &logs),
         tools::h2spec(ground, tools.h2spec.as_deref(), &logs),
         tlsfuzzer::run(ground, tools.tlsfuzzer.as_deref(), &settings, &logs),
     ];

@@ -65,6 +65,9 @@ pub trait Ground {
     /// Our load generator.
     fn load_command(&self, arguments: &[String]) -> Command;
 
+    /// What `cutwater inspect` tells.
+    fn inspect_command(&self, arguments: &[String]) -> Command;
+
     /// Ends what a command of this name started, if ending the command is not enough: `edge`,
     /// `relay`, `origin`, `server`, `load`.
     fn end(&self, name: &str);

@@ -53,7 +53,7 @@ fn write(out: &mut String, inspection: &Inspection) -> fmt::Result {
     line(out, "early", &early_data(&inspection.early_data))?;
 
     writeln!(out, "\nProtocols")?;
-    line(out, "ALPN", &or_none(&inspection.alpn.join(", ")))?;
+    line(out, "ALPN", or_none(&inspection.alpn.join(", ")))?;
     line(out, "HTTP/3", &http3(&inspection.http3))?;
 
     writeln!(out, "\nCertificates")?;
@@ -65,7 +65,7 @@ fn write(out: &mut String, inspection: &Inspection) -> fmt::Result {
         )
     });
     let compressions: Vec<String> = compressions.collect();
-    line(out, "packed", &or_none(&compressions.join(", ")))?;
+    line(out, "packed", or_none(&compressions.join(", ")))?;
     if inspection.client_certificate {
         line(out, "client", "asked for one too")?;
     }

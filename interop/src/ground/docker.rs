@@ -242,6 +242,13 @@ impl Ground for Docker {
         command
     }
 
+    fn inspect_command(&self, arguments: &[String]) -> Command {
+        let mut command = self.container("inspect", None);
+        command.args(["--rm", "--no-healthcheck", &self.edge_image, "inspect"]);
+        command.args(arguments);
+        command
+    }
+
     fn end(&self, name: &str) {
         // Mostly it is gone already.
         let _ = docker(&["rm", "-f", &self.name(name)]);

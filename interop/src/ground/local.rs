@@ -156,6 +156,12 @@ impl Ground for Local {
         command
     }
 
+    fn inspect_command(&self, arguments: &[String]) -> Command {
+        let mut command = Command::new(&self.cutwater);
+        command.arg("inspect").args(arguments);
+        command
+    }
+
     fn end(&self, _: &str) {}
 
     fn terminate(&self, _: &str, process: u32) {
