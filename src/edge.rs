@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use prometheus::Registry;
 use tokio::sync::Notify;
 
+use crate::certs::ocsp::Settings;
 use crate::config::compile::compile;
 use crate::config::diagnostics::Diagnostic;
 use crate::config::snapshot::{LogTarget, Snapshot};
@@ -118,6 +119,13 @@ impl Builder {
     #[must_use]
     pub fn drain_timeout(mut self, limit: Duration) -> Self {
         self.spec.server.drain_timeout = limit;
+        self
+    }
+
+    /// How staples are come by, and where they are kept over a restart. Default is nowhere.
+    #[must_use]
+    pub fn ocsp(mut self, settings: Settings) -> Self {
+        self.spec.ocsp = settings;
         self
     }
 
@@ -291,6 +299,9 @@ impl EdgeHandle {
         let mut snapshot = compiled(&spec, Some(&current))?;
         for (listener, old) in snapshot.listeners.iter_mut().zip(&current.listeners) {
             listener.address = old.address;
+            if let Some(quic) = &mut listener.quic {
+                quic.at(old.address);
+            }
         }
         self.handle.reload(snapshot);
         Ok(())

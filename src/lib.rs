@@ -97,6 +97,8 @@ pub mod handler;
 #[doc(hidden)]
 pub mod http;
 #[doc(hidden)]
+pub mod inspect;
+#[doc(hidden)]
 pub mod listen;
 pub mod load;
 #[doc(hidden)]

@@ -11,14 +11,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tracing::Instrument;
 
+use crate::certs::ocsp::keeper::Keeper;
 use crate::config::reload::Current;
 use crate::config::snapshot::Snapshot;
 use crate::confirm::Confirmation;
 use crate::connection::context::{Process, Worker};
 use crate::connection::proxied::Awaited;
+use crate::connection::quic::{Port, Secrets};
 use crate::connection::{Accepted, Connection, redirect};
 use crate::deadline::{TICK, Ticker, within};
-use crate::listen;
+use crate::listen::{self, udp};
 use crate::origin::{Origins, Resolver, Upstreams};
 use crate::telemetry::admin::Readiness;
 use crate::telemetry::labels::{Label, ProxyHeaderError, ReloadResult, TimeoutKind};
@@ -62,7 +64,14 @@ pub struct Bound {
     surroundings: Surroundings,
     addresses: Vec<(Arc<str>, SocketAddr)>,
     /// For each worker, its listeners with their place in the snapshot.
-    sockets: Vec<Vec<(usize, std::net::TcpListener)>>,
+    sockets: Vec<Sockets>,
+}
+
+/// The sockets of one worker, each with its listener's place in the snapshot.
+#[derive(Default)]
+struct Sockets {
+    tcp: Vec<(usize, std::net::TcpListener)>,
+    udp: Vec<(usize, std::net::UdpSocket)>,
 }
 
 impl Bound {
@@ -73,9 +82,12 @@ impl Bound {
     pub fn new(mut snapshot: Snapshot, surroundings: Surroundings) -> io::Result<Self> {
         let workers = snapshot.server.workers.max(1);
         let mut addresses = Vec::new();
-        let mut sockets: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut sockets: Vec<Sockets> = (0..workers).map(|_| Sockets::default()).collect();
         for listener in &snapshot.listeners {
             listen::claim(listener.address)?;
+            if listener.quic.is_some() {
+                udp::claim(listener.address)?;
+            }
         }
         for (index, listener) in snapshot.listeners.iter_mut().enumerate() {
             let (address, bound) = listen::bind(listener.address, listener.backlog, workers)?;
@@ -83,7 +95,14 @@ impl Bound {
             listener.address = address;
             addresses.push((Arc::clone(&listener.name), address));
             for (sockets, socket) in sockets.iter_mut().zip(bound) {
-                sockets.push((index, socket));
+                sockets.tcp.push((index, socket));
+            }
+            if let Some(quic) = &mut listener.quic {
+                quic.at(address);
+                let bound = udp::bind(address, workers)?;
+                for (sockets, socket) in sockets.iter_mut().zip(bound) {
+                    sockets.udp.push((index, socket));
+                }
             }
         }
         Ok(Self {
@@ -113,9 +132,12 @@ impl Bound {
         let metrics = &surroundings.metrics;
         let resolver = Resolver::new(Arc::clone(metrics), snapshot.resolver.clone());
         let upstreams = Upstreams::new(metrics, &resolver);
+        let keeper = Keeper::new(Arc::clone(metrics));
+        keeper.follow(snapshot.staples(), &snapshot.ocsp);
         let process = Arc::new(Process {
             sessions: Sessions::new(snapshot.sessions.capacity),
             upstreams,
+            keeper,
             resolver,
             metrics: surroundings.metrics,
             access: surroundings.access,
@@ -132,13 +154,15 @@ impl Bound {
         process.report_snapshot();
         let (phase, watched) = watch::channel(Phase::Serving);
         let mut workers = Vec::new();
+        let secrets = Secrets::new()?;
         for (index, sockets) in sockets.into_iter().enumerate() {
             let process = Arc::clone(&process);
             let watched = watched.clone();
+            let secrets = secrets.clone();
             workers.push(
                 std::thread::Builder::new()
                     .name(format!("worker-{index}"))
-                    .spawn(move || work(index, process, sockets, watched))?,
+                    .spawn(move || work(index, process, sockets, &secrets, watched))?,
             );
         }
         surroundings.readiness.set_ready();
@@ -251,6 +275,9 @@ impl Handle {
 
     /// Puts another snapshot in force: handshakes and requests that begin from now on see it.
     pub fn reload(&self, snapshot: Snapshot) {
+        let keeper = &self.0.process.keeper;
+        // Before it is in force: what is known is shown from the first handshake on.
+        keeper.follow(snapshot.staples(), &snapshot.ocsp);
         self.0.process.resolver.configure(&snapshot.resolver);
         self.0.process.current.store(snapshot);
         self.0.process.metrics.config.reloads.inc(ReloadResult::Ok);
@@ -289,7 +316,8 @@ impl Handle {
 fn work(
     index: usize,
     process: Arc<Process>,
-    sockets: Vec<(usize, std::net::TcpListener)>,
+    sockets: Sockets,
+    secrets: &Secrets,
     mut phase: watch::Receiver<Phase>,
 ) -> io::Result<()> {
     // The first random bytes of a thread take some 20 ms, because seeds are gathered: they belong
@@ -313,20 +341,35 @@ fn work(
         });
         tokio::spawn(tick(Arc::clone(&worker)));
         let mut accepting = Vec::new();
-        for (place, socket) in sockets {
+        for (place, socket) in sockets.tcp {
             let listener = TcpListener::from_std(socket)?;
             // Spawned: inside `block_on` each accept would cost a write to an eventfd.
             accepting.push(tokio::spawn(accept(Arc::clone(&worker), place, listener)));
+        }
+        let workers = process.waiting.len();
+        let mut ports = Vec::new();
+        for (place, socket) in sockets.udp {
+            ports.extend(Port::open(&worker, place, socket, workers, secrets)?);
         }
         let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;
         for accepting in accepting {
             accepting.abort();
             let _ = accepting.await;
         }
+        for port in &ports {
+            port.leave();
+        }
         ticker.wake_all();
         while process.open.load(Ordering::Relaxed) > 0 && *phase.borrow() < Phase::Cut {
             let cut = phase.wait_for(|phase| *phase == Phase::Cut);
             let _ = within(&ticker, Some(TICK), cut).await;
+        }
+        for port in &ports {
+            port.cut();
+        }
+        if !ports.is_empty() {
+            // What ends a connection of QUIC is said by tasks of this runtime, not by the kernel.
+            let _ = within(&ticker, Some(TICK), std::future::pending::<()>()).await;
         }
         Ok(())
     })

@@ -13,14 +13,17 @@ pub enum Protocol {
     Http1,
     /// HTTP/2.
     Http2,
+    /// HTTP/3.
+    Http3,
 }
 
 impl Protocol {
-    /// As it stands in logs: `h1`, `h2`.
+    /// As it stands in logs: `h1`, `h2`, `h3`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http1 => "h1",
             Self::Http2 => "h2",
+            Self::Http3 => "h3",
         }
     }
 }
@@ -29,9 +32,10 @@ impl Protocol {
 /// handshake is confirmed does, and is asked of the request itself.
 #[derive(Clone, Debug)]
 pub struct ConnectionState {
-    /// The client's address: the peer's, unless a PROXY protocol header names another.
+    /// The client's address: the peer's, unless a PROXY protocol header names another. Over QUIC the
+    /// one that the connection began with, wherever the client is by now.
     pub client: SocketAddr,
-    /// The other end of the TCP connection: the client, or the balancer in front of us.
+    /// The other end of the connection: the client, or the balancer in front of us.
     pub peer: SocketAddr,
     /// The address that the client connected to; the balancer's, if its header says so.
     pub local: SocketAddr,
@@ -41,7 +45,7 @@ pub struct ConnectionState {
     pub worker: usize,
     /// The server name of the ClientHello, lower-cased; `None` if it sent none.
     pub server_name: Option<Arc<str>>,
-    /// HTTP/1.1 or HTTP/2.
+    /// HTTP/1.1, HTTP/2 or HTTP/3.
     pub protocol: Protocol,
     /// The ALPN protocol that was agreed on, if any.
     pub alpn: Option<Vec<u8>>,

@@ -1,10 +1,13 @@
 //! Which of a site's certificates a client gets: one that it can verify.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::server::ResolvesServerCert;
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{CipherSuite, SignatureScheme};
+
+use super::ocsp::Stapled;
 
 /// What kind of key a certificate has, in the order of preference.
 ///
@@ -110,20 +113,30 @@ fn choose(
 /// A site's certificates: gives rustls the one that suits the client.
 #[derive(Debug)]
 pub struct CertificateChooser {
-    keys: Vec<Arc<CertifiedKey>>,
+    keys: Vec<Arc<Stapled>>,
     kinds: Vec<CertificateKind>,
 }
 
 impl CertificateChooser {
-    /// Takes a site's certificates in the operator's order; at least one.
+    /// Takes a site's certificates in the operator's order; at least one. They are shown as they
+    /// are, for good.
     ///
     /// # Errors
     /// [`UnusableKey`] for no certificate at all, and for a key of a kind that TLS 1.3 does not
     /// know.
     pub fn new(keys: Vec<Arc<CertifiedKey>>) -> Result<Self, UnusableKey> {
+        let keys = keys.into_iter().map(Stapled::never).map(Arc::new);
+        Self::stapled(keys.collect())
+    }
+
+    /// As [`new`](Self::new), with certificates whose staples come and go.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn stapled(keys: Vec<Arc<Stapled>>) -> Result<Self, UnusableKey> {
         let kinds = keys
             .iter()
-            .map(|key| CertificateKind::of(&*key.key).ok_or(UnusableKey))
+            .map(|key| CertificateKind::of(&*key.key().key).ok_or(UnusableKey))
             .collect::<Result<Vec<_>, _>>()?;
         match kinds.is_empty() {
             true => Err(UnusableKey),
@@ -131,16 +144,58 @@ impl CertificateChooser {
         }
     }
 
-    /// The certificates in the operator's order.
+    /// The certificates in the operator's order, as they are shown now.
     #[must_use]
-    pub fn certificates(&self) -> &[Arc<CertifiedKey>] {
+    pub fn certificates(&self) -> Vec<Arc<CertifiedKey>> {
+        self.keys.iter().map(|key| key.key()).collect()
+    }
+
+    /// The certificates in the operator's order, with what is known of their staples.
+    #[must_use]
+    pub fn staples(&self) -> &[Arc<Stapled>] {
         &self.keys
+    }
+
+    /// Whether a client that offers `schemes` would get a certificate that must not be shown,
+    /// because it needs a staple and has none that holds.
+    #[must_use]
+    pub fn lacks_staple(&self, schemes: &[SignatureScheme]) -> bool {
+        let index = choose_certificate(&self.kinds, schemes).unwrap_or(0);
+        let key = self.keys.get(index);
+        key.is_some_and(|key| !key.may_be_shown(SystemTime::now))
+    }
+
+    /// Whether any of the certificates may come to lack one.
+    #[must_use]
+    pub fn may_lack_staple(&self) -> bool {
+        self.keys.iter().any(|key| key.is_required())
     }
 
     /// Their kinds, in the same order.
     #[must_use]
     pub fn kinds(&self) -> &[CertificateKind] {
         &self.kinds
+    }
+
+    /// Whether one of them suits a client of TLS 1.3 that offers `schemes`.
+    pub fn signs_for<S>(&self, schemes: impl Fn() -> S) -> bool
+    where
+        S: Iterator<Item = SignatureScheme>,
+    {
+        // RFC 9846 §4.3.3: those of PKCS #1 v1.5 sign certificates, no handshakes.
+        let signs = |scheme: &SignatureScheme| {
+            !matches!(
+                scheme,
+                SignatureScheme::RSA_PKCS1_SHA256
+                    | SignatureScheme::RSA_PKCS1_SHA384
+                    | SignatureScheme::RSA_PKCS1_SHA512
+            )
+        };
+        let usable = |kind: CertificateKind| {
+            let mut offered = schemes().filter(signs);
+            offered.any(|scheme| kind.schemes().contains(&scheme))
+        };
+        choose(&self.kinds, usable).is_some()
     }
 
     /// The kind of the certificate that a full handshake uses with a client that offers `schemes`
@@ -168,7 +223,8 @@ impl ResolvesServerCert for CertificateChooser {
         // With nothing suitable the first is given, and rustls, finding no scheme to sign with,
         // answers handshake_failure as RFC 9846 §4.2.1 wants; None would be access_denied.
         let index = choose_certificate(&self.kinds, hello.signature_schemes()).unwrap_or(0);
-        self.keys.get(index).cloned()
+        let key = self.keys.get(index)?;
+        Some(key.current(SystemTime::now))
     }
 }
 

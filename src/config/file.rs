@@ -9,6 +9,7 @@ mod global;
 mod include;
 pub mod keys;
 mod listener;
+mod ocsp;
 mod origin;
 mod origin_tls;
 mod origin_url;

@@ -1,6 +1,7 @@
 //! The merged configuration with its defaults, as TOML that means the same.
 
 mod conceal;
+mod ocsp;
 mod origin;
 mod origin_tls;
 
@@ -64,6 +65,7 @@ fn write_spec(spec: &Spec, out: &mut String) -> fmt::Result {
     let sessions = &spec.sessions;
     writeln!(out, "\n[sessions]\ncapacity = {}", sessions.capacity)?;
     writeln!(out, "tickets = {}\nstore = \"memory\"", sessions.tickets)?;
+    ocsp::table(&spec.ocsp, out)?;
     let resolver = &spec.resolver;
     writeln!(out, "\n[resolver]")?;
     if !resolver.servers.is_empty() {
@@ -73,6 +75,10 @@ fn write_spec(spec: &Spec, out: &mut String) -> fmt::Result {
     writeln!(out, "timeout = {}", duration(resolver.timeout))?;
     let (least, most) = (duration(resolver.ttl.0), duration(resolver.ttl.1));
     writeln!(out, "min_ttl = {least}\nmax_ttl = {most}")?;
+    if let Some(file) = &spec.log_list {
+        let file = path(&file.value);
+        writeln!(out, "\n[certificate_transparency]\nlog_list = {file}")?;
+    }
     for (name, origin) in &spec.origins {
         writeln!(out, "\n[origin.{}]", string(name))?;
         for (key, value) in origin::keys(origin) {
@@ -90,6 +96,13 @@ fn write_listener(listen: &ListenSpec, out: &mut String) -> fmt::Result {
     writeln!(out, "\n[[listen]]\naddress = {address}")?;
     writeln!(out, "name = {}", string(&listen.name.value))?;
     writeln!(out, "tls = {}\nbacklog = {}", listen.tls, listen.backlog)?;
+    writeln!(out, "quic = {}", listen.quic.value)?;
+    if listen.quic.value {
+        let age = listen.alt_svc.map_or_else(|| string("off"), duration);
+        let retry = string(listen.quic_retry.as_str());
+        writeln!(out, "alt_svc = {age}\nquic_retry = {retry}")?;
+        writeln!(out, "quic_migration = {}", listen.quic_migration)?;
+    }
     let version = listen.proxy_protocol.map_or("off", Accepts::as_str);
     writeln!(out, "proxy_protocol = {}", string(version))?;
     let networks = |networks: &[Network]| list(networks.iter().map(ToString::to_string));
@@ -122,7 +135,8 @@ fn write_site(site: &SiteSpec, out: &mut String) -> fmt::Result {
     }
     let pair = |files: &CertificateFiles| {
         let (chain, key) = (path(&files.chain.value), path(&files.key.value));
-        format!("{{ chain = {chain}, key = {key} }}")
+        let more = ocsp::staple_files(&files.ocsp);
+        format!("{{ chain = {chain}, key = {key}{more} }}")
     };
     match &site.certificates {
         Certificates::Files(files) => match &files[..] {
@@ -142,6 +156,12 @@ fn write_site(site: &SiteSpec, out: &mut String) -> fmt::Result {
     let version = if site.tls12 { "1.2" } else { "1.3" };
     writeln!(out, "min_version = {}", string(version))?;
     writeln!(out, "early_data = {}", site.early_data.value)?;
+    let compression = match &site.certificate_compression[..] {
+        [] => string("off"),
+        several => list(several.iter().map(|one| one.as_str().to_owned())),
+    };
+    writeln!(out, "certificate_compression = {compression}")?;
+    writeln!(out, "ocsp = {}", string(site.ocsp.value.as_str()))?;
     let timeouts = &site.timeouts;
     writeln!(
         out,

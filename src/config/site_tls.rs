@@ -5,11 +5,13 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use rustls::compress::CompressionCache;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::{NamedGroup, ServerConfig};
 
 use crate::certs::chooser::CertificateChooser;
+use crate::certs::compression::Algorithm;
 use crate::tags::Tag;
 
 /// The largest early data of one connection over TCP, in bytes of plaintext (EARLY-DATA R7).
@@ -23,6 +25,37 @@ pub const GROUPS: [NamedGroup; 4] = [
     NamedGroup::secp256r1,
     NamedGroup::secp384r1,
 ];
+
+/// What clients may send before they hear from us, over QUIC: they keep it with a ticket, so it is
+/// the same for all sites and listeners.
+#[derive(Clone, Copy, Debug)]
+pub struct QuicLimits {
+    /// Requests at once.
+    pub requests: u32,
+    /// Unidirectional streams at once: control, two of QPACK, and some that mean nothing.
+    pub streams: u32,
+    /// What one stream may have under way to us, in bytes.
+    pub stream_window: u32,
+    /// What all of a connection's streams may.
+    pub connection_window: u32,
+}
+
+/// The limits in force. To lower one of them changes every tag of early data over QUIC, which is
+/// what EARLY-DATA R24 asks for: tickets that were issued before are not taken for it.
+pub const QUIC: QuicLimits = QuicLimits {
+    requests: 128,
+    streams: 8,
+    stream_window: 256 * 1024,
+    connection_window: 1024 * 1024,
+};
+
+impl QuicLimits {
+    /// Transport parameters and SETTINGS that a client remembers, as a tag has them.
+    fn remembered(&self) -> String {
+        // QPACK's table and blocked streams are the SETTINGS: none.
+        format!("{self:?} qpack 0 0")
+    }
+}
 
 fn providers() -> &'static [Arc<CryptoProvider>; 4] {
     static PROVIDERS: OnceLock<[Arc<CryptoProvider>; 4]> = OnceLock::new();
@@ -65,13 +98,20 @@ pub struct SiteTls {
     pub tls12: bool,
     /// Whether early data is accepted. Default is false (EARLY-DATA R1).
     pub early_data: bool,
+    /// How certificates may be compressed (RFC 8879), in order of preference. Default is every
+    /// way there is.
+    pub certificate_compression: Vec<Algorithm>,
     /// Session tickets issued per full handshake, 1–4. Default is 1.
     pub tickets: usize,
     /// What a ticket must share with the site to resume at all (EARLY-DATA R6).
     pub trust: Tag,
     /// What a ticket must share with the site to be taken for early data (EARLY-DATA R6).
     pub early: Tag,
+    /// The largest early data of a connection, in bytes, where it is accepted.
+    max_early_data: u32,
     configs: [OnceLock<Arc<ServerConfig>>; GROUPS.len()],
+    /// The same over QUIC, made at first use.
+    quic: OnceLock<Arc<SiteTls>>,
 }
 
 impl SiteTls {
@@ -86,11 +126,44 @@ impl SiteTls {
             alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             tls12: false,
             early_data: false,
+            certificate_compression: Algorithm::ALL.to_vec(),
             tickets: 1,
             trust,
             early: Tag::of(&[b"cutwater early 1", &trust.0]),
+            max_early_data: MAX_EARLY_DATA,
             configs: Default::default(),
+            quic: OnceLock::new(),
         }
+    }
+
+    /// This side over QUIC: HTTP/3 and TLS 1.3 alone, the same certificates and early-data policy.
+    ///
+    /// Its tags are others, so that no ticket goes from one transport to the other, and contain what
+    /// clients remember with a ticket (EARLY-DATA R6, R24).
+    pub fn over_quic(&self) -> &Arc<SiteTls> {
+        self.quic.get_or_init(|| {
+            let trust = Tag::of(&[b"cutwater quic trust 1", &self.trust.0]);
+            let remembered = QUIC.remembered();
+            Arc::new(Self {
+                certificates: Arc::clone(&self.certificates),
+                alpn: vec![b"h3".to_vec()],
+                tls12: false,
+                early_data: self.early_data,
+                certificate_compression: self.certificate_compression.clone(),
+                tickets: self.tickets,
+                trust,
+                early: Tag::of(&[
+                    b"cutwater quic early 1",
+                    &trust.0,
+                    &self.early.0,
+                    remembered.as_bytes(),
+                ]),
+                // RFC 9001 §4.6.1: flow control bounds it, TLS does not.
+                max_early_data: u32::MAX,
+                configs: Default::default(),
+                quic: OnceLock::new(),
+            })
+        })
     }
 
     /// The rustls configuration for connections that use `GROUPS[group]`, made at first use and
@@ -121,12 +194,17 @@ impl SiteTls {
                 .with_no_client_auth()
                 .with_cert_resolver(self.certificates.clone());
             config.alpn_protocols.clone_from(&self.alpn);
+            let algorithms = self.certificate_compression.iter();
+            config.cert_compressors = algorithms.map(|one| one.compressor()).collect();
+            // The compressors remember, for all sites and groups.
+            config.cert_compression_cache = Arc::new(CompressionCache::Disabled);
+            config.cert_decompressors = Vec::new();
             config.ignore_client_order = true;
             config.send_half_rtt_data = true;
             config.send_tls13_tickets = self.tickets;
             config.session_storage = Arc::new(NoServerSessionStorage {});
             if self.early_data {
-                config.max_early_data_size = MAX_EARLY_DATA;
+                config.max_early_data_size = self.max_early_data;
             } else {
                 config.ticketer = ticketer();
                 config.max_early_data_size = 0;
@@ -143,6 +221,7 @@ impl fmt::Debug for SiteTls {
             .field("alpn", &self.alpn)
             .field("tls12", &self.tls12)
             .field("early_data", &self.early_data)
+            .field("certificate_compression", &self.certificate_compression)
             .field("trust", &self.trust)
             .finish_non_exhaustive()
     }

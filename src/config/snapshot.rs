@@ -3,6 +3,7 @@
 mod fields;
 mod neighbours;
 mod pool;
+mod quic;
 mod servers;
 mod variables;
 
@@ -15,6 +16,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::admission::Admission;
+use crate::certs::transparency::LogList;
+use crate::certs::ocsp::{Settings, Stapled};
 use crate::config::names::{NameIndex, SiteName};
 use crate::config::site_tls::SiteTls;
 use crate::early::EarlyDataPolicy;
@@ -30,6 +33,7 @@ pub use self::pool::{
     Balance, EjectionSpec, HashKey, HealthSpec, PoolLimits, PoolSpec, PoolTimeouts, RetrySpec,
     StatusRange, StatusSet,
 };
+pub use self::quic::{Quic, QuicRetry};
 pub use self::servers::{OriginHost, OriginProtocol, OriginServer, OriginTls};
 pub use self::variables::{FieldValue, Part, Variable};
 
@@ -50,8 +54,12 @@ pub struct Snapshot {
     pub admin: Option<AdminAddress>,
     /// `[sessions]`.
     pub sessions: Sessions,
+    /// `[ocsp]`.
+    pub ocsp: Settings,
     /// `[resolver]`.
     pub resolver: Resolver,
+    /// The logs of `[certificate_transparency]`, if it names some.
+    pub logs: Option<Arc<LogList>>,
     /// Every site, in the file's order. An unchanged site is the same `Arc` as in the snapshot
     /// before.
     pub sites: Vec<Arc<Site>>,
@@ -65,6 +73,12 @@ impl Snapshot {
             Target::Origin(origin) => Some(origin),
             _ => None,
         })
+    }
+
+    /// The certificates of every site, with what is known of their staples.
+    pub fn staples(&self) -> impl Iterator<Item = &Arc<Stapled>> {
+        let sides = self.sites.iter().filter_map(|site| site.tls.as_ref());
+        sides.flat_map(|tls| tls.certificates.staples())
     }
 }
 
@@ -148,6 +162,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Whether it speaks TLS; otherwise it redirects to https.
     pub tls: bool,
+    /// How it speaks HTTP/3 on the UDP port of the same number; `None` is not at all.
+    pub quic: Option<Quic>,
     /// The listen backlog.
     pub backlog: u32,
     /// From accept to the whole ClientHello.

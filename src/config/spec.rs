@@ -10,16 +10,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use rustls::sign::CertifiedKey;
 
 use super::diagnostics::{At, Place};
 use super::names::SiteName;
 use super::snapshot::{
     AdminAddress, FieldEdits, HostHeader, Limits, Log, LogTarget, OriginServer, PathMatch,
-    PoolSpec, Redirect, Resolver, RouteLimits, RouteTimeouts, Server, Sessions, SiteTimeouts,
+    PoolSpec, QuicRetry, Redirect, Resolver, RouteLimits, RouteTimeouts, Server, Sessions,
+    SiteTimeouts,
 };
 use crate::admission::{Network, Rate};
+use crate::certs::compression::Algorithm;
+use crate::certs::ocsp::{OcspMode, Settings};
 use crate::early::EarlyDataPolicy;
 use crate::forwarded::{Fields, TrustedHeader};
 use crate::handler::Handler;
@@ -41,8 +44,12 @@ pub struct Spec {
     pub sessions: Sessions,
     /// `certificate_directory`, as a path that can be opened.
     pub certificate_directory: Option<At<PathBuf>>,
+    /// `[ocsp]`.
+    pub ocsp: Settings,
     /// `[resolver]`.
     pub resolver: Resolver,
+    /// `log_list` of `[certificate_transparency]`.
+    pub log_list: Option<At<PathBuf>>,
     /// `[[listen]]`.
     pub listeners: Vec<ListenSpec>,
     /// `[origin.NAME]`.
@@ -74,6 +81,14 @@ pub struct ListenSpec {
     pub name: At<String>,
     /// Default is true.
     pub tls: bool,
+    /// Whether HTTP/3 is spoken on the UDP port too. Default is false.
+    pub quic: At<bool>,
+    /// How long clients are told to remember that; `None` tells them nothing. Default is 24 h.
+    pub alt_svc: Option<Duration>,
+    /// When a client must prove its address first. Default is under load.
+    pub quic_retry: QuicRetry,
+    /// Whether a client may change its address. Default is true.
+    pub quic_migration: bool,
     /// Default is 1024.
     pub backlog: u32,
     /// Default is 5 s.
@@ -97,6 +112,10 @@ impl ListenSpec {
             address: address.into(),
             name: address.to_string().into(),
             tls: true,
+            quic: false.into(),
+            alt_svc: Some(Duration::from_secs(24 * 3600)),
+            quic_retry: QuicRetry::Auto,
+            quic_migration: true,
             backlog: 1024,
             client_hello_timeout: Duration::from_secs(5),
             proxy_protocol: None,
@@ -127,6 +146,11 @@ pub struct SiteSpec {
     pub tls12: bool,
     /// Default is false (EARLY-DATA R1).
     pub early_data: At<bool>,
+    /// How its certificates may be compressed, in order of preference. Default is every way there
+    /// is.
+    pub certificate_compression: Vec<Algorithm>,
+    /// Whether its certificates are stapled. Default is where they name a responder.
+    pub ocsp: At<OcspMode>,
     /// Its timeouts.
     pub timeouts: SiteTimeouts,
     /// Its own bodies of the edge's answers. Default are those of all sites.
@@ -147,6 +171,8 @@ impl SiteSpec {
             alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             tls12: false,
             early_data: false.into(),
+            certificate_compression: Algorithm::ALL.to_vec(),
+            ocsp: OcspMode::default().into(),
             timeouts: SiteTimeouts::default(),
             error_pages: Vec::new(),
             routes: Vec::new(),
@@ -182,6 +208,19 @@ pub struct CertificateFiles {
     pub chain: At<PathBuf>,
     /// The key.
     pub key: At<PathBuf>,
+    /// What is said of its staples.
+    pub ocsp: Box<StapleFiles>,
+}
+
+/// What a `certificate` table says of staples.
+#[derive(Clone, Debug, Default)]
+pub struct StapleFiles {
+    /// The certificate of the issuer, if the chain does not have it.
+    pub issuer: Option<At<PathBuf>>,
+    /// Who is asked instead of the responder that the certificate names.
+    pub responder: Option<At<Uri>>,
+    /// A file with the staple, which somebody else keeps fresh: nobody is asked then.
+    pub staple: Option<At<PathBuf>>,
 }
 
 /// One `[[site.route]]`.

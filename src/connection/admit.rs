@@ -10,7 +10,6 @@ use http::{HeaderValue, StatusCode};
 use crate::admission::{Admission, NotAdmitted};
 use crate::connection::plan::Refusal;
 use crate::connection::shared::Shared;
-use crate::state::Protocol;
 use crate::telemetry::labels::DeniedBy;
 
 /// Judges a request of a route that does not admit everybody.
@@ -25,7 +24,7 @@ pub(super) fn admit(
 ) -> Result<(), Refusal> {
     // EARLY-DATA R15: nothing is decided by an address that may be forged. The client sends the
     // request again after the handshake, which proves it.
-    if early && !address_is_proved(shared.state.protocol) {
+    if early && !shared.address_is_proved() {
         return Err(StatusCode::TOO_EARLY.into());
     }
     let denied = &shared.metrics().requests.denied;
@@ -47,21 +46,6 @@ pub(super) fn admit(
                 }
             }
         })
-}
-
-/// Whether the client's address is proved before its handshake is confirmed (EARLY-DATA R15).
-///
-/// Over TCP it is: no byte comes before the client has answered our SYN-ACK from that address, and
-/// listeners do not use TCP Fast Open, which would let a first byte come before. Over QUIC early
-/// data may come in the very first datagram, from a forged address: what is added here for it has to
-/// say whether a Retry, or the handshake's end, has proved the address.
-///
-/// An address that a balancer or a trusted proxy tells is proved as far as theirs is: who sends a
-/// recorded flight again does so from an address of its own, and is believed in nothing.
-fn address_is_proved(protocol: Protocol) -> bool {
-    match protocol {
-        Protocol::Http1 | Protocol::Http2 => true,
-    }
 }
 
 /// The clock of all rates: of the process, since workers share the buckets.

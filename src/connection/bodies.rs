@@ -10,10 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderName;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use crate::body::{Body, BoxError, PIECE};
 use crate::connection::exchange::{BodyFault, Exchange, Received};
+use crate::connection::incoming::Incoming;
 use crate::connection::shared::Shared;
 use crate::deadline::{Alarm, Deadline};
 use crate::origin::AnswerCut;

@@ -57,7 +57,9 @@ impl Connection {
         // connection, and with it the alert that tells why.
         let lingers = matches!(
             link.ended,
-            None | Some(Ended::Failed(StreamError::Tls(_) | StreamError::Hello(_)))
+            None | Some(Ended::Failed(
+                StreamError::Tls(_) | StreamError::Hello(_) | StreamError::Certificate
+            ))
         );
         // Also where the socket is dropped next: what is held back leaves with this, whereas closing
         // throws it away if the client has sent what nobody read.

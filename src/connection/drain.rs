@@ -8,8 +8,8 @@ use std::time::Duration;
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::request::Parts;
 use http_body::Body as _;
-use hyper::body::Incoming;
 
+use crate::connection::incoming::Incoming;
 use crate::deadline::{Ticker, within};
 
 /// How much of a body that nobody wants is read, so that a small one does not cost the connection.

@@ -108,6 +108,7 @@ impl Exchange {
         shared: &Arc<Shared>,
         snapshot: &Snapshot,
         request: &Request<B>,
+        came_early: bool,
     ) -> Box<Self> {
         shared.begin();
         let (told, request_id) = match shared.trusted(snapshot) {
@@ -120,7 +121,7 @@ impl Exchange {
                 (Some(Arc::new(told)), given.map(RequestId::given))
             }
         };
-        let arrived_early = shared.may_be_early();
+        let arrived_early = came_early || shared.may_be_early();
         let asked = shared.worker.process.access.is_some().then(|| Asked {
             time: SystemTime::now(),
             method: request.method().clone(),

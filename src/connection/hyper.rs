@@ -73,7 +73,8 @@ impl Hyper {
                 }
                 Self::Http1(Box::new(builder.serve_connection(io, service)))
             }
-            Protocol::Http2 => {
+            // A connection of TCP never speaks HTTP/3.
+            Protocol::Http2 | Protocol::Http3 => {
                 let mut builder = http2::Builder::new(Streams(Arc::clone(shared)));
                 builder
                     .initial_stream_window_size(STREAM_WINDOW)

@@ -14,14 +14,17 @@ mod exchange;
 mod fields;
 mod handshake;
 mod hyper;
+mod incoming;
 mod link;
 mod local;
 mod opening;
 mod plan;
 pub mod proxied;
+pub mod quic;
 mod record;
 pub mod redirect;
 mod report;
+mod seen;
 mod service;
 mod shared;
 mod stage;
@@ -45,17 +48,19 @@ use self::hyper::Hyper;
 use self::link::{Ended, Io, Link};
 use self::proxied::{Awaited, Header};
 use self::report::Report;
+use self::seen::Seen;
 use self::shared::Shared;
 use self::timing::Timing;
 use crate::confirm::{Confirmation, Status};
 use crate::deadline::Alarm;
 use crate::http::framing::raw_response;
 use crate::state::Protocol;
-use crate::telemetry::labels::{ConnectionEnd, TimeoutKind};
+use crate::telemetry::labels::{ConnectionEnd, HelloError, TimeoutKind};
 use crate::tls::hello::{ClientHello, HelloReader};
+use crate::tls::ja4::Transport;
 use crate::tls::selector::SelectFuture;
 use crate::tls::session::Prepared;
-use crate::tls::stream::TlsStream;
+use crate::tls::stream::{StreamError, TlsStream};
 
 /// How long a closed connection goes on to discard what the client still sends.
 const LINGER: Duration = Duration::from_secs(2);
@@ -150,7 +155,7 @@ impl Connection {
             prepared: None,
             confirmation: None,
             timing,
-            report: Report::new(worker.index, listener, (peer, local)),
+            report: Report::new(worker.index, Transport::Tcp, listener, (peer, local)),
             permit,
             hellos: 1,
             going_away: false,
@@ -241,6 +246,10 @@ impl Connection {
             (None, Some(ended)) => {
                 if let Ended::Failed(error) = ended {
                     self.report.fail(error.to_string());
+                    if matches!(error, StreamError::Certificate) {
+                        let metrics = &self.worker.process.metrics.handshakes;
+                        metrics.hello_errors.inc(HelloError::NoStaple);
+                    }
                 }
                 report::end_of_link(ended)
             }
@@ -463,7 +472,7 @@ impl Drop for Connection {
                 sessions.settle(engine.handshake_kind());
             }
             self.report.handshake_ended(
-                &link.tls,
+                &Seen::of(&link.tls),
                 self.prepared.take(),
                 self.confirmation.as_ref(),
                 &self.worker.process.metrics,
@@ -472,6 +481,7 @@ impl Drop for Connection {
         if let Some(shared) = &self.shared {
             shared.write_lines();
         }
-        self.report.write(&link, &self.worker.process, self.calls());
+        let seen = Seen::of(&link.tls);
+        self.report.write(&seen, &self.worker.process, self.calls());
     }
 }

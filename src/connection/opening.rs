@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::handshake::{choose, prepare};
 use super::hyper::{self, Hyper};
 use super::report;
+use super::seen::Seen;
 use super::shared::{Past, Shared};
 use super::{Connection, Phase, Step};
 use crate::config::snapshot::SiteTimeouts;
@@ -105,7 +106,7 @@ impl Connection {
             Ok(chosen) => chosen,
             Err((alert, label)) => {
                 process.metrics.handshakes.hello_errors.inc(label);
-                self.report.fail(format!("no site: {}", label.as_str()));
+                self.report.fail(format!("turned away: {}", label.as_str()));
                 self.io.lock().tls.refuse(alert);
                 return self.close(ConnectionEnd::Alert);
             }
@@ -117,7 +118,11 @@ impl Connection {
         let (settler, confirmation) = Confirmation::pending();
         let started = {
             let config = Arc::clone(&prepared.config);
-            self.io.lock().tls.start(config, settler)
+            let tls = &mut self.io.lock().tls;
+            if let Some(alert) = chosen.resume_or {
+                tls.resume_or_refuse(alert);
+            }
+            tls.start(config, settler)
         };
         self.confirmation = Some(confirmation);
         self.timing.handshake(chosen.site.timeouts.handshake);
@@ -160,7 +165,7 @@ impl Connection {
             .is_some_and(|confirmation| !confirmation.is_pending());
         if confirmed && self.report.is_handshaking() {
             self.report.handshake_ended(
-                &link.tls,
+                &Seen::of(&link.tls),
                 self.prepared.take(),
                 self.confirmation.as_ref(),
                 &self.worker.process.metrics,
@@ -192,7 +197,7 @@ impl Connection {
             let mut link = self.io.lock();
             match shared.state.protocol {
                 Protocol::Http1 => link.scan_with(hyper::limits(&shared.site)),
-                Protocol::Http2 => link.pass_on(),
+                Protocol::Http2 | Protocol::Http3 => link.pass_on(),
             }
             if !link.has_approved() {
                 return false;
@@ -246,6 +251,7 @@ impl Connection {
                 generation: self.report.generation(),
                 calls: self.timing.calls(),
                 early_bytes: link.tls.facts().early_bytes > 0 && self.timing.calls() == 0,
+                validated: true,
             },
         ))
     }

@@ -21,7 +21,7 @@ pub(super) struct Plan {
     pub(super) route: Arc<Route>,
     pub(super) decision: Decision,
     pub(super) marked: bool,
-    /// Whether the handshake was unconfirmed when the gate decided.
+    /// Whether the gate took it for early.
     pub(super) early: bool,
     /// The authority as the client sent it, for an origin.
     pub(super) host: HeaderValue,
@@ -54,12 +54,14 @@ impl From<StatusCode> for Refusal {
     }
 }
 
-/// Decides what becomes of a request; its path is normalised in place.
+/// Decides what becomes of a request; its path is normalised in place. `came_early` says that it
+/// came as early data, whatever has become of the handshake since.
 pub(super) fn plan(
     shared: &Shared,
     snapshot: &Snapshot,
     parts: &mut Parts,
     end_of_stream: bool,
+    came_early: bool,
 ) -> Result<Plan, Refusal> {
     let metrics = &shared.worker.process.metrics.requests;
     let Standing::Here(site) = shared.standing(snapshot) else {
@@ -127,7 +129,8 @@ pub(super) fn plan(
         parts.uri = with_path(&parts.uri, &normal).ok_or(StatusCode::BAD_REQUEST)?;
     }
 
-    let early = shared.confirmation.is_pending();
+    // EARLY-DATA R23: a stream that was opened in early data stays early, even if it is read late.
+    let early = came_early || shared.confirmation.is_pending();
     if early && site.tls.as_ref().is_some_and(|tls| !tls.early_data) && !shared.has_own_tls() {
         // A reload switched early data off: what is not confirmed comes again.
         return Err(StatusCode::TOO_EARLY.into());
@@ -176,7 +179,7 @@ fn names_its_site<'s>(
     let asked = match (parts.uri.authority(), fields.host, fields.hosts) {
         (None, Some(host), 1) => host.as_bytes(),
         // HTTP/1.1 requires the field.
-        (Some(authority), None, _) if parts.version == Version::HTTP_2 => {
+        (Some(authority), None, _) if parts.version >= Version::HTTP_2 => {
             authority.as_str().as_bytes()
         }
         _ => return None,

@@ -9,6 +9,7 @@ pub(super) fn protocol(protocol: Protocol) -> labels::Protocol {
     match protocol {
         Protocol::Http1 => labels::Protocol::H1,
         Protocol::Http2 => labels::Protocol::H2,
+        Protocol::Http3 => labels::Protocol::H3,
     }
 }
 

@@ -9,22 +9,24 @@ use rustls::{AlertDescription, HandshakeKind, ProtocolVersion};
 use crate::confirm::{Confirmation, Status};
 use crate::connection::context::Process;
 use crate::connection::handshake::Chosen;
-use crate::connection::link::{Ended, Link};
+use crate::connection::link::Ended;
 use crate::connection::record;
+use crate::connection::seen::Seen;
 use crate::telemetry::connections::{ConnectionRecord, EarlyOutcome};
 use crate::telemetry::labels::{
-    Alert, ConnectionEnd, Direction, EarlyRefusal, FailedBy, HandshakeKind as Kind, Label,
-    TlsVersion,
+    Alert, CertificateCompression, ConnectionEnd, Direction, EarlyRefusal, FailedBy,
+    HandshakeKind as Kind, Label, TlsVersion,
 };
 use crate::telemetry::metrics::Metrics;
 use crate::tls::hello::ClientHello;
 use crate::tls::ja4::{Transport, ja4};
 use crate::tls::session::{Outcome, Prepared};
-use crate::tls::stream::{StreamError, TlsStream};
+use crate::tls::stream::StreamError;
 
 /// Gathers the facts of one connection.
 pub(super) struct Report {
     worker: usize,
+    transport: Transport,
     listener: Arc<str>,
     peer: SocketAddr,
     client: SocketAddr,
@@ -50,11 +52,13 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn new(
         worker: usize,
+        transport: Transport,
         listener: Arc<str>,
         (peer, local): (SocketAddr, SocketAddr),
     ) -> Self {
         Self {
             worker,
+            transport,
             listener,
             peer,
             client: peer,
@@ -89,7 +93,7 @@ impl Report {
         if let Some(hello) = self.hello.take()
             && wanted
         {
-            self.fingerprint = Some(ja4(&hello, Transport::Tcp).into());
+            self.fingerprint = Some(ja4(&hello, self.transport).into());
         }
     }
 
@@ -160,15 +164,14 @@ impl Report {
     /// The handshake was confirmed, or failed: counts it.
     pub(super) fn handshake_ended(
         &mut self,
-        tls: &TlsStream,
+        seen: &Seen<'_>,
         prepared: Option<Prepared>,
         confirmation: Option<&Confirmation>,
         metrics: &Metrics,
     ) {
         self.handshaking = false;
         let took = self.started.elapsed();
-        let facts = tls.facts();
-        let kind = tls.engine().and_then(|engine| engine.handshake_kind());
+        let (kind, facts) = (seen.kind, &seen.facts);
         if facts.hellos > 1 {
             metrics.handshakes.hello_retry_requests.inc();
         }
@@ -216,7 +219,7 @@ impl Report {
             return;
         }
         self.handshake = Some(took);
-        let version = match tls.engine().and_then(|engine| engine.protocol_version()) {
+        let version = match seen.version {
             Some(ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
             _ => TlsVersion::Tls13,
         };
@@ -226,12 +229,19 @@ impl Report {
             _ => Kind::Full,
         };
         metrics.handshakes.complete(kind, version, took);
+        if let Some(compressed) = facts.compressed
+            && let Some(label) = CertificateCompression::from_word(compressed.algorithm.as_str())
+        {
+            let saved = u64::try_from(compressed.saved).unwrap_or(u64::MAX);
+            metrics.certificates.compressed.inc(label);
+            metrics.certificates.bytes_saved.add(label, saved);
+        }
         tracing::debug!(kind = kind.as_str(), ?took, "handshake complete");
     }
 
     /// Counts the connection's end and writes its line, if it is wanted.
-    pub(super) fn write(&self, link: &Link, process: &Process, requests: u64) {
-        let facts = link.tls.facts();
+    pub(super) fn write(&self, seen: &Seen<'_>, process: &Process, requests: u64) {
+        let facts = &seen.facts;
         let metrics = &process.metrics;
         let end = match (self.end, facts.alert_received, facts.alert_sent) {
             (Some(end), None, None) => end,
@@ -253,8 +263,7 @@ impl Report {
         let Some(sink) = &process.connections else {
             return;
         };
-        let engine = link.tls.engine();
-        let kind = engine.and_then(|engine| engine.handshake_kind());
+        let kind = seen.kind;
         let resumed = kind == Some(HandshakeKind::Resumed);
         let mut record = ConnectionRecord {
             time: self.time,
@@ -264,19 +273,12 @@ impl Report {
             listener: &self.listener,
             sni: self.server_name.as_deref(),
             client_hellos: facts.hellos,
-            group: engine
-                .and_then(|engine| engine.negotiated_key_exchange_group())
-                .and_then(|group| group.name().as_str()),
-            suite: engine
-                .and_then(|engine| engine.negotiated_cipher_suite())
-                .and_then(|suite| suite.suite().as_str()),
-            version: engine
-                .and_then(|engine| engine.protocol_version())
-                .and_then(record::version),
-            alpn: engine
-                .and_then(|engine| engine.alpn_protocol())
-                .and_then(|alpn| std::str::from_utf8(alpn).ok()),
+            group: seen.group.and_then(|group| group.as_str()),
+            suite: seen.suite.and_then(|suite| suite.as_str()),
+            version: seen.version.and_then(record::version),
+            alpn: seen.alpn.and_then(|alpn| std::str::from_utf8(alpn).ok()),
             certificate: self.certificate.filter(|_| kind.is_some() && !resumed),
+            certificate_compression: facts.compressed.map(|one| one.algorithm.as_str()),
             resumed,
             early: self.early,
             tickets_sent: u8::try_from(tickets).unwrap_or(u8::MAX),
@@ -296,7 +298,7 @@ impl Report {
         }
         // Hashed only for a line that is written.
         let now = self.hello.as_deref();
-        let now = now.map(|hello| ja4(hello, Transport::Tcp));
+        let now = now.map(|hello| ja4(hello, self.transport));
         record.ja4 = now.as_deref().or(self.fingerprint.as_deref());
         sink.write_json(&record);
     }
@@ -309,7 +311,9 @@ pub(super) fn end_of(error: &StreamError) -> ConnectionEnd {
             ConnectionEnd::Truncated
         }
         StreamError::Io(_) => ConnectionEnd::Reset,
-        StreamError::Hello(_) | StreamError::Tls(_) => ConnectionEnd::Alert,
+        StreamError::Hello(_) | StreamError::Tls(_) | StreamError::Certificate => {
+            ConnectionEnd::Alert
+        }
     }
 }
 

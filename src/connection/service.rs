@@ -7,11 +7,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 
-use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::header::{ALT_SVC, CONNECTION, CONTENT_LENGTH};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
-use hyper::body::Incoming;
 use tracing::Instrument;
 
 use crate::body::Body;
@@ -20,6 +19,7 @@ use crate::connection::admit::admit;
 use crate::connection::bodies::{RequestBody, ResponseBody};
 use crate::connection::drain::{drained, is_small};
 use crate::connection::exchange::{BodyFault, Exchange, Received};
+use crate::connection::incoming::Incoming;
 use crate::connection::local::{empty, local, own};
 use crate::connection::plan::{Plan, Refusal, plan};
 use crate::connection::shared::Shared;
@@ -39,6 +39,11 @@ impl NoAnswer {
     fn new(reason: h2::Reason) -> Self {
         Self(reason.into())
     }
+
+    /// Whether it is our fault.
+    pub(super) fn is_internal(&self) -> bool {
+        self.0.reason() == Some(h2::Reason::INTERNAL_ERROR)
+    }
 }
 
 impl fmt::Display for NoAnswer {
@@ -54,22 +59,31 @@ impl std::error::Error for NoAnswer {
     }
 }
 
-type Answered = Result<Response<ResponseBody>, NoAnswer>;
+pub(super) type Answered = Result<Response<ResponseBody>, NoAnswer>;
 
 /// The service of one connection.
 pub(super) struct Http(pub(super) Arc<Shared>);
 
-impl hyper::service::Service<Request<Incoming>> for Http {
+impl hyper::service::Service<Request<hyper::body::Incoming>> for Http {
     type Response = Response<ResponseBody>;
     type Error = NoAnswer;
     type Future = Answer;
 
-    fn call(&self, request: Request<Incoming>) -> Answer {
+    fn call(&self, request: Request<hyper::body::Incoming>) -> Answer {
+        self.answer(request.map(Incoming::Hyper), false)
+    }
+}
+
+impl Http {
+    /// Answers a request. `came_early` says that it came as early data for sure, whatever has become
+    /// of the handshake since (EARLY-DATA R23).
+    pub(super) fn answer(&self, request: Request<Incoming>, came_early: bool) -> Answer {
         let shared = &self.0;
         let snapshot = shared.worker.process.current.peek();
-        let mut exchange = Exchange::begin(shared, &snapshot, &request);
+        let mut exchange = Exchange::begin(shared, &snapshot, &request, came_early);
         let (mut parts, incoming) = request.into_parts();
-        match plan(shared, &snapshot, &mut parts, incoming.is_end_stream()) {
+        let ended = incoming.is_end_stream();
+        match plan(shared, &snapshot, &mut parts, ended, came_early) {
             Ok(plan) => start(exchange, plan, parts, incoming),
             Err(refusal) => {
                 if refusal.status == StatusCode::TOO_EARLY {
@@ -159,7 +173,7 @@ fn start(mut exchange: Box<Exchange>, plan: Plan, parts: Parts, incoming: Incomi
         return Answer::refuse(exchange, refusal, &parts, incoming);
     }
     shared.set_write_idle(route.timeouts.write_idle);
-    if shared.state.protocol == Protocol::Http2 {
+    if shared.state.protocol != Protocol::Http1 {
         let stage = Stage::default();
         stage.source();
         exchange.stage = Some(stage.clone());
@@ -294,7 +308,7 @@ fn total_deadline(exchange: &Exchange, route: &Route) -> Option<Deadline> {
 /// The answer to a request whose body failed: 408, 413, or none to who went away.
 fn at_fault(mut exchange: Box<Exchange>, fault: BodyFault, method: &Method) -> Answered {
     let status = match fault {
-        BodyFault::Idle if exchange.shared.state.protocol == Protocol::Http2 => {
+        BodyFault::Idle if exchange.shared.state.protocol != Protocol::Http1 => {
             exchange.end = AnswerEnd::Timeout(TimeoutKind::RequestBodyIdle);
             return Err(NoAnswer::new(h2::Reason::CANCEL));
         }
@@ -331,6 +345,10 @@ fn finish(
     if let Some(edits) = route.and_then(|route| route.response_headers.as_ref()) {
         let says = |variable| exchange.says(variable);
         edits.resolved(&says).apply(&mut parts.headers);
+    }
+    if let Some(alt_svc) = &exchange.shared.alt_svc {
+        let entry = parts.headers.entry(ALT_SVC);
+        entry.or_insert_with(|| alt_svc.clone());
     }
     if exchange.shared.is_closing() && exchange.shared.state.protocol == Protocol::Http1 {
         parts

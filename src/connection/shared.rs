@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 use crate::config::snapshot::{Listener, RouteTimeouts, Site, Snapshot, TrustedProxies};
 use crate::confirm::{Confirmation, Status};
@@ -14,7 +14,7 @@ use crate::connection::handshake::Chosen;
 use crate::connection::stage::Watch;
 use crate::deadline::Deadline;
 use crate::forwarded;
-use crate::state::ConnectionState;
+use crate::state::{ConnectionState, Protocol};
 use crate::tags::Tag;
 use crate::telemetry::labels::TimeoutKind;
 use crate::telemetry::metrics::Metrics;
@@ -34,10 +34,14 @@ pub(super) struct Shared {
     pub(super) by_default: bool,
     /// The snapshot that the site is from.
     pub(super) generation: u64,
+    /// Whether the client's address was proved before the handshake began.
+    validated: bool,
+    /// What answers tell of HTTP/3, on connections of another kind.
+    pub(super) alt_svc: Option<HeaderValue>,
     /// The status for framing that was found broken inside a body; 0 if none was.
     violation: Arc<AtomicU16>,
     /// The client's address as X-Forwarded-For shows it.
-    pub(super) forwarded_for: http::HeaderValue,
+    pub(super) forwarded_for: HeaderValue,
     /// Whether the connection's client is a trusted proxy, in the snapshot of this generation.
     trusts: (u64, Option<Arc<TrustedProxies>>),
     /// Requests that hyper has handed out, ever.
@@ -70,6 +74,8 @@ pub(super) struct Past {
     pub(super) calls: u64,
     /// Whether bytes that came as early data are not handed out yet.
     pub(super) early_bytes: bool,
+    /// Whether the client's address was proved before its ClientHello came.
+    pub(super) validated: bool,
 }
 
 /// Where a request's connection stands in the snapshot in force.
@@ -91,9 +97,14 @@ impl Shared {
         past: Past,
     ) -> Arc<Self> {
         let forwarded_for = forwarded::x_forwarded_for(None, state.client.ip());
-        let trusts = {
+        let (trusts, alt_svc) = {
             let snapshot = worker.process.current.peek();
-            (snapshot.generation, trusted(&state, &snapshot).cloned())
+            let alt_svc = match state.protocol {
+                Protocol::Http3 => None,
+                Protocol::Http1 | Protocol::Http2 => alt_svc(&state, &snapshot),
+            };
+            let trusts = (snapshot.generation, trusted(&state, &snapshot).cloned());
+            (trusts, alt_svc)
         };
         Arc::new(Self {
             worker,
@@ -104,6 +115,8 @@ impl Shared {
             trust: chosen.tls.trust,
             by_default: chosen.by_default,
             generation: past.generation,
+            validated: past.validated,
+            alt_svc,
             violation,
             forwarded_for,
             trusts,
@@ -131,10 +144,9 @@ impl Shared {
             .and_then(|listener| listener.site(&self.site.name))
         {
             Some(site)
-                if site
-                    .tls
-                    .as_ref()
-                    .is_some_and(|tls| tls.trust == self.trust || self.has_own_tls()) =>
+                if self
+                    .trust_of(site)
+                    .is_some_and(|trust| trust == self.trust || self.has_own_tls()) =>
             {
                 Standing::Here(Arc::clone(site))
             }
@@ -152,10 +164,33 @@ impl Shared {
 
     /// Whether a selector gave this connection a TLS side that is not its site's.
     pub(super) fn has_own_tls(&self) -> bool {
-        self.site
-            .tls
-            .as_ref()
-            .is_some_and(|tls| tls.trust != self.trust)
+        self.trust_of(&self.site)
+            .is_some_and(|trust| trust != self.trust)
+    }
+
+    /// The trust of a site's own TLS side, over this connection's transport.
+    fn trust_of(&self, site: &Site) -> Option<Tag> {
+        let tls = site.tls.as_ref()?;
+        Some(match self.state.protocol {
+            Protocol::Http1 | Protocol::Http2 => tls.trust,
+            Protocol::Http3 => tls.over_quic().trust,
+        })
+    }
+
+    /// Whether the client's address is proved (EARLY-DATA R15).
+    ///
+    /// Over TCP it is: no byte comes before the client has answered our SYN-ACK from that address,
+    /// and listeners do not use TCP Fast Open, which would let a first byte come before. Over QUIC
+    /// early data may come in the very first datagram, from a forged address: a Retry, a token of
+    /// an earlier connection, or the handshake's end prove it.
+    ///
+    /// An address that a balancer or a trusted proxy tells is proved as far as theirs is: who sends
+    /// a recorded flight again does so from an address of its own, and is believed in nothing.
+    pub(super) fn address_is_proved(&self) -> bool {
+        match self.state.protocol {
+            Protocol::Http1 | Protocol::Http2 => true,
+            Protocol::Http3 => self.validated || self.confirmation.status() == Status::Confirmed,
+        }
     }
 
     pub(super) fn listener<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s Listener> {
@@ -182,7 +217,7 @@ impl Shared {
     /// A request was answered whole, or given up.
     pub(super) fn end(&self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if self.state.protocol == crate::state::Protocol::Http1 {
+        if self.state.protocol == Protocol::Http1 {
             self.set_total(None);
         }
     }
@@ -266,6 +301,10 @@ impl Shared {
 fn listener<'s>(state: &ConnectionState, snapshot: &'s Snapshot) -> Option<&'s Listener> {
     let mut listeners = snapshot.listeners.iter();
     listeners.find(|listener| listener.name == state.listener)
+}
+
+fn alt_svc(state: &ConnectionState, snapshot: &Snapshot) -> Option<HeaderValue> {
+    listener(state, snapshot)?.quic.as_ref()?.alt_svc.clone()
 }
 
 /// The listener's trusted proxies, if the connection's client is one. That is who speaks HTTP to us:

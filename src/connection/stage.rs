@@ -1,4 +1,4 @@
-//! Where the answer of an HTTP/2 stream stands, and who ends one that nobody takes.
+//! Where the answer of an HTTP/2 or HTTP/3 stream stands, and who ends one that nobody takes.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -57,7 +57,7 @@ impl Stage {
     }
 }
 
-/// What bounds one HTTP/2 stream from outside.
+/// What bounds one stream from outside.
 #[derive(Debug)]
 pub(super) struct Watch {
     pub(super) stage: Stage,
@@ -86,27 +86,33 @@ where
             .poll(&mut Context::from_waker(Waker::noop()))
             .is_pending()
         {
-            let stream = Stream {
-                future,
-                shared: Arc::clone(&self.0),
-                watch,
-                alarm: None,
-                total: None,
-                seen: u64::MAX,
-            };
+            let stream = Stream::new(future, Arc::clone(&self.0), watch);
             tokio::spawn(stream.in_current_span());
         }
     }
 }
 
-/// One HTTP/2 stream that waits. Dropped before its end, hyper resets it with CANCEL.
-struct Stream<F> {
+/// One stream that waits. Dropped before its end, hyper resets one of HTTP/2 with CANCEL.
+pub(super) struct Stream<F> {
     future: Pin<Box<F>>,
     shared: Arc<Shared>,
     watch: Option<Watch>,
     alarm: Option<Alarm>,
     total: Option<Alarm>,
     seen: u64,
+}
+
+impl<F> Stream<F> {
+    pub(super) fn new(future: Pin<Box<F>>, shared: Arc<Shared>, watch: Option<Watch>) -> Self {
+        Self {
+            future,
+            shared,
+            watch,
+            alarm: None,
+            total: None,
+            seen: u64::MAX,
+        }
+    }
 }
 
 impl<F: Future<Output = ()>> Future for Stream<F> {

@@ -2,6 +2,8 @@
 
 mod defer;
 pub mod proxy;
+mod steer;
+pub mod udp;
 
 use std::io;
 use std::net::SocketAddr;

@@ -45,6 +45,7 @@ pub(super) struct Edge {
 pub(super) fn prepare_request(parts: &mut Parts, edge: Edge) -> Result<(), Ambiguous> {
     let via = match parts.version {
         Version::HTTP_2 => "2 cutwater",
+        Version::HTTP_3 => "3 cutwater",
         Version::HTTP_10 => "1.0 cutwater",
         _ => "1.1 cutwater",
     };

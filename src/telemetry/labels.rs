@@ -55,9 +55,11 @@ macro_rules! labels {
     )+};
 }
 
+mod ocsp;
 mod origin;
 mod proxy;
 
+pub use self::ocsp::{OcspFetch, StapleState};
 pub use self::origin::{
     Ejection, HealthCheck, OriginConnection, OriginError, Resolution, RetryReason, ServerState,
 };
@@ -122,6 +124,14 @@ labels! {
         Resumed => "resumed",
         /// With a session and accepted early data.
         Early => "early",
+    }
+
+    /// How a certificate was compressed (RFC 8879).
+    CertificateCompression {
+        /// RFC 7932.
+        Brotli => "brotli",
+        /// RFC 1950.
+        Zlib => "zlib",
     }
 
     /// The TLS version that was negotiated.
@@ -228,6 +238,8 @@ labels! {
         TooLarge => "too_large",
         /// Handshake bytes after the ClientHello in its last record.
         Misaligned => "misaligned",
+        /// Its `legacy_version` is SSL 3.0 or older.
+        LegacyVersion => "legacy_version",
         /// It could not be decoded.
         Malformed => "malformed",
         /// An extension came twice.
@@ -248,6 +260,12 @@ labels! {
         UnknownName => "unknown_name",
         /// The site cannot serve: its certificate or key is broken.
         SiteRefused => "site_refused",
+        /// The certificate must not be shown without a staple, and there is none.
+        NoStaple => "no_staple",
+        /// The site has no version of TLS that the client offers.
+        UnsupportedVersion => "unsupported_version",
+        /// The site has no certificate whose key signs with a scheme that the client offers.
+        NoCertificate => "no_certificate",
         /// The user's own selector said no.
         Rejected => "rejected",
         /// Any other reason.

@@ -1,5 +1,7 @@
 //! Every metric of Cutwater, resolved once and grouped by subject. `docs/METRICS.md` lists them.
 
+mod certificates;
+mod ocsp;
 mod origins;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,6 +15,8 @@ use super::labels::{
     StatusClass, Target, TimeoutKind, TlsVersion, TooEarlyBy,
 };
 
+pub use self::certificates::{CertificateSeries, Certificates};
+pub use self::ocsp::Ocsp;
 pub use self::origins::Origins;
 
 /// All metrics of one edge. Share it in an `Arc`; recording is one atomic add.
@@ -22,6 +26,10 @@ pub struct Metrics {
     pub connections: Connections,
     /// TLS handshakes.
     pub handshakes: Handshakes,
+    /// QUIC.
+    pub quic: Quic,
+    /// Certificates of the sites.
+    pub certificates: Certificates,
     /// Early data (EARLY-DATA P4).
     pub early: Early,
     /// HTTP requests.
@@ -32,6 +40,8 @@ pub struct Metrics {
     pub sessions: Sessions,
     /// Origins.
     pub origins: Origins,
+    /// OCSP stapling.
+    pub ocsp: Ocsp,
     /// Configuration.
     pub config: Config,
     /// Log lines that could not be queued or written, by log.
@@ -84,6 +94,13 @@ impl Handshakes {
         self.completed.inc(kind, version);
         self.seconds.observe(kind, took);
     }
+}
+
+/// Metrics of QUIC.
+#[derive(Debug)]
+pub struct Quic {
+    /// Clients that were asked to prove their address first.
+    pub retries: IntCounter,
 }
 
 /// Metrics of early data (EARLY-DATA P4).
@@ -201,11 +218,19 @@ impl Metrics {
         Ok(Self {
             connections: Connections::new(&families)?,
             handshakes: Handshakes::new(&families)?,
+            quic: Quic {
+                retries: families.counter(
+                    "quic_retries_total",
+                    "Clients asked to prove their address before a handshake",
+                )?,
+            },
+            certificates: Certificates::new(&families)?,
             early: Early::new(&families)?,
             requests: Requests::new(&families)?,
             timeouts: families.counters("timeouts_total", "Deadlines that passed", "kind")?,
             sessions: Sessions::new(&families)?,
             origins: Origins::new(&families)?,
+            ocsp: Ocsp::new(&families)?,
             config: Config::new(&families)?,
             log_lines_dropped: families.counters(
                 "log_lines_dropped_total",

@@ -2,6 +2,7 @@
 
 pub mod hello;
 pub mod ja4;
+pub mod quic;
 pub mod select;
 pub mod selector;
 pub mod session;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use rustls::AlertDescription;
 
@@ -46,6 +47,27 @@ pub trait Selector: Send + Sync + 'static {
         client: SocketAddr,
         local: SocketAddr,
     ) -> SelectFuture;
+
+    /// Chooses at once, for a connection over QUIC: there a handshake goes on only when a packet
+    /// comes, so an answer that came later would find nobody to take it.
+    ///
+    /// The default asks [`select`](Self::select) and ends the handshake (`internal_error`) if the
+    /// answer is not there at its first poll. `client` is not proved yet (EARLY-DATA R15).
+    fn select_at_once(
+        &self,
+        hello: Arc<ClientHello>,
+        client: SocketAddr,
+        local: SocketAddr,
+    ) -> Selection {
+        let mut future = self.select(hello, client, local);
+        match future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            Poll::Ready(selection) => selection,
+            Poll::Pending => Selection::Refuse(AlertDescription::InternalError),
+        }
+    }
 }
 
 impl<F, A> Selector for F
@@ -60,5 +82,27 @@ where
         local: SocketAddr,
     ) -> SelectFuture {
         Box::pin(self(hello, client, local))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::hello::testing::Builder;
+
+    fn at_once(selector: impl Selector) -> Selection {
+        let hello = Builder::tls13().server_name(b"a.example").parse();
+        let hello = Arc::new(hello.unwrap());
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        selector.select_at_once(hello, address, address)
+    }
+
+    #[test]
+    fn what_is_not_there_at_once_ends_a_handshake_over_quic() {
+        let ready = |_: Arc<ClientHello>, _, _| async { Selection::Site("a.example".into()) };
+        assert!(matches!(at_once(ready), Selection::Site(name) if &*name == "a.example"));
+        let later = |_: Arc<ClientHello>, _, _| std::future::pending::<Selection>();
+        let refused = Selection::Refuse(AlertDescription::InternalError);
+        assert_eq!(format!("{:?}", at_once(later)), format!("{refused:?}"));
     }
 }

@@ -11,7 +11,7 @@ use crate::certs::leaf::Validity;
 use crate::certs::store::{Loaded, Store};
 use crate::config::diagnostics::{At, Diagnostic, Place};
 use crate::config::names::SiteName;
-use crate::config::spec::{CertificateFiles, Certificates, SiteSpec, Spec};
+use crate::config::spec::{CertificateFiles, Certificates, SiteSpec, Spec, StapleFiles};
 use crate::tags::Tag;
 
 /// Where certificates come from while one specification is compiled.
@@ -25,6 +25,8 @@ pub(super) struct Source {
 /// A site's certificates, ready for use.
 pub(super) struct Found {
     pub(super) pairs: Vec<Pair>,
+    /// What is said of the staple of each, if anything is.
+    pub(super) files: Vec<StapleFiles>,
     /// A hash over all of them.
     pub(super) tag: Tag,
 }
@@ -106,7 +108,7 @@ impl Source {
     ) -> Option<Found> {
         let mut pairs = Vec::with_capacity(files.len());
         let mut tags = Vec::with_capacity(files.len());
-        for CertificateFiles { chain, key } in files {
+        for CertificateFiles { chain, key, .. } in files {
             match self.store.pair(&chain.value, &key.value) {
                 Ok(loaded) => {
                     let place = chain.place.as_ref();
@@ -132,7 +134,10 @@ impl Source {
         }
         // One broken pair of several breaks the set: with fewer kinds of key, clients that could
         // connect before cannot.
-        (pairs.len() == files.len() && !pairs.is_empty()).then(|| Found::new(pairs, &tags))
+        (pairs.len() == files.len() && !pairs.is_empty()).then(|| Found {
+            files: files.iter().map(|files| (*files.ocsp).clone()).collect(),
+            ..Found::new(pairs, &tags)
+        })
     }
 
     /// The pair whose names cover the site's; of several the one that is valid longest.
@@ -177,6 +182,7 @@ impl Found {
         let parts: Vec<&[u8]> = tags.iter().map(|tag| &tag.0[..]).collect();
         Self {
             pairs,
+            files: Vec::new(),
             tag: Tag::of(&parts),
         }
     }

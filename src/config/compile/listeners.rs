@@ -8,7 +8,7 @@ use super::Work;
 use crate::admission::Networks;
 use crate::config::diagnostics::{At, Diagnostic};
 use crate::config::names::{NameIndex, SiteName};
-use crate::config::snapshot::{AdminAddress, Listener, ProxyProtocol, Site, TrustedProxies};
+use crate::config::snapshot::{AdminAddress, Listener, ProxyProtocol, Quic, Site, TrustedProxies};
 use crate::config::spec::{ListenSpec, SiteSpec, Spec};
 
 /// Which listener has which name.
@@ -26,6 +26,7 @@ pub(super) fn compile<'s>(
         work.errors.push(error.hint(hint));
     }
     for (index, listen) in spec.listeners.iter().enumerate() {
+        check_quic(listen, work);
         match names.entry(&listen.name.value) {
             Entry::Vacant(entry) => {
                 entry.insert(index);
@@ -73,6 +74,7 @@ pub(super) fn compile<'s>(
         name: listen.name.value.as_str().into(),
         address: listen.address.value,
         tls: listen.tls,
+        quic: quic(listen),
         backlog: listen.backlog,
         client_hello_timeout: listen.client_hello_timeout,
         proxy_protocol: listen.proxy_protocol.map(|accepts| ProxyProtocol {
@@ -85,6 +87,42 @@ pub(super) fn compile<'s>(
         default: None,
     });
     (listeners.collect(), names)
+}
+
+fn quic(listen: &ListenSpec) -> Option<Quic> {
+    listen.quic.value.then(|| {
+        let mut quic = Quic {
+            alt_svc_age: listen.alt_svc,
+            alt_svc: None,
+            retry: listen.quic_retry,
+            migration: listen.quic_migration,
+        };
+        quic.at(listen.address.value);
+        quic
+    })
+}
+
+/// What QUIC cannot be had with.
+fn check_quic(listen: &ListenSpec, work: &mut Work<'_>) {
+    if !listen.quic.value {
+        return;
+    }
+    let mut refuse = |message: &str, hint: &str| {
+        let error = Diagnostic::error(listen.quic.place.clone(), message);
+        work.errors.push(error.hint(hint));
+    };
+    if !listen.tls {
+        refuse(
+            "`quic = true` on a listener without TLS",
+            "QUIC is never without TLS: take one of the two away",
+        );
+    }
+    if listen.proxy_protocol.is_some() {
+        refuse(
+            "`quic = true` on a listener with `proxy_protocol`",
+            "its headers begin TCP connections: give QUIC a listener of its own",
+        );
+    }
 }
 
 fn trusted_proxies(listen: &ListenSpec) -> Option<Arc<TrustedProxies>> {

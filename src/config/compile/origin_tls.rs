@@ -194,11 +194,13 @@ fn client(
         }
     };
     client.alpn_protocols.clone_from(&spec.alpn);
+    // Connections to origins are kept, and few: their certificates are not worth a decompressor.
+    client.cert_decompressors = Vec::new();
     Some(client)
 }
 
 fn certificate(files: &CertificateFiles, work: &mut Work<'_>) -> Option<(Pair, Tag)> {
-    let CertificateFiles { chain, key } = files;
+    let CertificateFiles { chain, key, .. } = files;
     match work.tls.store.pair(&chain.value, &key.value) {
         Ok(loaded) => {
             let what = chain.value.display().to_string();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::tree::{Table, Value};
 use super::values::MANY;
-use super::{keys, listener, origin, resolver};
+use super::{keys, listener, ocsp, origin, resolver};
 use crate::config::diagnostics::At;
 use crate::config::snapshot::{AdminAddress, LogTarget};
 use crate::config::spec::Spec;
@@ -24,7 +24,9 @@ pub(super) fn read(top: &Table<'_>, spec: &mut Spec) -> Vec<At<PathBuf>> {
         spec.admin = address.and_then(|address| admin_address(&address));
     }
     sessions(top, spec);
+    ocsp::read(top, spec);
     resolver::read(top, spec);
+    transparency(top, spec);
     spec.listeners = listener::read_all(top);
     if let Some(value) = top.get("origin") {
         for named in value.named("[origin.app]") {
@@ -119,6 +121,16 @@ fn log(top: &Table<'_>, spec: &mut Spec) {
         .and_then(|value| value.choice(&choices))
     {
         spec.log.connections = which;
+    }
+}
+
+fn transparency(top: &Table<'_>, spec: &mut Spec) {
+    let keys = &keys::CERTIFICATE_TRANSPARENCY;
+    let Some(table) = table(top, "certificate_transparency", keys) else {
+        return;
+    };
+    if let Some(value) = table.get("log_list") {
+        spec.log_list = value.path("log_list.json");
     }
 }
 

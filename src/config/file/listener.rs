@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::global::socket_address;
 use super::keys;
 use super::tree::{Table, Value};
+use crate::config::snapshot::QuicRetry;
 use crate::config::spec::ListenSpec;
 use crate::forwarded::TrustedHeader;
 use crate::proxy_protocol::{Accepts, Version};
@@ -45,12 +46,7 @@ fn listener(index: usize, value: &Value<'_>) -> Option<ListenSpec> {
     if let Some(tls) = table.get("tls").and_then(|value| value.boolean()) {
         listen.tls = tls.value;
     }
-    if let Some(value) = table.get("quic")
-        && let Some(quic) = value.boolean()
-        && quic.value
-    {
-        value.unsupported("`quic = true`", "write false, or take this away");
-    }
+    quic(&table, &mut listen);
     proxy_protocol(&table, &mut listen);
     trusted_proxies(&table, &mut listen);
     if let Some(backlog) = table
@@ -72,6 +68,39 @@ fn listener(index: usize, value: &Value<'_>) -> Option<ListenSpec> {
         read("proxy_header", &mut listen.proxy_header_timeout);
     }
     Some(listen)
+}
+
+fn quic(table: &Table<'_>, listen: &mut ListenSpec) {
+    if let Some(quic) = table.get("quic").and_then(|value| value.boolean()) {
+        listen.quic = quic;
+    }
+    let retries = [QuicRetry::Auto, QuicRetry::Always, QuicRetry::Never];
+    let retries = retries.map(|retry| (retry.as_str(), retry));
+    let alone = |value: &Value<'_>, key: &str| {
+        if !listen.quic.value {
+            let message = format!("`{key}` of a listener without QUIC");
+            value.key_error(message, "add quic = true, or take this away");
+        }
+    };
+    let alt_svc = table.get("alt_svc");
+    let retry = table.get("quic_retry");
+    let migration = table.get("quic_migration");
+    for (value, key) in [
+        (&alt_svc, "alt_svc"),
+        (&retry, "quic_retry"),
+        (&migration, "quic_migration"),
+    ] {
+        let _ = value.as_ref().map(|value| alone(value, key));
+    }
+    if let Some(age) = alt_svc.and_then(|value| value.duration_or_off()) {
+        listen.alt_svc = age;
+    }
+    if let Some(retry) = retry.and_then(|value| value.choice(&retries)) {
+        listen.quic_retry = retry;
+    }
+    if let Some(migration) = migration.and_then(|value| value.boolean()) {
+        listen.quic_migration = migration.value;
+    }
 }
 
 fn proxy_protocol(table: &Table<'_>, listen: &mut ListenSpec) {

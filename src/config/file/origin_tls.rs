@@ -16,7 +16,7 @@ pub(super) fn read(value: &Value<'_>) -> Option<OriginTlsSpec> {
         verify_name: name(&table, "verify_name"),
         certificate: table
             .get("certificate")
-            .and_then(|value| site::certificate(&value)),
+            .and_then(|value| site::certificate(&value, &keys::ORIGIN_CERTIFICATE)),
         ..OriginTlsSpec::default()
     };
     if let Some(value) = table.get("alpn") {

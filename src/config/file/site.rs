@@ -3,7 +3,8 @@
 use toml::de::DeValue;
 
 use super::tree::{Table, Value};
-use super::{keys, route};
+use super::{keys, ocsp, route};
+use crate::certs::compression::Algorithm;
 use crate::config::diagnostics::At;
 use crate::config::names::{NameError, SiteName};
 use crate::config::spec::{CertificateFiles, Certificates, SiteSpec};
@@ -57,11 +58,13 @@ fn read(value: &Value<'_>) -> Option<SiteSpec> {
     if let Some(early_data) = table.get("early_data").and_then(|value| value.boolean()) {
         site.early_data = early_data;
     }
-    if let Some(value) = table.get("ocsp") {
-        let choices = [("off", false), ("auto", true), ("required", true)];
-        if value.choice(&choices) == Some(true) {
-            value.unsupported("OCSP stapling", "write \"off\", or take this away");
-        }
+    if let Some(value) = table.get("certificate_compression") {
+        site.certificate_compression = compression(&value);
+    }
+    if let Some(value) = table.get("ocsp")
+        && let Some(mode) = ocsp::mode(&value)
+    {
+        site.ocsp = value.at(mode);
     }
     if let Some(value) = table.get("client_auth") {
         value.unsupported("`client_auth`", "take this away");
@@ -120,10 +123,11 @@ pub(super) fn name(value: &Value<'_>) -> Option<At<SiteName>> {
 
 fn certificates(value: &Value<'_>) -> Certificates {
     let files = match value.raw() {
-        DeValue::Table(_) => certificate(value).map(|files| vec![files]),
+        DeValue::Table(_) => certificate(value, &keys::CERTIFICATE).map(|files| vec![files]),
         DeValue::Array(_) => {
             let list = value.full_list("tables", CERTIFICATE).unwrap_or_default();
-            list.iter().map(certificate).collect()
+            let read = |value| certificate(value, &keys::CERTIFICATE);
+            list.iter().map(read).collect()
         }
         DeValue::String(text) if text == "acme" => {
             value.unsupported("ACME", &format!("write {CERTIFICATE}"));
@@ -140,17 +144,68 @@ fn certificates(value: &Value<'_>) -> Certificates {
     }
 }
 
-pub(super) fn certificate(value: &Value<'_>) -> Option<CertificateFiles> {
-    let table = value.table(&keys::CERTIFICATE, CERTIFICATE)?;
+/// A chain and a key. What is said of staples and timestamps belongs to sites' certificates, not to
+/// those that origins see.
+pub(super) fn certificate(
+    value: &Value<'_>,
+    known: &'static keys::Keys,
+) -> Option<CertificateFiles> {
+    let table = value.table(known, CERTIFICATE)?;
     let chain = table.require("chain", "chain = \"example.com.pem\"");
     let key = table.require("key", "key = \"example.com.key\"");
     // Both are read before either is given up.
     let chain = chain.and_then(|value| value.path("example.com.pem"));
     let key = key.and_then(|value| value.path("example.com.key"));
+    let ocsp = match known.known.contains(&"staple") {
+        true => {
+            timestamps(&table);
+            Box::new(ocsp::staple_files(&table))
+        }
+        false => Box::default(),
+    };
     Some(CertificateFiles {
         chain: chain?,
         key: key?,
+        ocsp,
     })
+}
+
+/// rustls 0.23 sends one extension with a certificate, status_request, and has no type for
+/// signed_certificate_timestamp (RFC 6962 §3.3.1) that anything could be put into.
+fn timestamps(table: &Table<'_>) {
+    if let Some(value) = table.get("scts") {
+        let hint = "take this away: authorities embed timestamps in the certificates themselves";
+        value.unsupported("the TLS extension for certificate timestamps", hint);
+    }
+}
+
+/// `"off"`, or a list.
+fn compression(value: &Value<'_>) -> Vec<Algorithm> {
+    if matches!(value.raw(), DeValue::String(_)) {
+        value.choice(&[("off", ())]);
+        return Vec::new();
+    }
+    let example = "[\"brotli\", \"zlib\"]";
+    let list = value.full_list("algorithms", example).unwrap_or_default();
+    let mut algorithms: Vec<Algorithm> = Vec::new();
+    for value in list {
+        if value.raw().as_str() == Some("zstd") {
+            let hint = "take it away: who takes zstd takes brotli or zlib too";
+            value.unsupported("zstd", hint);
+            continue;
+        }
+        let choices = Algorithm::ALL.map(|algorithm| (algorithm.as_str(), algorithm));
+        let Some(algorithm) = value.choice(&choices) else {
+            continue;
+        };
+        if algorithms.contains(&algorithm) {
+            let message = format!("{:?} stands there twice", algorithm.as_str());
+            value.error(message, "take one of them away");
+            continue;
+        }
+        algorithms.push(algorithm);
+    }
+    algorithms
 }
 
 pub(super) fn alpn(value: &Value<'_>) -> Vec<Vec<u8>> {

@@ -16,7 +16,7 @@ const SYSTEM: &[&str] = &[
 ];
 
 /// Certificates of a PEM file: at least one.
-pub(super) fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, PlanError> {
+pub(crate) fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, PlanError> {
     let error = |what: String| {
         let hint = "hint: a PEM file with BEGIN CERTIFICATE is needed";
         PlanError::new(format!("{}: {what}\n{hint}", file.display()))
@@ -33,7 +33,7 @@ pub(super) fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, P
 }
 
 /// The authorities that this machine trusts.
-pub(super) fn system_authorities() -> Result<Vec<CertificateDer<'static>>, PlanError> {
+pub(crate) fn system_authorities() -> Result<Vec<CertificateDer<'static>>, PlanError> {
     let file = SYSTEM.iter().map(Path::new).find(|file| file.exists());
     match file {
         Some(file) => authorities(file),

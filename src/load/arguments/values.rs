@@ -34,7 +34,7 @@ const GROUPS: &[(&[&str], NamedGroup)] = &[
 ];
 
 /// `10s`, `500ms`, `2m`, `1h`, `1.5s`; a bare number is seconds.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.len()
         - text
             .trim_start_matches(|c: char| c.is_ascii_digit() || c == '.')

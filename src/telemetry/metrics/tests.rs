@@ -4,7 +4,8 @@ use prometheus::TextEncoder;
 
 use super::*;
 use crate::telemetry::labels::{
-    Ejection, HealthCheck, Label, OriginConnection, OriginError, RetryReason, ServerState,
+    Ejection, HealthCheck, Label, OcspFetch, OriginConnection, OriginError, RetryReason,
+    ServerState, StapleState,
 };
 
 const DOCUMENT: &str = include_str!("../../../docs/METRICS.md");
@@ -58,8 +59,17 @@ fn the_document_names_every_family_and_no_other() {
         .map(Into::into)
         .collect();
     let mut all = families(&registry);
-    // Its series are those of the configuration: there is none yet.
-    assert!(all.insert("cutwater_origin_server_usable".into()));
+    // Their series are those of the configuration: there are none yet.
+    for named in [
+        "origin_server_usable",
+        "certificate_info",
+        "certificate_not_before_seconds",
+        "certificate_not_after_seconds",
+        "certificate_scts",
+        "certificate_problems",
+    ] {
+        assert!(all.insert(format!("cutwater_{named}")));
+    }
     assert_eq!(named, all);
 }
 
@@ -178,11 +188,13 @@ fn words_and_indices_of_labels_are_unique() {
     check::<HelloError>();
     check::<Limit>();
     check::<Log>();
+    check::<OcspFetch>();
     check::<OriginConnection>();
     check::<OriginError>();
     check::<Protocol>();
     check::<ReloadResult>();
     check::<RetryReason>();
+    check::<StapleState>();
     check::<StatusClass>();
     check::<Target>();
     check::<TimeoutKind>();

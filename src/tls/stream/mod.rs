@@ -30,9 +30,10 @@ use tokio::net::TcpStream;
 
 use self::buffers::{Outgoing, READ, with_scratch};
 pub use self::outcome::{Facts, Read, StreamError};
-use self::outcome::{accepts_early_data, alert_for};
+use self::outcome::{accepts_early_data, alert_for, wants_unexpected_message};
 use self::skip::{Skip, Skipping, probe, too_much};
 pub use self::socket::Socket;
+use crate::certs::compression;
 use crate::confirm::Settler;
 use crate::tls::hello::{ClientHello, HelloReader, alert_record};
 
@@ -57,6 +58,8 @@ pub struct TlsStream<S = TcpStream> {
     early_offered: bool,
     /// The length of the last handshake record that was encoded.
     last_record: usize,
+    /// What a handshake that shows a certificate is refused with.
+    resume_or: Option<AlertDescription>,
     peer_closed: bool,
     close_sent: bool,
     failed: bool,
@@ -78,6 +81,7 @@ impl<S: Socket> TlsStream<S> {
             hello: 0,
             early_offered: false,
             last_record: 0,
+            resume_or: None,
             peer_closed: false,
             close_sent: false,
             failed: false,
@@ -131,6 +135,12 @@ impl<S: Socket> TlsStream<S> {
         self.failed = true;
         self.facts.alert_sent = Some(alert);
         self.out.plain(&alert_record(alert));
+    }
+
+    /// The certificate lacks the staple that it needs: ends the handshake with this alert before anything of it
+    /// is sent, unless it resumes, or the ClientHello has to be asked for once more.
+    pub fn resume_or_refuse(&mut self, alert: AlertDescription) {
+        self.resume_or = Some(alert);
     }
 
     /// Starts the engine; the ClientHello that was read is its first input.
@@ -248,8 +258,15 @@ impl<S: Socket> TlsStream<S> {
             let mut more = true;
             let mut idle = false;
             // rustls breaks off at every record of plaintext: `shown` records are never cut.
-            let UnbufferedStatus { discard, state, .. } =
-                engine.process_tls_records(&mut input[at..end]);
+            let shown = &mut input[at..end];
+            let UnbufferedStatus { discard, state, .. } = if self.hello > 0 {
+                // Only what answers a ClientHello has a certificate.
+                let (status, compressed) = compression::watch(|| engine.process_tls_records(shown));
+                self.facts.compressed = compressed.or(self.facts.compressed);
+                status
+            } else {
+                engine.process_tls_records(shown)
+            };
             match state {
                 Ok(ConnectionState::EncodeTlsData(mut record)) => {
                     let encoded = self.out.encode(&mut record);
@@ -309,6 +326,15 @@ impl<S: Socket> TlsStream<S> {
             if self.hello > 0 {
                 self.hello = 0;
                 let kind = engine.handshake_kind();
+                if let Some(alert) = self.resume_or
+                    && kind != Some(HandshakeKind::Resumed)
+                {
+                    // Nothing was sent yet: the client sees an alert in the clear and no more.
+                    self.out = Outgoing::default();
+                    self.settler = None;
+                    self.refuse(alert);
+                    return Err(StreamError::Certificate);
+                }
                 if kind == Some(HandshakeKind::FullWithHelloRetryRequest) {
                     self.facts.hellos = 2;
                 }
@@ -366,6 +392,12 @@ impl<S: Socket> TlsStream<S> {
         }
         let mut sent = false;
         if let Some(engine) = &mut self.engine {
+            if !engine.wants_write()
+                && let Some(mut input) =
+                    wants_unexpected_message(&error, rest, engine.is_handshaking())
+            {
+                let _ = engine.process_tls_records(&mut input);
+            }
             // Only while there is something to send: rustls would go on as if healthy.
             while engine.wants_write() {
                 match engine.process_tls_records(rest).state {

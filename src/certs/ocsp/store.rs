@@ -1,0 +1,104 @@
+//! Staples on disk: a file for each certificate, named by its fingerprint.
+//!
+//! `FINGERPRINT.ocsp` holds an OCSPResponse in DER: what `openssl ocsp -respin` reads. It is
+//! replaced whole, so that whoever reads it reads one or the other.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::subject::hex;
+use super::verify::{Refusal, verify};
+use super::{MAX_RESPONSE, Staple, Subject};
+
+/// How long the file of a certificate that is not in use is left: longer than any staple is valid.
+const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// Why a staple in a file is none.
+#[derive(Debug)]
+pub enum FileError {
+    /// The system's.
+    Io(io::Error),
+    /// It does not hold.
+    Refused(Refusal),
+}
+
+impl std::fmt::Display for FileError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Refused(refusal) => refusal.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for FileError {}
+
+/// Where the staple of a certificate is kept.
+pub fn path(directory: &Path, fingerprint: &[u8; 32]) -> PathBuf {
+    directory.join(format!("{}.ocsp", hex(fingerprint)))
+}
+
+/// The staple that was kept for a certificate, if it still holds at `now`.
+///
+/// # Errors
+/// [`FileError`]; a file that is not there is one of `NotFound`.
+pub fn read(directory: &Path, subject: &Subject, now: SystemTime) -> Result<Staple, FileError> {
+    read_file(&path(directory, &subject.fingerprint), subject, now)
+}
+
+/// The staple in a file, if it holds for `subject` at `now`.
+///
+/// # Errors
+/// [`FileError`].
+pub fn read_file(path: &Path, subject: &Subject, now: SystemTime) -> Result<Staple, FileError> {
+    let mut bytes = Vec::new();
+    // One byte more than may be: then it is refused.
+    let most = MAX_RESPONSE as u64 + 1;
+    File::open(path)
+        .and_then(|file| file.take(most).read_to_end(&mut bytes))
+        .map_err(FileError::Io)?;
+    verify(&bytes, subject, None, now).map_err(FileError::Refused)
+}
+
+/// Keeps a staple; whatever happens there is the former file or the new one.
+///
+/// # Errors
+/// The system's.
+pub fn write(directory: &Path, subject: &Subject, staple: &Staple) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    let path = path(directory, &subject.fingerprint);
+    // Two processes may keep theirs in one directory.
+    let new = path.with_extension(format!("{}.new", std::process::id()));
+    let written = File::create(&new).and_then(|mut file| {
+        file.write_all(&staple.der)?;
+        file.sync_all()?;
+        fs::rename(&new, &path)
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    written
+}
+
+/// Takes away what belongs to none of `in_use` and has not been written for 90 days.
+pub fn sweep(directory: &Path, in_use: &HashSet<[u8; 32]>, now: SystemTime) {
+    let names: HashSet<String> = in_use.iter().map(|fingerprint| hex(fingerprint)).collect();
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some((stem, end)) = name.to_str().and_then(|name| name.split_once('.')) else {
+            continue;
+        };
+        let digits = stem.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let ours = stem.len() == 64 && digits && (end == "ocsp" || end.ends_with(".new"));
+        let old = || {
+            let written = entry.metadata().and_then(|metadata| metadata.modified());
+            written.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > KEPT))
+        };
+        if ours && !(end == "ocsp" && names.contains(stem)) && old() {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}

@@ -1,0 +1,4 @@
+mod answers;
+mod month;
+mod shown;
+mod subjects;

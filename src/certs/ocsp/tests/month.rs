@@ -1,0 +1,303 @@
+//! A month of refreshes with faults, on a clock that the test moves.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::super::book::{AT_ONE, Book, Failure, Happened, Job};
+use super::super::testing::{Authority, DAY, noon};
+use super::super::{Source, Staple, StapleStatus, Stapled, Subject};
+use super::shown;
+use crate::telemetry::labels::OcspFetch;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Numbers from 0 to 1 that are the same in each run.
+fn chance(mut state: u64) -> impl FnMut() -> f64 + Send {
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// What a responder does to an attempt.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Weather {
+    Good,
+    /// Silence, for the whole timeout.
+    Dead,
+    /// Of ten answers three are wrong for their certificate.
+    Bad,
+}
+
+/// Responders, certificates, and a clock.
+struct World {
+    book: Book,
+    now: SystemTime,
+    stapled: Vec<Arc<Stapled>>,
+    running: BinaryHeap<Reverse<(SystemTime, usize)>>,
+    jobs: HashMap<usize, (Job, Result<Staple, Failure>)>,
+    begun: usize,
+    at_host: HashMap<String, usize>,
+    /// When the attempts of the last minute began.
+    minute: VecDeque<SystemTime>,
+    busiest: usize,
+    validity: Duration,
+    chance: Box<dyn FnMut() -> f64>,
+}
+
+impl World {
+    fn new(certificates: usize, hosts: usize, validity: Duration) -> Self {
+        let key = shown::key();
+        let model = Authority::new("an authority").subject(7);
+        let subject = |number: usize| {
+            let mut fingerprint = [0; 32];
+            fingerprint[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            let host = format!("http://ocsp{}.example/", number % hosts);
+            Arc::new(Subject {
+                fingerprint,
+                source: Some(Source::Responder(host.parse().unwrap())),
+                ..model.clone()
+            })
+        };
+        let stapled = (0..certificates)
+            .map(|number| Arc::new(Stapled::awaiting(Arc::clone(&key), subject(number), false)));
+        Self {
+            book: Book::new(Box::new(chance(4711))),
+            now: noon(),
+            stapled: stapled.collect(),
+            running: BinaryHeap::new(),
+            jobs: HashMap::new(),
+            begun: 0,
+            at_host: HashMap::new(),
+            minute: VecDeque::new(),
+            busiest: 0,
+            validity,
+            chance: Box::new(chance(815)),
+        }
+    }
+
+    fn start(&mut self, kept: &mut dyn FnMut(&Subject) -> Option<Staple>) {
+        let stapled = self.stapled.clone().into_iter();
+        self.book.follow(stapled, kept, self.now);
+    }
+
+    fn begin(&mut self, job: Job, weather: &dyn Fn(&str, SystemTime) -> Weather) {
+        let Source::Responder(uri) = &job.source else {
+            unreachable!("responders only");
+        };
+        let host = uri.host().unwrap().to_owned();
+        let weather = weather(&host, self.now);
+        let at_host = self.at_host.entry(host).or_default();
+        *at_host += 1;
+        assert!(*at_host <= AT_ONE, "{at_host} at once at one responder");
+        let failure = |result, of_responder| Failure {
+            result,
+            of_responder,
+            message: String::new(),
+        };
+        let (took, result) = match weather {
+            Weather::Dead => (10_000, Err(failure(OcspFetch::Timeout, true))),
+            Weather::Bad if (self.chance)() < 0.3 => {
+                (50, Err(failure(OcspFetch::Signature, false)))
+            }
+            _ => (50, Ok(shown::staple("x", self.now + self.validity))),
+        };
+        let result = result.map(|staple| Staple {
+            der: Arc::from(format!("{:?}", self.now).as_bytes()),
+            this_update: self.now,
+            ..staple
+        });
+        self.begun += 1;
+        self.minute.push_back(self.now);
+        while self
+            .minute
+            .front()
+            .is_some_and(|at| *at + MINUTE < self.now)
+        {
+            self.minute.pop_front();
+        }
+        self.busiest = self.busiest.max(self.minute.len());
+        let ends = self.now + Duration::from_millis(took);
+        self.running.push(Reverse((ends, self.begun)));
+        self.jobs.insert(self.begun, (job, result));
+    }
+
+    /// Runs until `until`; `look` sees the world each hour.
+    fn run(
+        &mut self,
+        until: SystemTime,
+        weather: &dyn Fn(&str, SystemTime) -> Weather,
+        look: &mut dyn FnMut(&mut Self),
+    ) {
+        let mut next_look = self.now + HOUR;
+        while self.now < until {
+            while let Some(job) = self.book.due(self.now) {
+                self.begin(job, weather);
+            }
+            let ends = self.running.peek().map(|Reverse((ends, _))| *ends);
+            let due = self.book.next().map(|due| due.max(self.now));
+            let event = ends.into_iter().chain(due).min();
+            self.now = event.map_or(next_look, |event| event.min(next_look));
+            if ends.is_some_and(|ends| ends <= self.now) {
+                let Some(Reverse((_, number))) = self.running.pop() else {
+                    unreachable!("it was there");
+                };
+                let (job, result) = self.jobs.remove(&number).unwrap();
+                if let Source::Responder(uri) = &job.source {
+                    *self.at_host.get_mut(uri.host().unwrap()).unwrap() -= 1;
+                }
+                assert_ne!(self.book.done(&job, result, self.now), Happened::Nothing);
+            }
+            if self.now >= next_look {
+                next_look = self.now + HOUR;
+                look(self);
+            }
+        }
+    }
+
+    /// Certificates that show no valid staple now.
+    fn bare(&self) -> usize {
+        let bare = |stapled: &&Arc<Stapled>| stapled.current(|| self.now).ocsp.is_none();
+        self.stapled.iter().filter(bare).count()
+    }
+}
+
+/// Two days in seven one of the hosts is dead, two others send wrong answers now and then.
+fn weather(host: &str, now: SystemTime) -> Weather {
+    let day = now.duration_since(noon()).unwrap().as_secs() / 86_400;
+    match (host, day % 7) {
+        ("ocsp0.example", 3 | 4) => Weather::Dead,
+        ("ocsp1.example" | "ocsp2.example", _) => Weather::Bad,
+        _ => Weather::Good,
+    }
+}
+
+#[test]
+fn ten_thousand_certificates_are_stapled_through_a_month_of_faults_and_nobody_is_stormed() {
+    const CERTIFICATES: usize = 10_000;
+    let mut world = World::new(CERTIFICATES, 4, DAY * 7);
+    world.start(&mut |_| None);
+    world.run(noon() + HOUR * 2, &weather, &mut |_| {});
+    assert_eq!(
+        world.bare(),
+        0,
+        "all are stapled within two hours of the first start"
+    );
+    world.run(noon() + DAY * 30, &weather, &mut |world| {
+        assert_eq!(world.bare(), 0, "at {:?}", world.now);
+    });
+    let figures = world.book.figures(world.now);
+    assert_eq!(
+        (figures.valid, figures.missing, figures.expired),
+        (CERTIFICATES, 0, 0)
+    );
+    // Every three and a half days, with a third more for what failed.
+    let needed = CERTIFICATES * 30 / 7 * 2;
+    assert!(world.begun < needed * 4 / 3, "{} attempts", world.begun);
+    assert!(
+        world.busiest <= 4 * 60 * 50,
+        "{} in a minute",
+        world.busiest
+    );
+}
+
+#[test]
+fn a_restart_spreads_what_is_due_and_shows_what_was_kept() {
+    const CERTIFICATES: usize = 10_000;
+    let mut world = World::new(CERTIFICATES, 1, DAY * 7);
+    // Kept two days before their end: all past their half.
+    let kept = |_: &Subject| Some(shown::staple("kept", noon() + DAY * 2));
+    world.start(&mut { kept });
+    assert_eq!(world.bare(), 0, "at once");
+    let mut before = 0;
+    world.run(noon() + MINUTE * 6, &|_, _| Weather::Good, &mut |_| {});
+    before += world.begun;
+    assert!(before < CERTIFICATES / 5, "{before} in a tenth of an hour");
+    world.run(noon() + HOUR * 2, &|_, _| Weather::Good, &mut |world| {
+        assert_eq!(world.bare(), 0);
+    });
+    assert_eq!(world.begun, CERTIFICATES, "each once");
+}
+
+#[test]
+fn a_dead_responder_is_tried_by_one_and_found_alive_within_minutes() {
+    let mut world = World::new(2_000, 1, DAY * 7);
+    world.start(&mut |_| None);
+    let dead_until = noon() + DAY;
+    let weather = |_: &str, now| {
+        if now < dead_until {
+            Weather::Dead
+        } else {
+            Weather::Good
+        }
+    };
+    world.run(dead_until, &weather, &mut |_| {});
+    assert_eq!(world.bare(), 2_000);
+    // One in five minutes, a few more in the beginning.
+    assert!(
+        (200..600).contains(&world.begun),
+        "{} attempts",
+        world.begun
+    );
+    world.run(dead_until + MINUTE * 15, &weather, &mut |_| {});
+    assert_eq!(
+        world.bare(),
+        0,
+        "a quarter of an hour later all are stapled"
+    );
+}
+
+#[test]
+fn one_responder_that_is_silent_costs_the_others_nothing() {
+    let mut world = World::new(1_000, 2, DAY * 7);
+    world.start(&mut |_| None);
+    let weather = |host: &str, _| match host {
+        "ocsp0.example" => Weather::Dead,
+        _ => Weather::Good,
+    };
+    world.run(noon() + MINUTE, &weather, &mut |_| {});
+    assert_eq!(world.bare(), 500);
+}
+
+#[test]
+fn a_staple_is_shown_until_it_ends_and_the_revocation_that_came_is_not_undone() {
+    let mut world = World::new(1, 1, DAY * 7);
+    world.start(&mut |_| None);
+    let answer = |world: &mut World, this_update, status| {
+        let job = loop {
+            match world.book.due(world.now) {
+                Some(job) => break job,
+                None => world.now = world.book.next().unwrap(),
+            }
+        };
+        let staple = Staple {
+            der: Arc::from(format!("{this_update:?} {status:?}").as_bytes()),
+            this_update,
+            next_update: this_update + DAY * 7,
+            status,
+        };
+        world.book.done(&job, Ok(staple), world.now)
+    };
+    assert_eq!(
+        answer(&mut world, noon(), StapleStatus::Good),
+        Happened::New { first: true }
+    );
+    let revoked = StapleStatus::Revoked(noon());
+    let at = noon() + HOUR;
+    assert_eq!(
+        answer(&mut world, at, revoked),
+        Happened::New { first: false }
+    );
+    assert_eq!(world.book.figures(world.now).revoked, 1);
+    // Recorded before, sent again.
+    assert_eq!(
+        answer(&mut world, noon(), StapleStatus::Good),
+        Happened::Older
+    );
+    assert_eq!(world.book.figures(world.now).revoked, 1);
+}

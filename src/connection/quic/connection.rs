@@ -1,0 +1,467 @@
+//! The life of one connection: ClientHello, handshake, requests, goodbye.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+
+use quinn::{ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, VarInt};
+use rustls::{AlertDescription, ProtocolVersion};
+use tokio::sync::watch;
+use tracing::Instrument;
+
+use super::code;
+use super::http3::Http3;
+use super::opening::{Opened, Opening};
+use super::{control, peer, stream};
+use crate::config::snapshot::Listener;
+use crate::connection::context::{Permit, Worker};
+use crate::connection::report::Report;
+use crate::connection::seen::Seen;
+use crate::connection::shared::{Past, Shared};
+use crate::deadline::Alarm;
+use crate::http::h3::{Code, MAX};
+use crate::state::{ConnectionState, Protocol};
+use crate::telemetry::labels::{ConnectionEnd, HelloError, Label, TimeoutKind};
+use crate::tls::ja4::Transport;
+use crate::tls::quic::{Crypto, Facts, Progress};
+
+/// What a listener knows of a connection.
+pub(super) struct Accepted {
+    pub(super) listener: Arc<str>,
+    pub(super) client: SocketAddr,
+    pub(super) local: SocketAddr,
+    /// Whether the client has proved its address.
+    pub(super) validated: bool,
+}
+
+/// How far a goodbye has come (RFC 9114 §5.2).
+enum Leaving {
+    No,
+    /// The client was told that one is coming: what it has sent meanwhile is still answered.
+    Told,
+    /// It knows what was the last request.
+    Last,
+}
+
+/// Why the task of a connection woke.
+enum Woken {
+    Ended(ConnectionError),
+    Request(SendStream, RecvStream),
+    Unidirectional(RecvStream),
+    Confirmed,
+    Evicted,
+    HandshakeDue,
+    Idle,
+    Leave,
+    GoodbyeDue,
+}
+
+/// The task of one connection.
+pub(super) struct Connection {
+    worker: Arc<Worker>,
+    accepted: Accepted,
+    permit: Permit,
+    alarm: Alarm,
+    incoming: Option<Incoming>,
+    config: Option<ServerConfig>,
+    opening: Arc<Opening>,
+    progress: Progress,
+    report: Report,
+    quic: Option<quinn::Connection>,
+    http3: Option<Arc<Http3>>,
+    error: Option<ConnectionError>,
+}
+
+impl Connection {
+    /// A connection that was just admitted, `alarm` being the one whose waker the `permit` was
+    /// admitted with.
+    pub(super) fn new(
+        worker: Arc<Worker>,
+        accepted: Accepted,
+        permit: Permit,
+        alarm: Alarm,
+        incoming: Incoming,
+        base: &ServerConfig,
+    ) -> Self {
+        let Accepted { client, local, .. } = accepted;
+        let process = Arc::clone(&worker.process);
+        process.metrics.connections.accepted.inc();
+        let listener = Arc::clone(&accepted.listener);
+        let opening = Opening::new(process, Arc::clone(&listener), client, local);
+        let progress = Progress::default();
+        let mut config = base.clone();
+        config.crypto = Crypto::new(opening.clone(), progress.clone());
+        Self {
+            report: Report::new(worker.index, Transport::Quic, listener, (client, local)),
+            worker,
+            accepted,
+            permit,
+            alarm,
+            incoming: Some(incoming),
+            config: Some(config),
+            opening,
+            progress,
+            quic: None,
+            http3: None,
+            error: None,
+        }
+    }
+
+    /// Serves it to its end.
+    pub(super) async fn run(mut self) {
+        if self.open().await {
+            self.serve().await;
+        }
+    }
+
+    /// The listener in the snapshot in force.
+    fn with_listener<T>(&self, read: impl FnOnce(&Listener) -> T) -> Option<T> {
+        let snapshot = self.worker.process.current.peek();
+        let mut listeners = snapshot.listeners.iter();
+        let listener = listeners.find(|listener| listener.name == self.accepted.listener);
+        listener.map(read)
+    }
+
+    /// Awaits the ClientHello. Whether there is a connection to serve.
+    async fn open(&mut self) -> bool {
+        let (Some(incoming), Some(config)) = (self.incoming.take(), self.config.take()) else {
+            return false;
+        };
+        let mut connecting = match incoming.accept_with(Arc::new(config)) {
+            Ok(connecting) => connecting,
+            Err(error) => return self.no_hello(error),
+        };
+        let limit = self.with_listener(|listener| listener.client_hello_timeout);
+        self.alarm.set(limit);
+        let known = {
+            let vitals = self.permit.vitals().cloned();
+            let alarm = &self.alarm;
+            let mut known = std::pin::pin!(connecting.handshake_data());
+            poll_fn(|cx| {
+                if vitals.as_ref().is_some_and(|vitals| vitals.is_evicted()) {
+                    return Poll::Ready(Err(ConnectionEnd::Evicted));
+                }
+                if let Poll::Ready(known) = known.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(known));
+                }
+                alarm.poll_due(cx).map(|()| Err(ConnectionEnd::Timeout))
+            })
+            .await
+        };
+        match known {
+            Err(end) => {
+                if end == ConnectionEnd::Timeout {
+                    let metrics = &self.worker.process.metrics;
+                    metrics.handshakes.hello_errors.inc(HelloError::Timeout);
+                    metrics.timeouts.inc(TimeoutKind::ClientHello);
+                    self.report.fail("timeout: client_hello".to_owned());
+                }
+                self.report.end(end);
+                return false;
+            }
+            Ok(Err(error)) => return self.no_hello(error),
+            Ok(Ok(_)) => {}
+        }
+        if let Some(vitals) = self.permit.vitals() {
+            vitals.hear(self.worker.ticker.now());
+        }
+        // A server's connection is usable from its first flight on.
+        let Ok((quic, _)) = connecting.into_0rtt() else {
+            return false;
+        };
+        self.quic = Some(quic.clone());
+        let opening = Arc::clone(&self.opening);
+        let Some(opened) = opening.opened() else {
+            return false;
+        };
+        self.report.hello(Arc::clone(&opened.hello));
+        self.report.chose(&opened.chosen, opened.generation);
+        let timeouts = &opened.chosen.site.timeouts;
+        self.alarm.set(Some(timeouts.handshake));
+        let Some(shared) = self.make_shared(opened) else {
+            return false;
+        };
+        let nudge = self.alarm.waker();
+        self.http3 = Some(Http3::new(quic, shared, timeouts.keep_alive, nudge));
+        true
+    }
+
+    /// The connection ended before its ClientHello was whole, or by it.
+    fn no_hello(&mut self, error: ConnectionError) -> bool {
+        match self.opening.failed() {
+            Some(reason) => self.report.fail(reason.to_owned()),
+            None if self.opening.opened().is_none() => {
+                let metrics = &self.worker.process.metrics.handshakes;
+                metrics.hello_errors.inc(HelloError::Closed);
+                self.report.fail(error.to_string());
+            }
+            None => self.report.fail(error.to_string()),
+        }
+        self.error = Some(error);
+        false
+    }
+
+    fn make_shared(&self, opened: &Opened) -> Option<Arc<Shared>> {
+        let facts = self.progress.facts();
+        let (client, local) = self.report.addresses();
+        let state = Arc::new(ConnectionState {
+            client,
+            peer: self.report.peer(),
+            local,
+            listener: Arc::clone(self.report.listener()),
+            worker: self.worker.index,
+            server_name: self.report.server_name(),
+            protocol: Protocol::Http3,
+            alpn: Some(b"h3".to_vec()),
+            version: ProtocolVersion::TLSv1_3,
+            suite: facts.suite?,
+            group: facts.group,
+            resumed: facts.kind == Some(rustls::HandshakeKind::Resumed),
+            early_data: facts.early_accepted,
+            peer_certificates: None,
+        });
+        Some(Shared::new(
+            Arc::clone(&self.worker),
+            state,
+            opened.confirmation.clone(),
+            self.permit.vitals().map(Arc::downgrade).unwrap_or_default(),
+            &opened.chosen,
+            Arc::default(),
+            Past {
+                generation: opened.generation,
+                calls: 0,
+                early_bytes: false,
+                validated: self.accepted.validated,
+            },
+        ))
+    }
+
+    async fn serve(&mut self) {
+        let Some(http3) = self.http3.clone() else {
+            return;
+        };
+        let (tell, told) = watch::channel(None);
+        tokio::spawn(control::run(http3.quic.clone(), told).in_current_span());
+        let mut leaving = Leaving::No;
+        // Due when the next step of a goodbye is.
+        let goodbye = self.worker.ticker.alarm();
+        loop {
+            match self.wake(&http3, &leaving, &goodbye).await {
+                Woken::Ended(error) => {
+                    self.error = Some(error);
+                    return;
+                }
+                Woken::Request(send, recv) => self.request(&http3, send, recv),
+                Woken::Unidirectional(recv) => {
+                    tokio::spawn(peer::read(Arc::clone(&http3), recv).in_current_span());
+                }
+                Woken::Confirmed => self.confirmed(&http3),
+                Woken::Evicted => {
+                    self.report.end(ConnectionEnd::Evicted);
+                    http3.quic.close(code(Code::EXCESSIVE_LOAD), b"");
+                    return;
+                }
+                Woken::HandshakeDue => {
+                    self.time_out(TimeoutKind::Handshake);
+                    http3.quic.close(code(Code::NO_ERROR), b"");
+                    return;
+                }
+                Woken::Idle => {
+                    http3.forget_idle();
+                    let metrics = &self.worker.process.metrics;
+                    metrics.timeouts.inc(TimeoutKind::KeepAlive);
+                    http3.shared.closing.store(true, Ordering::Relaxed);
+                }
+                Woken::Leave => {
+                    http3.forget_idle();
+                    http3.shared.closing.store(true, Ordering::Relaxed);
+                    tell.send_replace(Some(MAX & !3));
+                    leaving = Leaving::Told;
+                    goodbye.set(Some(control::under_way(&http3)));
+                }
+                Woken::GoodbyeDue => match leaving {
+                    Leaving::Last => {
+                        self.report.end(ConnectionEnd::Clean);
+                        http3.quic.close(code(Code::NO_ERROR), b"");
+                        return;
+                    }
+                    _ => {
+                        http3.turn_away();
+                        tell.send_replace(Some(http3.next()));
+                        leaving = Leaving::Last;
+                        goodbye.set(Some(control::under_way(&http3)));
+                    }
+                },
+            }
+        }
+    }
+
+    /// What happens next.
+    async fn wake(&self, http3: &Arc<Http3>, leaving: &Leaving, goodbye: &Alarm) -> Woken {
+        let quic = &http3.quic;
+        let handshaking = self.report.is_handshaking();
+        let confirmation = &http3.shared.confirmation;
+        let mut ended = std::pin::pin!(quic.closed());
+        let mut requests = std::pin::pin!(quic.accept_bi());
+        let mut others = std::pin::pin!(quic.accept_uni());
+        let mut confirmed = std::pin::pin!(confirmation.wait());
+        poll_fn(|cx| {
+            if handshaking {
+                let vitals = self.permit.vitals();
+                if vitals.is_some_and(|vitals| vitals.is_evicted()) {
+                    return Poll::Ready(Woken::Evicted);
+                }
+                // Before any request: who is confirmed must not be taken for early.
+                if let Poll::Ready(Ok(())) = confirmed.as_mut().poll(cx) {
+                    return Poll::Ready(Woken::Confirmed);
+                }
+            }
+            if let Poll::Ready(error) = ended.as_mut().poll(cx) {
+                return Poll::Ready(Woken::Ended(error));
+            }
+            if let Poll::Ready(Ok(recv)) = others.as_mut().poll(cx) {
+                return Poll::Ready(Woken::Unidirectional(recv));
+            }
+            if let Poll::Ready(Ok((send, recv))) = requests.as_mut().poll(cx) {
+                return Poll::Ready(Woken::Request(send, recv));
+            }
+            // Also while the handshake is over: the alarm is what the permit's waker and the ends
+            // of requests nudge.
+            if self.alarm.poll_due(cx).is_ready() && handshaking {
+                return Poll::Ready(Woken::HandshakeDue);
+            }
+            match leaving {
+                Leaving::No => {
+                    if http3.shared.is_closing() || self.worker.process.is_draining() {
+                        return Poll::Ready(Woken::Leave);
+                    }
+                    http3.poll_idle(cx).map(|()| Woken::Idle)
+                }
+                Leaving::Last if http3.is_busy() => Poll::Pending,
+                _ => goodbye.poll_due(cx).map(|()| Woken::GoodbyeDue),
+            }
+        })
+        .await
+    }
+
+    fn request(&self, http3: &Arc<Http3>, mut send: SendStream, mut recv: RecvStream) {
+        if http3.turns_away() {
+            let _ = send.reset(code(Code::REQUEST_REJECTED));
+            let _ = recv.stop(code(Code::REQUEST_REJECTED));
+            return;
+        }
+        let id = u64::from(VarInt::from(recv.id()));
+        let place = http3.begin(id);
+        // EARLY-DATA R23: before its end the handshake yields no keys but those of early data.
+        let early = recv.is_0rtt();
+        let task = stream::serve(Arc::clone(http3), place, id, send, recv, early);
+        tokio::spawn(task.in_current_span());
+    }
+
+    fn confirmed(&mut self, http3: &Http3) {
+        self.alarm.clear();
+        self.end_of_handshake();
+        self.permit.finish_handshake();
+        http3.shared.write_lines();
+        http3.rest();
+    }
+
+    fn end_of_handshake(&mut self) {
+        let opening = Arc::clone(&self.opening);
+        let opened = opening.opened();
+        self.report.handshake_ended(
+            &self.seen(),
+            opened.and_then(Opened::take_prepared),
+            opened.map(|opened| &opened.confirmation),
+            &self.worker.process.metrics,
+        );
+    }
+
+    fn time_out(&mut self, kind: TimeoutKind) {
+        self.worker.process.metrics.timeouts.inc(kind);
+        if let Some(http3) = &self.http3 {
+            // The first reason counts.
+            let _ = http3.shared.cut.set(kind);
+        }
+        self.report.fail(format!("timeout: {}", kind.as_str()));
+        self.report.end(ConnectionEnd::Timeout);
+    }
+
+    fn seen(&self) -> Seen<'static> {
+        let bytes = self.quic.as_ref().map_or((0, 0), |quic| {
+            let stats = quic.stats();
+            (stats.udp_rx.bytes, stats.udp_tx.bytes)
+        });
+        let facts: Facts = self.progress.facts();
+        Seen::of_quic(facts, bytes, self.error.as_ref().and_then(alert))
+    }
+
+    /// How it ended, if nothing of ours ended it.
+    fn end(&mut self) {
+        if let Some(wrong) = self.http3.as_ref().and_then(|http3| http3.wrong()) {
+            self.report.fail(format!("HTTP/3 error {:#x}", wrong.0));
+            self.report.end(ConnectionEnd::Error);
+        }
+        let end = match &self.error {
+            None if self.worker.process.is_draining() => ConnectionEnd::Timeout,
+            None => return,
+            Some(ConnectionError::ApplicationClosed(close)) => {
+                match close.error_code.into_inner() {
+                    // The second is what those say who say nothing.
+                    0x100 | 0 => ConnectionEnd::Clean,
+                    _ => ConnectionEnd::Error,
+                }
+            }
+            Some(ConnectionError::LocallyClosed) => ConnectionEnd::Clean,
+            Some(ConnectionError::TimedOut) => ConnectionEnd::Timeout,
+            Some(ConnectionError::Reset) => ConnectionEnd::Reset,
+            Some(ConnectionError::ConnectionClosed(close)) if u64::from(close.error_code) == 0 => {
+                ConnectionEnd::Clean
+            }
+            Some(_) => ConnectionEnd::Error,
+        };
+        if end != ConnectionEnd::Clean
+            && let Some(error) = &self.error
+        {
+            self.report.fail(error.to_string());
+        }
+        self.report.end(end);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(quic) = &self.quic
+            && quic.close_reason().is_none()
+        {
+            quic.close(code(Code::INTERNAL_ERROR), b"");
+        }
+        self.end();
+        // Whoever still awaits the client's Finished awaits it in vain.
+        self.progress.give_up();
+        let opened = self.opening.opened();
+        if self.report.is_handshaking() && opened.is_some() {
+            self.end_of_handshake();
+        }
+        if let Some(http3) = &self.http3 {
+            http3.shared.write_lines();
+        }
+        let requests = self.http3.as_ref().map_or(0, |http3| http3.shared.calls());
+        self.report
+            .write(&self.seen(), &self.worker.process, requests);
+    }
+}
+
+/// The alert that the client ended the connection with (RFC 9001 §4.8).
+fn alert(error: &ConnectionError) -> Option<AlertDescription> {
+    match error {
+        ConnectionError::ConnectionClosed(close) => {
+            let code = u64::from(close.error_code);
+            let alert = code.checked_sub(0x100)?;
+            u8::try_from(alert).ok().map(AlertDescription::from)
+        }
+        _ => None,
+    }
+}

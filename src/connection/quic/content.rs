@@ -1,0 +1,280 @@
+//! The content of a request, and the stream that it comes on.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use quinn::{ReadError, RecvStream};
+use tokio::sync::Notify;
+
+use super::code;
+use super::http3::Http3;
+use crate::body::BoxError;
+use crate::http::h3::{self, Code, Message, NoHead, Received, Wrong};
+
+/// What one read may bring, in bytes.
+const READ: usize = 64 * 1024;
+
+/// The half of a stream that a request comes on. Dropped before its end, it asks the client to stop.
+pub(super) struct Receiving {
+    stream: RecvStream,
+    ended: bool,
+}
+
+impl Receiving {
+    pub(super) fn new(stream: RecvStream) -> Self {
+        Self {
+            stream,
+            ended: false,
+        }
+    }
+
+    /// The next bytes; `None` at the end.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
+        if self.ended {
+            return Poll::Ready(Ok(None));
+        }
+        // It keeps nothing of its own: the stream remembers who waits.
+        let mut read = std::pin::pin!(self.stream.read_chunk(READ, true));
+        let read = ready!(read.as_mut().poll(cx));
+        let chunk = read.map(|chunk| chunk.map(|chunk| chunk.bytes));
+        if !matches!(chunk, Ok(Some(_))) {
+            self.ended = true;
+        }
+        Poll::Ready(chunk)
+    }
+
+    /// Asks the client to stop.
+    pub(super) fn stop(&mut self, why: Code) {
+        if !std::mem::replace(&mut self.ended, true) {
+            let _ = self.stream.stop(code(why));
+        }
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        // RFC 9114 §4.1: the answer stands without the rest.
+        self.stop(Code::NO_ERROR);
+    }
+}
+
+/// What a request's two halves tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Between {
+    /// The code that the stream ends with; 0 if nothing is wrong.
+    wrong: AtomicU64,
+    /// Whether the client awaits 100-continue.
+    expects: AtomicBool,
+    /// Told when the content is asked for.
+    asked: Notify,
+}
+
+impl Between {
+    pub(super) fn new(expects: bool) -> Arc<Self> {
+        Arc::new(Self {
+            expects: AtomicBool::new(expects),
+            ..Self::default()
+        })
+    }
+
+    /// Ends once 100-continue is to be sent.
+    pub(super) async fn asked(&self) {
+        self.asked.notified().await;
+    }
+
+    /// What was wrong with the request.
+    pub(super) fn wrong(&self) -> Option<Code> {
+        match self.wrong.load(Ordering::Relaxed) {
+            0 => None,
+            code => Some(Code(code)),
+        }
+    }
+
+    fn ask(&self) {
+        // RFC 9110 §10.1.1: only who reads the content asks for it.
+        if self.expects.swap(false, Ordering::Relaxed) {
+            self.asked.notify_one();
+        }
+    }
+}
+
+/// The content of a request on a stream of HTTP/3.
+pub struct Content {
+    recv: Receiving,
+    message: Message,
+    chunk: Bytes,
+    /// What was looked at before it was asked for.
+    ahead: Option<Received>,
+    /// Whether nothing comes any more.
+    ended: bool,
+    /// The most that trailers may take.
+    limit: usize,
+    http3: Arc<Http3>,
+    between: Arc<Between>,
+}
+
+impl Content {
+    /// What comes behind a head. `chunk` is what was read of it already.
+    pub(super) fn new(
+        recv: Receiving,
+        message: Message,
+        chunk: Bytes,
+        limit: usize,
+        http3: Arc<Http3>,
+        between: Arc<Between>,
+    ) -> Self {
+        Self {
+            recv,
+            message,
+            chunk,
+            ahead: None,
+            ended: false,
+            limit,
+            http3,
+            between,
+        }
+    }
+
+    /// Sees whether the stream has ended already, without waiting.
+    ///
+    /// # Errors
+    /// What is wrong with its end.
+    pub(super) fn look(&mut self) -> Result<(), Wrong> {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        match self.poll_look(&mut cx) {
+            Poll::Ready(seen) => seen,
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Ready once it is known whether content or trailers come behind the head; frames that nobody
+    /// knows are neither.
+    pub(super) fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Wrong>> {
+        if !self.ended && self.ahead.is_none() {
+            match ready!(self.poll_received(cx))? {
+                None => self.ended = true,
+                received => self.ahead = received,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn fail(&mut self, wrong: Wrong) -> BoxError {
+        self.ended = true;
+        match wrong {
+            Wrong::Connection(code) => self.http3.fail(code),
+            Wrong::Stream(code) => {
+                self.between.wrong.store(code.0, Ordering::Relaxed);
+                self.recv.stop(code);
+            }
+        }
+        Broken(wrong).into()
+    }
+
+    fn trailers(&mut self, section: &[u8]) -> Result<http::HeaderMap, Wrong> {
+        h3::trailers(section, self.limit).map_err(|why| match why {
+            NoHead::Failed => Wrong::Connection(Code::QPACK_DECOMPRESSION_FAILED),
+            NoHead::Malformed => Wrong::Stream(Code::MESSAGE_ERROR),
+            NoHead::TooLarge => Wrong::Stream(Code::EXCESSIVE_LOAD),
+        })
+    }
+
+    fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Received>, Wrong>> {
+        if let Some(received) = self.ahead.take() {
+            return Poll::Ready(Ok(Some(received)));
+        }
+        loop {
+            if let Some(received) = self.message.next(&mut self.chunk)? {
+                return Poll::Ready(Ok(Some(received)));
+            }
+            match ready!(self.recv.poll(cx)) {
+                Ok(Some(chunk)) => self.chunk = chunk,
+                Ok(None) => {
+                    self.message.end()?;
+                    return Poll::Ready(Ok(None));
+                }
+                Err(_) => return Poll::Ready(Err(Wrong::Stream(Code::REQUEST_CANCELLED))),
+            }
+        }
+    }
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        this.between.ask();
+        let received = match ready!(this.poll_received(cx)) {
+            Ok(received) => received,
+            Err(wrong) => return Poll::Ready(Some(Err(this.fail(wrong)))),
+        };
+        let frame = match received {
+            None => {
+                this.ended = true;
+                return Poll::Ready(None);
+            }
+            Some(Received::Trailers(section)) => match this.trailers(&section) {
+                Ok(trailers) => Frame::trailers(trailers),
+                Err(wrong) => return Poll::Ready(Some(Err(this.fail(wrong)))),
+            },
+            Some(Received::Data(data)) => Frame::data(data),
+            // A message has one head.
+            Some(Received::Head(_) | Received::TooLarge) => {
+                let wrong = Wrong::Connection(Code::FRAME_UNEXPECTED);
+                return Poll::Ready(Some(Err(this.fail(wrong))));
+            }
+        };
+        // The end may be here already: then nobody need ask once more. What is wrong is told to who
+        // does.
+        if frame.is_trailers() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        match this.look() {
+            Ok(()) => Poll::Ready(Some(Ok(frame))),
+            Err(wrong) => Poll::Ready(Some(Err(this.fail(wrong)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let ahead = match &self.ahead {
+            Some(Received::Data(data)) => data.len() as u64,
+            _ => 0,
+        };
+        match (self.ended, self.message.left()) {
+            (true, _) => SizeHint::with_exact(0),
+            (false, Some(left)) => SizeHint::with_exact(left.saturating_add(ahead)),
+            (false, None) => SizeHint::default(),
+        }
+    }
+}
+
+/// A request that is not whole.
+#[derive(Debug)]
+struct Broken(Wrong);
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Wrong::Connection(code) | Wrong::Stream(code)) = self.0;
+        write!(f, "the request broke off (HTTP/3 error {:#x})", code.0)
+    }
+}
+
+impl std::error::Error for Broken {}

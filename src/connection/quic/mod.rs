@@ -1,0 +1,30 @@
+//! QUIC connections and HTTP/3 on them.
+//!
+//! quinn moves the packets; what is ours is the choice of the site (`opening`), the life of a
+//! connection (`connection`), what clients say beside requests (`peer`), and one task for each
+//! request (`stream`): head, [`Content`], answer. From the head on, a request goes the same way as
+//! over TCP.
+
+mod answer;
+mod connection;
+mod content;
+mod control;
+mod http3;
+mod opening;
+mod peer;
+mod port;
+mod ranks;
+mod stream;
+mod tokens;
+
+use quinn::VarInt;
+
+pub(super) use self::content::Content;
+pub use self::port::{Port, Secrets};
+use crate::http::h3::Code;
+
+/// An error code as quinn takes it.
+fn code(code: Code) -> VarInt {
+    // They are all small.
+    VarInt::from_u64(code.0).unwrap_or(VarInt::MAX)
+}

@@ -1,0 +1,233 @@
+//! The UDP port of a listener on one worker: what comes is admitted, turned away or asked to prove
+//! its address.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use aws_lc_rs::{hmac, rand};
+use quinn::{
+    Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TokioRuntime, TransportConfig,
+    ValidationTokenConfig, VarInt,
+};
+use tokio::task::JoinHandle;
+use tracing::Instrument;
+
+use super::code;
+use super::connection::{Accepted, Connection};
+use super::tokens::{LIFETIME, TokenKeys, UsedTokens};
+use crate::config::site_tls::QUIC;
+use crate::config::snapshot::QuicRetry;
+use crate::connection::context::Worker;
+use crate::http::h3::Code;
+use crate::listen::udp::Ids;
+use crate::telemetry::labels::{Cap, Label};
+use crate::tls::quic::{Crypto, VERSION};
+
+/// How long a connection may be silent: after that its client is gone, and the state goes too. Who
+/// waits longer for an answer sends something meanwhile (RFC 9000 §10.1.2).
+const SILENT: Duration = Duration::from_secs(120);
+
+/// What may be under way to one client, in bytes: until it says that it has come, it is kept.
+const SEND_WINDOW: u64 = 1024 * 1024;
+
+/// First packets that wait for us, for one worker; and what each may have sent meanwhile, and all of
+/// them, in bytes.
+const WAITING: usize = 1024;
+const WAITING_EACH: u64 = 64 * 1024;
+const WAITING_ALL: u64 = 16 * 1024 * 1024;
+
+/// Over this share of the handshakes cap clients must prove their address, where that is "auto".
+const PRESSURE: f64 = 0.5;
+
+/// What all workers must agree on, because a client may come back to any of them: the key of stateless
+/// resets, which lives as long as the process, and address validation tokens.
+#[derive(Clone)]
+pub struct Secrets {
+    reset: Arc<hmac::Key>,
+    tokens: Arc<TokenKeys>,
+    used: Arc<UsedTokens>,
+}
+
+impl Secrets {
+    /// New ones.
+    ///
+    /// # Errors
+    /// If the system gives no random bytes.
+    pub fn new() -> io::Result<Self> {
+        let mut reset = [0; 64];
+        rand::fill(&mut reset).map_err(|_| io::Error::other("no random bytes"))?;
+        Ok(Self {
+            reset: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &reset)),
+            tokens: Arc::new(TokenKeys::new()?),
+            used: Arc::default(),
+        })
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secrets")
+    }
+}
+
+/// An open port.
+#[derive(Debug)]
+pub struct Port {
+    endpoint: Endpoint,
+    accepting: JoinHandle<()>,
+}
+
+impl Port {
+    /// Serves the listener at `place` of the snapshot in force on `socket`, within a runtime.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn open(
+        worker: &Arc<Worker>,
+        place: usize,
+        socket: UdpSocket,
+        workers: usize,
+        secrets: &Secrets,
+    ) -> io::Result<Option<Self>> {
+        let snapshot = worker.process.current.peek();
+        let listener = snapshot.listeners.get(place);
+        let Some((listener, quic)) = listener.and_then(|l| Some((l, l.quic.as_ref()?))) else {
+            return Ok(None);
+        };
+        let base = server_config(quic.migration, secrets);
+        let mut config = EndpointConfig::new(secrets.reset.clone());
+        let ids = Ids::new(worker.index, workers);
+        config
+            .cid_generator(move || Box::new(ids))
+            .supported_versions(vec![VERSION]);
+        let address = socket.local_addr()?;
+        let endpoint = Endpoint::new(config, Some(base.clone()), socket, Arc::new(TokioRuntime))?;
+        let accept = Accepting {
+            worker: Arc::clone(worker),
+            endpoint: endpoint.clone(),
+            listener: Arc::clone(&listener.name),
+            address,
+            base,
+        };
+        Ok(Some(Self {
+            accepting: tokio::spawn(accept.run()),
+            endpoint,
+        }))
+    }
+
+    /// Takes no new connections; those that are there live on.
+    pub fn leave(&self) {
+        self.accepting.abort();
+        self.endpoint.set_server_config(None);
+    }
+
+    /// Ends what is left.
+    pub fn cut(&self) {
+        self.endpoint.close(code(Code::NO_ERROR), b"");
+    }
+}
+
+fn server_config(migration: bool, secrets: &Secrets) -> ServerConfig {
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(QUIC.requests))
+        .max_concurrent_uni_streams(VarInt::from_u32(QUIC.streams))
+        .stream_receive_window(VarInt::from_u32(QUIC.stream_window))
+        .receive_window(VarInt::from_u32(QUIC.connection_window))
+        .send_window(SEND_WINDOW)
+        .max_idle_timeout(IdleTimeout::try_from(SILENT).ok())
+        // Not supported yet (RFC 9221).
+        .datagram_receive_buffer_size(None);
+    let mut tokens = ValidationTokenConfig::default();
+    tokens.lifetime(LIFETIME).log(secrets.used.clone());
+    let mut config = ServerConfig::new(Crypto::unopened(), secrets.tokens.clone());
+    config
+        .transport_config(Arc::new(transport))
+        .validation_token_config(tokens)
+        .migration(migration)
+        .max_incoming(WAITING)
+        .incoming_buffer_size(WAITING_EACH)
+        .incoming_buffer_size_total(WAITING_ALL);
+    config
+}
+
+struct Accepting {
+    worker: Arc<Worker>,
+    endpoint: Endpoint,
+    listener: Arc<str>,
+    address: SocketAddr,
+    base: ServerConfig,
+}
+
+impl Accepting {
+    async fn run(self) {
+        while let Some(incoming) = self.endpoint.accept().await {
+            self.take(incoming);
+        }
+    }
+
+    /// Admits one connection and gives it a task.
+    fn take(&self, incoming: Incoming) {
+        let process = &self.worker.process;
+        let client = incoming.remote_address();
+        if self.must_prove(&incoming) {
+            process.metrics.quic.retries.inc();
+            // It may be retried, because it is not validated.
+            let _ = incoming.retry();
+            return;
+        }
+        let alarm = self.worker.ticker.alarm();
+        let permit = match self.worker.admit(alarm.waker()) {
+            Ok(permit) => permit,
+            Err(cap) => {
+                process.metrics.connections.refused.inc(cap);
+                tracing::debug!(%client, cap = cap.as_str(), "connection refused at a cap");
+                match cap {
+                    // An answer would cost more than it is worth to who is not there.
+                    Cap::Handshakes => incoming.ignore(),
+                    Cap::Connections => incoming.refuse(),
+                }
+                return;
+            }
+        };
+        let ip = incoming.local_ip().unwrap_or(self.address.ip());
+        let accepted = Accepted {
+            listener: Arc::clone(&self.listener),
+            client,
+            local: SocketAddr::new(ip, self.address.port()),
+            validated: incoming.remote_address_validated(),
+        };
+        let span = tracing::debug_span!("connection", %client, listener = %self.listener, worker = self.worker.index, quic = true);
+        let worker = Arc::clone(&self.worker);
+        let connection = Connection::new(worker, accepted, permit, alarm, incoming, &self.base);
+        match span.is_disabled() {
+            true => tokio::spawn(connection.run()),
+            false => tokio::spawn(connection.run().instrument(span)),
+        };
+    }
+
+    fn must_prove(&self, incoming: &Incoming) -> bool {
+        if incoming.remote_address_validated() {
+            return false;
+        }
+        let process = &self.worker.process;
+        let snapshot = process.current.peek();
+        let mut listeners = snapshot.listeners.iter();
+        let listener = listeners.find(|listener| listener.name == self.listener);
+        match listener.and_then(|listener| listener.quic.as_ref()) {
+            Some(quic) => match quic.retry {
+                QuicRetry::Always => true,
+                QuicRetry::Never => false,
+                QuicRetry::Auto => {
+                    let limit = snapshot.limits.handshakes as f64 * PRESSURE;
+                    process.unfinished.load(Ordering::Relaxed) as f64 > limit
+                }
+            },
+            None => false,
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! One request: its head, and what becomes of it.
+
+use std::future::{Future, poll_fn};
+use std::sync::{Arc, PoisonError};
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::header::EXPECT;
+use http::{Method, Request, StatusCode};
+use http_body::Body as _;
+use quinn::{RecvStream, SendStream};
+
+use super::answer::{Sending, respond};
+use super::content::{Between, Content, Receiving};
+use super::http3::{Http3, Place};
+use crate::confirm::Confirmation;
+use crate::connection::incoming::Incoming;
+use crate::connection::service::Http;
+use crate::connection::stage::Stream;
+use crate::deadline::{Elapsed, within};
+use crate::http::h3::{self, Code, Head, Message, NoHead, Priority, Received, Wrong};
+use crate::telemetry::labels::{Limit, TimeoutKind};
+
+/// Why a request is not served.
+enum Unserved {
+    /// Something is wrong with it.
+    Wrong(Wrong),
+    /// Its head is too large.
+    TooLarge,
+    /// Its client gave it up.
+    GivenUp,
+    /// Its head did not come in time.
+    Late,
+}
+
+impl From<Wrong> for Unserved {
+    fn from(wrong: Wrong) -> Self {
+        Self::Wrong(wrong)
+    }
+}
+
+/// Serves one request.
+pub(super) async fn serve(
+    http3: Arc<Http3>,
+    place: Place,
+    id: u64,
+    send: SendStream,
+    recv: RecvStream,
+    early: bool,
+) {
+    let mut send = Sending::new(send);
+    let mut recv = Receiving::new(recv);
+    match head(&http3, &mut recv).await {
+        Ok((head, message, chunk)) => {
+            request(&http3, id, head, message, chunk, send, recv, early).await;
+        }
+        Err(Unserved::Wrong(Wrong::Connection(code))) => http3.fail(code),
+        Err(Unserved::Wrong(Wrong::Stream(code))) => {
+            http3.shared.metrics().requests.framing_violations.inc();
+            send.end_with(code);
+            recv.stop(code);
+        }
+        Err(Unserved::TooLarge) => {
+            let metrics = &http3.shared.metrics().requests;
+            metrics.limits_hit.inc(Limit::Headers);
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            send.bare(status).await;
+        }
+        Err(Unserved::GivenUp) => http3.given_up(),
+        Err(Unserved::Late) => {
+            let timeouts = &http3.shared.metrics().timeouts;
+            timeouts.inc(TimeoutKind::RequestHeaders);
+            // RFC 9114 §4.1.1: nobody has looked at it.
+            send.end_with(Code::REQUEST_REJECTED);
+            recv.stop(Code::REQUEST_REJECTED);
+        }
+    }
+    drop(place);
+}
+
+/// Reads the head of a request.
+async fn head(http3: &Http3, recv: &mut Receiving) -> Result<(Head, Message, Bytes), Unserved> {
+    let shared = &http3.shared;
+    let limit = shared.site.timeouts.request_headers;
+    let mut message = Message::new(section_limit(http3));
+    let mut chunk = Bytes::new();
+    let read = async {
+        loop {
+            match message.next(&mut chunk)? {
+                Some(Received::Head(section)) => break Ok(section),
+                Some(_) => break Err(Unserved::TooLarge),
+                None => {}
+            }
+            match poll_fn(|cx| recv.poll(cx)).await {
+                Ok(Some(bytes)) => chunk = bytes,
+                Ok(None) => {
+                    message.end()?;
+                    break Err(Unserved::Wrong(Wrong::Stream(Code::REQUEST_INCOMPLETE)));
+                }
+                Err(_) => break Err(Unserved::GivenUp),
+            }
+        }
+    };
+    let section = match within(&shared.worker.ticker, Some(limit), read).await {
+        Ok(read) => read?,
+        Err(Elapsed) => return Err(Unserved::Late),
+    };
+    let head = h3::request(&section, section_limit(http3)).map_err(|why| match why {
+        NoHead::Failed => Wrong::Connection(Code::QPACK_DECOMPRESSION_FAILED).into(),
+        NoHead::Malformed => Wrong::Stream(Code::MESSAGE_ERROR).into(),
+        NoHead::TooLarge => Unserved::TooLarge,
+    })?;
+    message.announce(head.length);
+    Ok((head, message, chunk))
+}
+
+/// The most that a field section may take before its route is known. RFC 9114 §4.2.2 counts 32 more
+/// for each field.
+fn section_limit(http3: &Http3) -> usize {
+    let site = &http3.shared.site;
+    site.max_header_bytes + site.max_uri + 32 * site.max_headers
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "all that a request consists of, once"
+)]
+async fn request(
+    http3: &Arc<Http3>,
+    id: u64,
+    head: Head,
+    message: Message,
+    chunk: Bytes,
+    mut send: Sending,
+    recv: Receiving,
+    early: bool,
+) {
+    let shared = &http3.shared;
+    let headers = head.request.headers();
+    let between = Between::new(headers.contains_key(EXPECT));
+    let said = headers.get("priority");
+    let said = said.map_or_else(Priority::default, |said| Priority::parse(said.as_bytes()));
+    let rank = http3.ranks.begin(id, said);
+    let limit = section_limit(http3);
+    let mut content = Content::new(
+        recv,
+        message,
+        chunk,
+        limit,
+        Arc::clone(http3),
+        Arc::clone(&between),
+    );
+    let seen = match early && may_be_safe(&head.request) {
+        true => until_known(&mut content, &shared.confirmation).await,
+        false => content.look(),
+    };
+    if let Err(wrong) = seen {
+        match wrong {
+            Wrong::Connection(code) => http3.fail(code),
+            Wrong::Stream(Code::REQUEST_CANCELLED) => http3.given_up(),
+            Wrong::Stream(code) => {
+                shared.metrics().requests.framing_violations.inc();
+                send.end_with(code);
+            }
+        }
+        return;
+    }
+    if !prove(http3, &shared.confirmation).await {
+        send.end_with(Code::REQUEST_CANCELLED);
+        return;
+    }
+    let is_head = head.request.method() == Method::HEAD;
+    let request: Request<Incoming> = head.request.map(|()| Incoming::Http3(Box::new(content)));
+    let ended = request.body().is_end_stream();
+    tracing::trace!(id, early, ended, "request");
+    let answer = Http(Arc::clone(shared)).answer(request, early);
+    // Put there by that very call, on this thread.
+    let watch = shared
+        .watch
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    let bounded = watch.is_some();
+    let respond = respond(
+        Arc::clone(http3),
+        answer,
+        send,
+        between,
+        rank,
+        is_head,
+        bounded,
+    );
+    Stream::new(Box::pin(respond), Arc::clone(shared), watch).await;
+}
+
+/// Whether an early request goes at once if it has no content.
+fn may_be_safe(request: &Request<()>) -> bool {
+    matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    )
+}
+
+/// A client may end its stream in a packet of its own, and only then is it known that a request has
+/// no content (EARLY-DATA R13). Without that it would have to wait for Finished, so nothing is lost
+/// by waiting for whichever comes first.
+async fn until_known(content: &mut Content, confirmation: &Confirmation) -> Result<(), Wrong> {
+    let mut confirmed = std::pin::pin!(confirmation.wait());
+    poll_fn(|cx| {
+        if let Poll::Ready(seen) = content.poll_look(cx) {
+            return Poll::Ready(seen);
+        }
+        confirmed.as_mut().poll(cx).map(|_| Ok(()))
+    })
+    .await
+}
+
+/// EARLY-DATA R15: whether to believe what a proxy says of its client is decided by the proxy's
+/// address, so it waits until that is proved. False if it never will be.
+async fn prove(http3: &Http3, confirmation: &Confirmation) -> bool {
+    let shared = &http3.shared;
+    if shared.address_is_proved() {
+        return true;
+    }
+    let trusts = {
+        let snapshot = shared.worker.process.current.peek();
+        shared.trusted(&snapshot).is_some()
+    };
+    !trusts || confirmation.wait().await.is_ok()
+}

@@ -1,0 +1,247 @@
+//! The heads of requests and answers, and trailers (RFC 9114 §4.2, §4.3).
+
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
+
+use super::qpack::{self, Encoder, Failed};
+
+/// A message that breaks the rules of HTTP: its stream ends with H3_MESSAGE_ERROR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// Why a field section is no head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoHead {
+    /// It cannot be decoded: the connection ends.
+    Failed,
+    /// It is malformed: its stream ends.
+    Malformed,
+    /// It is larger than allowed: 431.
+    TooLarge,
+}
+
+impl From<Failed> for NoHead {
+    fn from(Failed: Failed) -> Self {
+        Self::Failed
+    }
+}
+
+impl From<Malformed> for NoHead {
+    fn from(Malformed: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+/// The head of a request.
+#[derive(Debug)]
+pub struct Head {
+    /// The request without its content.
+    pub request: Request<()>,
+    /// The length that Content-Length announces.
+    pub length: Option<u64>,
+}
+
+#[derive(Default)]
+struct Pseudo {
+    method: Option<Method>,
+    scheme: Option<Scheme>,
+    authority: Option<Authority>,
+    path: Option<PathAndQuery>,
+}
+
+impl Pseudo {
+    fn take(&mut self, name: &[u8], value: &[u8]) -> Result<(), Malformed> {
+        // RFC 9114 §4.3: each once, and no others. `:protocol` is one of the others as long as our
+        // SETTINGS do not allow extended CONNECT (RFC 9220 §3).
+        match name {
+            b":method" => set(&mut self.method, Method::from_bytes(value).ok()),
+            b":scheme" => set(&mut self.scheme, Scheme::try_from(value).ok()),
+            b":authority" => set(&mut self.authority, Authority::try_from(value).ok()),
+            b":path" => set(&mut self.path, PathAndQuery::try_from(value).ok()),
+            _ => Err(Malformed),
+        }
+    }
+
+    /// RFC 9114 §4.3.1, §4.4.
+    fn uri(self, has_host: bool) -> Result<(Method, Uri), Malformed> {
+        let method = self.method.ok_or(Malformed)?;
+        let mut parts = http::uri::Parts::default();
+        if method == Method::CONNECT {
+            if self.scheme.is_some() || self.path.is_some() {
+                return Err(Malformed);
+            }
+            parts.authority = Some(self.authority.ok_or(Malformed)?);
+        } else {
+            let scheme = self.scheme.ok_or(Malformed)?;
+            let path = self.path.ok_or(Malformed)?;
+            let star = path.as_str() == "*" && method == Method::OPTIONS;
+            if !path.as_str().starts_with('/') && !star {
+                return Err(Malformed);
+            }
+            let known = scheme == Scheme::HTTPS || scheme == Scheme::HTTP;
+            match self.authority {
+                Some(authority) => {
+                    parts.scheme = Some(scheme);
+                    parts.authority = Some(authority);
+                }
+                None if known && has_host => {}
+                None => return Err(Malformed),
+            }
+            parts.path_and_query = Some(path);
+        }
+        let uri = Uri::from_parts(parts).map_err(|_| Malformed)?;
+        Ok((method, uri))
+    }
+}
+
+fn set<T>(place: &mut Option<T>, value: Option<T>) -> Result<(), Malformed> {
+    match (place.is_some(), value) {
+        (false, Some(value)) => {
+            *place = Some(value);
+            Ok(())
+        }
+        _ => Err(Malformed),
+    }
+}
+
+/// Reads the head of a request whose fields take at most `limit` bytes, 32 more for each counted
+/// (RFC 9114 §4.2.2).
+///
+/// # Errors
+/// Why it is none.
+pub fn request(section: &[u8], limit: usize) -> Result<Head, NoHead> {
+    let mut pseudo = Pseudo::default();
+    let mut fields = Fields::new(limit);
+    qpack::decode(section, |name, value| {
+        fields.count(name, value)?;
+        if name.first() == Some(&b':') {
+            // RFC 9114 §4.3: before all others.
+            return match fields.headers.is_empty() {
+                true => Ok(pseudo.take(name, value)?),
+                false => Err(NoHead::Malformed),
+            };
+        }
+        fields.take(name, value)
+    })?;
+    let headers = fields.headers;
+    let length = length(&headers)?;
+    let (method, uri) = pseudo.uri(headers.contains_key(HOST))?;
+    let mut request = Request::new(());
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.version_mut() = Version::HTTP_3;
+    *request.headers_mut() = headers;
+    Ok(Head { request, length })
+}
+
+/// Reads trailers.
+///
+/// # Errors
+/// Why they are none.
+pub fn trailers(section: &[u8], limit: usize) -> Result<HeaderMap, NoHead> {
+    let mut fields = Fields::new(limit);
+    qpack::decode(section, |name, value| {
+        fields.count(name, value)?;
+        // No pseudo-headers here (RFC 9114 §4.3): a colon is not allowed in a name anyway.
+        fields.take(name, value)
+    })?;
+    Ok(fields.headers)
+}
+
+struct Fields {
+    headers: HeaderMap,
+    left: usize,
+}
+
+impl Fields {
+    fn new(limit: usize) -> Self {
+        Self {
+            headers: HeaderMap::new(),
+            left: limit,
+        }
+    }
+
+    fn count(&mut self, name: &[u8], value: &[u8]) -> Result<(), NoHead> {
+        let size = name.len() + value.len() + 32;
+        self.left = self.left.checked_sub(size).ok_or(NoHead::TooLarge)?;
+        Ok(())
+    }
+
+    fn take(&mut self, name: &[u8], value: &[u8]) -> Result<(), NoHead> {
+        // RFC 9114 §4.2: in lower case.
+        if name.iter().any(u8::is_ascii_uppercase) {
+            return Err(NoHead::Malformed);
+        }
+        let name = HeaderName::from_bytes(name).map_err(|_| Malformed)?;
+        if is_of_connection(&name) || name == TE && !value.eq_ignore_ascii_case(b"trailers") {
+            return Err(NoHead::Malformed);
+        }
+        if name == COOKIE
+            && let Some(former) = self.headers.get_mut(COOKIE)
+        {
+            // RFC 9114 §4.2.1: what is behind us may speak HTTP/1.1.
+            let joined = [former.as_bytes(), b"; ", value].concat();
+            *former = HeaderValue::from_bytes(&joined).map_err(|_| Malformed)?;
+            return Ok(());
+        }
+        let value = HeaderValue::from_bytes(value).map_err(|_| Malformed)?;
+        // It has a bound of its own.
+        let added = self.headers.try_append(name, value);
+        added.map(|_| ()).map_err(|_| NoHead::TooLarge)
+    }
+}
+
+/// RFC 9114 §4.2: what speaks of a connection of HTTP/1.1.
+fn is_of_connection(name: &HeaderName) -> bool {
+    *name == CONNECTION
+        || *name == TRANSFER_ENCODING
+        || *name == UPGRADE
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+}
+
+/// The one length that all Content-Length fields name.
+fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
+    let mut length = None;
+    for value in headers.get_all(CONTENT_LENGTH) {
+        let text = value.to_str().map_err(|_| Malformed)?;
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Malformed);
+        }
+        let value = text.parse::<u64>().map_err(|_| Malformed)?;
+        if length.is_some_and(|length| length != value) {
+            return Err(Malformed);
+        }
+        length = Some(value);
+    }
+    Ok(length)
+}
+
+/// The field section of an answer's head.
+pub fn response(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
+    let mut encoder = Encoder::default();
+    encoder.field(":status", status.as_str().as_bytes(), false);
+    append(&mut encoder, headers);
+    encoder.finish()
+}
+
+/// The field section of an informational answer without fields.
+pub fn informational(status: StatusCode) -> Vec<u8> {
+    response(status, &HeaderMap::new())
+}
+
+/// The field section of trailers.
+pub fn fields(headers: &HeaderMap) -> Vec<u8> {
+    let mut encoder = Encoder::default();
+    append(&mut encoder, headers);
+    encoder.finish()
+}
+
+fn append(encoder: &mut Encoder, headers: &HeaderMap) {
+    for (name, value) in headers {
+        // What a handler says of a connection means nothing here.
+        if !is_of_connection(name) {
+            encoder.field(name.as_str(), value.as_bytes(), value.is_sensitive());
+        }
+    }
+}

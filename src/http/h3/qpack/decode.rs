@@ -1,0 +1,75 @@
+//! Field sections as they come.
+
+use super::fields::FIELDS;
+use super::{huffman, integer};
+
+/// A field section that cannot be decoded: the connection ends with QPACK_DECOMPRESSION_FAILED.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failed;
+
+/// Decodes a field section (RFC 9204 §4.5): `field` gets each name and value, and may end it.
+///
+/// # Errors
+/// [`Failed`], or what `field` ends it with.
+pub fn decode<E: From<Failed>>(
+    section: &[u8],
+    mut field: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut rest = section;
+    // Required Insert Count: we have no table that anything could be inserted into.
+    if integer::decode(&mut rest, 8) != Some(0) {
+        return Err(Failed.into());
+    }
+    // Base: with no insertions it cannot be below 0 (RFC 9204 §4.5.1.2).
+    let negative = rest.first().is_some_and(|byte| byte & 0x80 != 0);
+    if negative || integer::decode(&mut rest, 7).is_none() {
+        return Err(Failed.into());
+    }
+    let mut name = Vec::new();
+    let mut value = Vec::new();
+    while let Some(&first) = rest.first() {
+        match first {
+            // Indexed, static.
+            0b1100_0000.. => {
+                let (name, value) = entry(integer::decode(&mut rest, 6))?;
+                field(name.as_bytes(), value.as_bytes())?;
+            }
+            // Literal with the name of a static entry.
+            0b0101_0000..=0b0101_1111 | 0b0111_0000..=0b0111_1111 => {
+                let (name, _) = entry(integer::decode(&mut rest, 4))?;
+                let value = string(&mut rest, 7, &mut value).ok_or(Failed)?;
+                field(name.as_bytes(), value)?;
+            }
+            // Literal.
+            0b0010_0000..=0b0011_1111 => {
+                let name = string(&mut rest, 3, &mut name).ok_or(Failed)?;
+                let value = string(&mut rest, 7, &mut value).ok_or(Failed)?;
+                field(name, value)?;
+            }
+            // All else speaks of a dynamic table.
+            _ => return Err(Failed.into()),
+        }
+    }
+    Ok(())
+}
+
+fn entry(index: Option<usize>) -> Result<(&'static str, &'static str), Failed> {
+    let found = index.and_then(|index| FIELDS.get(index));
+    found.copied().ok_or(Failed)
+}
+
+/// A string whose length has a prefix of `bits` under a flag that tells of Huffman coding. `room`
+/// holds it if it is decoded: its shortest codes have five bits, so it is less than twice as long
+/// as what came.
+fn string<'r, 'i: 'r>(input: &mut &'i [u8], bits: u8, room: &'r mut Vec<u8>) -> Option<&'r [u8]> {
+    let coded = input.first()? >> bits & 1 == 1;
+    let length = integer::decode(input, bits)?;
+    let (own, rest) = input.split_at_checked(length)?;
+    *input = rest;
+    if !coded {
+        return Some(own);
+    }
+    room.clear();
+    huffman::decode(own, own.len() * 2, room)?;
+    Some(room)
+}

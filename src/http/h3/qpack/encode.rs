@@ -1,0 +1,54 @@
+//! Field sections as they go.
+
+use super::fields::{FIELDS, by_name};
+use super::{huffman, integer};
+
+/// Writes one field section (RFC 9204 §4.5).
+#[derive(Debug)]
+pub struct Encoder(Vec<u8>);
+
+impl Default for Encoder {
+    fn default() -> Self {
+        // Required Insert Count and Base: no table is used.
+        Self(vec![0, 0])
+    }
+}
+
+impl Encoder {
+    /// Appends a field. A `sensitive` one is never put into a table by anybody on its way.
+    pub fn field(&mut self, name: &str, value: &[u8], sensitive: bool) {
+        let Some(index) = by_name(name) else {
+            let flags = if sensitive { 0b0011_0000 } else { 0b0010_0000 };
+            self.string(flags, 3, name.as_bytes());
+            self.string(0, 7, value);
+            return;
+        };
+        let alike = FIELDS.iter().enumerate().skip(index);
+        let mut alike = alike.filter(|(_, (known, _))| *known == name);
+        if !sensitive
+            && let Some((index, _)) = alike.find(|(_, (_, known))| known.as_bytes() == value)
+        {
+            integer::encode(0b1100_0000, 6, index, &mut self.0);
+            return;
+        }
+        let flags = if sensitive { 0b0111_0000 } else { 0b0101_0000 };
+        integer::encode(flags, 4, index, &mut self.0);
+        self.string(0, 7, value);
+    }
+
+    /// The section.
+    pub fn finish(self) -> Vec<u8> {
+        self.0
+    }
+
+    fn string(&mut self, flags: u8, bits: u8, text: &[u8]) {
+        let coded = huffman::encoded_length(text);
+        if coded < text.len() {
+            integer::encode(flags | 1 << bits, bits, coded, &mut self.0);
+            huffman::encode(text, &mut self.0);
+        } else {
+            integer::encode(flags, bits, text.len(), &mut self.0);
+            self.0.extend_from_slice(text);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! UDP sockets of QUIC: one per worker and address, and connection ids that lead to them.
+//!
+//! All of a connection's packets must reach the worker that holds it, also after its client's address
+//! has changed. The ids that a worker gives out begin with two bytes that are its own index modulo
+//! the number of workers, and a filter of the kernel goes by them. A client's first packets have an
+//! id that it made up: they go to the worker that this happens to lead to, again and again, until the
+//! client has learned the worker's own.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+
+use aws_lc_rs::rand;
+use quinn_proto::{ConnectionId, ConnectionIdGenerator, InvalidCid};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::time::Duration;
+
+use super::steer;
+
+/// What the kernel may hold of datagrams that a worker has not read: a burst while it computes. The
+/// system's own limit (`net.core.rmem_max`) may make it less.
+const BUFFER: usize = 2 * 1024 * 1024;
+
+/// The length of our connection ids, in bytes.
+const LENGTH: usize = 8;
+
+/// Makes sure that nobody else has the UDP port of `address`: see [`claim`](super::claim).
+///
+/// # Errors
+/// The system's, with the address named.
+pub fn claim(address: SocketAddr) -> io::Result<()> {
+    match address.port() {
+        0 => Ok(()),
+        _ => bind_one(address, false).map(drop).map_err(naming(address)),
+    }
+}
+
+/// Binds `count` sockets to the UDP port of `address`, one for each worker, and steers to them by
+/// connection id.
+///
+/// # Errors
+/// The system's, with the address named.
+pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
+    let sockets: io::Result<Vec<_>> = (0..count).map(|_| bind_one(address, true)).collect();
+    let sockets = sockets.map_err(naming(address))?;
+    if let Some(first) = sockets.first()
+        && count > 1
+    {
+        let count = u16::try_from(count).map_err(io::Error::other)?;
+        steer::by_connection_id(first, count).map_err(naming(address))?;
+    }
+    Ok(sockets)
+}
+
+fn naming(address: SocketAddr) -> impl Fn(io::Error) -> io::Error {
+    move |error| {
+        let message = format!("cannot listen on {address} (UDP): {error}");
+        io::Error::new(error.kind(), message)
+    }
+}
+
+fn bind_one(address: SocketAddr, reuse_port: bool) -> io::Result<UdpSocket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_port(reuse_port)?;
+    socket.set_recv_buffer_size(BUFFER)?;
+    socket.set_send_buffer_size(BUFFER)?;
+    if let SocketAddr::V6(address) = address {
+        // As for TCP: `[::]` serves IPv4 as well.
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Makes the connection ids of one worker.
+#[derive(Clone, Copy, Debug)]
+pub struct Ids {
+    worker: u16,
+    workers: u16,
+}
+
+impl Ids {
+    /// For the worker with this index, of so many.
+    pub fn new(worker: usize, workers: usize) -> Self {
+        let bounded = |number| u16::try_from(number).unwrap_or(u16::MAX);
+        Self {
+            worker: bounded(worker),
+            workers: bounded(workers).max(1),
+        }
+    }
+
+    /// The beginning of an id that leads to this worker: `random`, moved by as little as it takes.
+    fn begin(self, random: u16) -> u16 {
+        let below = random - random % self.workers;
+        // The last few numbers have no room for all workers.
+        let below = match below.checked_add(self.workers - 1) {
+            Some(_) => below,
+            None => below - self.workers,
+        };
+        below + self.worker.min(self.workers - 1)
+    }
+}
+
+impl ConnectionIdGenerator for Ids {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut id = [0; LENGTH];
+        // Not known to fail once it has worked, which it has when the worker began; an id need only
+        // be one of its own.
+        let _ = rand::fill(&mut id);
+        let [high, low, rest @ ..] = id;
+        let [high, low] = self.begin(u16::from_be_bytes([high, low])).to_be_bytes();
+        let mut whole = [0; LENGTH];
+        whole[..2].copy_from_slice(&[high, low]);
+        whole[2..].copy_from_slice(&rest);
+        ConnectionId::new(&whole)
+    }
+
+    fn validate(&self, id: &ConnectionId) -> Result<(), InvalidCid> {
+        match id.first_chunk::<2>() {
+            Some(begin) if u16::from_be_bytes(*begin) % self.workers == self.worker => Ok(()),
+            _ => Err(InvalidCid),
+        }
+    }
+
+    fn cid_len(&self) -> usize {
+        LENGTH
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_leads_to_its_worker() {
+        for workers in [1, 2, 3, 7, 255, 256, 1000] {
+            for worker in [0, workers / 2, workers - 1] {
+                let mut ids = Ids::new(worker, workers);
+                for random in [0, 1, 255, 256, u16::MAX - 1, u16::MAX] {
+                    let begin = usize::from(ids.begin(random));
+                    assert_eq!(begin % workers, worker, "{random} of {workers}");
+                }
+                let id = ids.generate_cid();
+                assert!(ids.validate(&id).is_ok());
+                let other = Ids::new((worker + 1) % workers, workers);
+                assert_eq!(other.validate(&id).is_ok(), workers == 1);
+            }
+        }
+    }
+
+    #[test]
+    fn datagrams_go_where_their_id_leads() {
+        let workers = 3;
+        let first = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = first.local_addr().unwrap();
+        drop(first);
+        let sockets = bind(address, workers).unwrap();
+        assert!(claim(address).is_err());
+        for (worker, socket) in sockets.iter().enumerate() {
+            socket.set_nonblocking(false).unwrap();
+            let timeout = Some(Duration::from_secs(5));
+            socket.set_read_timeout(timeout).unwrap();
+            for _ in 0..20 {
+                let id = Ids::new(worker, workers).generate_cid();
+                let short = [&[0x40][..], &id].concat();
+                let long = [&[0xc0, 0, 0, 0, 1, LENGTH as u8][..], &id].concat();
+                for datagram in [short, long] {
+                    // From another port each time.
+                    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+                    client.send_to(&datagram, address).unwrap();
+                    let mut got = [0; 64];
+                    let length = socket.recv(&mut got).unwrap();
+                    assert_eq!(got[..length], datagram);
+                }
+            }
+        }
+    }
+}

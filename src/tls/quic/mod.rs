@@ -1,0 +1,221 @@
+//! TLS inside QUIC (RFC 9001): a crypto session that waits for the whole ClientHello, so that the
+//! site is chosen by it, as over TCP.
+//!
+//! quinn asks for the TLS configuration before it has read a byte. So it gets a session that keeps
+//! the CRYPTO bytes until the ClientHello is whole, asks [`Hellos`], and starts rustls then, with
+//! the configuration that was chosen.
+//!
+//! What is chosen must be there at once: a QUIC session is driven by packets and has nobody to wake
+//! it, whereas the choice costs two look-ups.
+
+mod session;
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use quinn_proto::crypto::rustls::QuicServerConfig;
+use quinn_proto::crypto::{Keys, ServerConfig, Session, UnsupportedVersion};
+use quinn_proto::transport_parameters::TransportParameters;
+use quinn_proto::{ConnectionId, crypto};
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{ClientHello as RustlsHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{AlertDescription, CipherSuite, HandshakeKind, NamedGroup};
+
+use self::session::Waiting;
+use crate::certs::compression::Compressed;
+use crate::confirm::Settler;
+use crate::tls::hello::{ClientHello, HelloError};
+use crate::tls::session::ConnectionSessions;
+
+/// The only version of QUIC that is spoken (RFC 9000).
+pub const VERSION: u32 = 1;
+
+/// Chooses for one connection, once its ClientHello is whole.
+pub trait Hellos: Send + Sync + 'static {
+    /// How the handshake goes on, or the alert that it ends with.
+    ///
+    /// # Errors
+    /// The alert.
+    fn choose(&self, hello: Arc<ClientHello>) -> Result<Start, AlertDescription>;
+
+    /// The handshake did not resume, and ends as [`Start::resume_or`] says.
+    fn not_resumed(&self);
+
+    /// There will be no ClientHello: what came cannot become one.
+    fn refused(&self, error: &HelloError);
+}
+
+/// What a handshake goes by.
+pub struct Start {
+    /// TLS 1.3 alone, and early data of 0 or `u32::MAX` (RFC 9001 §4.6.1).
+    pub config: Arc<rustls::ServerConfig>,
+    /// What was taken for it, to be settled (EARLY-DATA R9).
+    pub sessions: Option<Arc<ConnectionSessions>>,
+    /// Told of the client's Finished.
+    pub settler: Settler,
+    /// What the handshake ends with unless it resumes: its certificate must not be shown.
+    pub resume_or: Option<AlertDescription>,
+}
+
+/// What is known of a handshake.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts {
+    /// Full or resumed, once that is known.
+    pub kind: Option<HandshakeKind>,
+    /// The cipher suite.
+    pub suite: Option<CipherSuite>,
+    /// The key exchange group.
+    pub group: Option<NamedGroup>,
+    /// Whether early data was accepted: then its packets are decrypted.
+    pub early_accepted: bool,
+    /// ClientHellos: two after a HelloRetryRequest.
+    pub hellos: u8,
+    /// How the certificate was compressed that was sent.
+    pub compressed: Option<Compressed>,
+    /// The alert that the handshake ended with.
+    pub alert: Option<AlertDescription>,
+}
+
+/// Where a session tells what it knows, and who awaits the client's Finished is told.
+///
+/// The session cannot be the only one who fails the confirmation: quinn keeps it as long as anybody
+/// has a handle of the connection, and those who wait have one.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    facts: Facts,
+    settler: Option<Settler>,
+}
+
+impl Progress {
+    /// What is known now.
+    pub fn facts(&self) -> Facts {
+        self.lock().facts
+    }
+
+    /// The connection has ended: a handshake that is not confirmed has failed.
+    pub fn give_up(&self) {
+        let settler = self.lock().settler.take();
+        drop(settler);
+    }
+
+    fn confirm(&self) {
+        let settler = self.lock().settler.take();
+        if let Some(settler) = settler {
+            settler.confirm();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The crypto configuration of one connection, or of those that are not accepted yet.
+pub struct Crypto {
+    hellos: Option<Arc<dyn Hellos>>,
+    progress: Progress,
+}
+
+impl Crypto {
+    /// For packets that belong to no connection: Initial keys, Retry. Its sessions end at once.
+    pub fn unopened() -> Arc<Self> {
+        Arc::new(Self {
+            hellos: None,
+            progress: Progress::default(),
+        })
+    }
+
+    /// For one connection.
+    pub fn new(hellos: Arc<dyn Hellos>, progress: Progress) -> Arc<Self> {
+        Arc::new(Self {
+            hellos: Some(hellos),
+            progress,
+        })
+    }
+}
+
+impl fmt::Debug for Crypto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Crypto")
+            .field("progress", &self.progress)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ServerConfig for Crypto {
+    fn initial_keys(&self, version: u32, id: &ConnectionId) -> Result<Keys, UnsupportedVersion> {
+        match version {
+            VERSION => stateless().initial_keys(version, id),
+            _ => Err(UnsupportedVersion),
+        }
+    }
+
+    fn retry_tag(&self, version: u32, id: &ConnectionId, packet: &[u8]) -> [u8; 16] {
+        stateless().retry_tag(version, id, packet)
+    }
+
+    fn start_session(
+        self: Arc<Self>,
+        _version: u32,
+        parameters: &TransportParameters,
+    ) -> Box<dyn Session> {
+        let mut own = Vec::new();
+        parameters.write(&mut own);
+        Box::new(Waiting::new(
+            self.hellos.clone(),
+            self.progress.clone(),
+            own,
+        ))
+    }
+}
+
+/// What needs no site: Initial keys and the tag of Retry packets, which anybody can compute (RFC
+/// 9001 §5.2, §5.8).
+fn stateless() -> &'static Arc<QuicServerConfig> {
+    static STATELESS: OnceLock<Arc<QuicServerConfig>> = OnceLock::new();
+    STATELESS.get_or_init(|| {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("the provider serves TLS 1.3")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Nothing));
+        let config = QuicServerConfig::try_from(config);
+        Arc::new(config.expect("the provider has AES-128-GCM for Initial packets"))
+    })
+}
+
+/// No handshake is made with it.
+#[derive(Debug)]
+struct Nothing;
+
+impl ResolvesServerCert for Nothing {
+    fn resolve(&self, _hello: RustlsHello<'_>) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+}
+
+/// That a session's handshake data is there: nothing but that, since who needs the data has it.
+#[derive(Clone, Copy, Debug)]
+struct Known;
+
+impl Known {
+    fn boxed() -> Box<dyn Any> {
+        Box::new(Self)
+    }
+}
+
+/// A packet key of rustls as quinn takes it.
+fn packet(key: Box<dyn rustls::quic::PacketKey>) -> Box<dyn crypto::PacketKey> {
+    Box::new(key)
+}
+
+/// A header key of rustls as quinn takes it.
+fn header(key: Box<dyn rustls::quic::HeaderProtectionKey>) -> Box<dyn crypto::HeaderKey> {
+    Box::new(key)
+}

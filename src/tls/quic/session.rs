@@ -1,0 +1,300 @@
+//! The TLS session of one QUIC connection.
+
+use std::any::Any;
+use std::io::Cursor;
+use std::sync::Arc;
+
+use quinn_proto::crypto::{
+    self, ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey, ServerConfig, Session,
+};
+use quinn_proto::transport_parameters::TransportParameters;
+use quinn_proto::{ConnectionId, Side, TransportError, TransportErrorCode};
+use rustls::AlertDescription;
+use rustls::pki_types::CertificateDer;
+use rustls::quic::{Connection, KeyChange, Secrets, ServerConnection, Version};
+
+use super::{Hellos, Known, Progress, VERSION, header, packet, stateless};
+use crate::certs::compression;
+use crate::tls::hello::{ClientHello, HelloError};
+use crate::tls::session::ConnectionSessions;
+
+/// The longest ClientHello taken, in bytes. Over TCP it is 64 KiB; here a sender needs not even show
+/// that it can be reached before it makes us keep so much.
+const MAX_HELLO: usize = 16 * 1024;
+
+/// The handshake header: type and length.
+const MESSAGE_HEADER: usize = 4;
+const CLIENT_HELLO: u8 = 1;
+
+/// A session that waits for its ClientHello, and has an engine from then on.
+pub(super) struct Waiting {
+    hellos: Option<Arc<dyn Hellos>>,
+    progress: Progress,
+    /// Our transport parameters, encoded.
+    parameters: Vec<u8>,
+    /// What has come of the ClientHello.
+    message: Vec<u8>,
+    engine: Option<Engine>,
+}
+
+/// rustls at work.
+struct Engine {
+    tls: Connection,
+    sessions: Option<Arc<ConnectionSessions>>,
+    next: Option<Secrets>,
+}
+
+impl Waiting {
+    pub(super) fn new(
+        hellos: Option<Arc<dyn Hellos>>,
+        progress: Progress,
+        parameters: Vec<u8>,
+    ) -> Self {
+        Self {
+            hellos,
+            progress,
+            parameters,
+            message: Vec::new(),
+            engine: None,
+        }
+    }
+
+    /// Adds to the ClientHello; gives it once it is whole.
+    fn gather(&mut self, bytes: &[u8]) -> Result<Option<ClientHello>, HelloError> {
+        self.message.extend_from_slice(bytes);
+        if self
+            .message
+            .first()
+            .is_some_and(|kind| *kind != CLIENT_HELLO)
+        {
+            return Err(HelloError::UnexpectedMessage);
+        }
+        let Some(&[_, high, mid, low]) = self.message.first_chunk::<MESSAGE_HEADER>() else {
+            return Ok(None);
+        };
+        let length = MESSAGE_HEADER + u32::from_be_bytes([0, high, mid, low]) as usize;
+        if length > MAX_HELLO {
+            return Err(HelloError::TooLarge);
+        }
+        match self.message.len() {
+            have if have < length => Ok(None),
+            // RFC 9001 §4.1.3: the client has nothing more to say at this level, not before our
+            // answer.
+            have if have > length => Err(HelloError::Misaligned),
+            _ => ClientHello::parse(std::mem::take(&mut self.message)).map(Some),
+        }
+    }
+
+    fn fail(&mut self, alert: AlertDescription, reason: String) -> TransportError {
+        self.progress.lock().facts.alert = Some(alert);
+        TransportError {
+            code: TransportErrorCode::crypto(alert.into()),
+            frame: None,
+            reason,
+        }
+    }
+
+    /// The ClientHello is whole: starts rustls with what it chooses.
+    fn begin(&mut self, hello: ClientHello) -> Result<(), TransportError> {
+        let Some(hellos) = self.hellos.clone() else {
+            return Err(self.fail(AlertDescription::InternalError, String::new()));
+        };
+        let hello = Arc::new(hello);
+        let message = hello.message().clone();
+        let start = match hellos.choose(hello) {
+            Ok(start) => start,
+            Err(alert) => return Err(self.fail(alert, String::new())),
+        };
+        let parameters = std::mem::take(&mut self.parameters);
+        let tls = ServerConnection::new(start.config, Version::V1, parameters);
+        let tls =
+            tls.map_err(|error| self.fail(AlertDescription::InternalError, error.to_string()))?;
+        self.engine = Some(Engine {
+            tls: tls.into(),
+            sessions: start.sessions,
+            next: None,
+        });
+        {
+            let mut state = self.progress.lock();
+            state.facts.hellos = 1;
+            state.settler = Some(start.settler);
+        }
+        self.advance(&message)?;
+        match (start.resume_or, self.progress.facts().kind) {
+            (None, _) | (_, Some(rustls::HandshakeKind::Resumed)) => Ok(()),
+            (Some(alert), _) => {
+                // Before anything of the handshake is sent.
+                self.engine = None;
+                self.progress.give_up();
+                hellos.not_resumed();
+                Err(self.fail(alert, String::new()))
+            }
+        }
+    }
+
+    /// Gives handshake bytes to rustls and sees what has become of the handshake.
+    fn advance(&mut self, bytes: &[u8]) -> Result<(), TransportError> {
+        let Some(engine) = &mut self.engine else {
+            return Ok(());
+        };
+        let (read, compressed) = compression::watch(|| engine.tls.read_hs(bytes));
+        let kind = engine.tls.handshake_kind();
+        if let Some(sessions) = &engine.sessions {
+            // EARLY-DATA R9: what was taken for nothing goes back.
+            sessions.settle(kind);
+        }
+        {
+            let facts = &mut self.progress.lock().facts;
+            facts.kind = kind;
+            facts.compressed = compressed.or(facts.compressed);
+            facts.suite = engine
+                .tls
+                .negotiated_cipher_suite()
+                .map(|suite| suite.suite());
+            let group = engine.tls.negotiated_key_exchange_group();
+            facts.group = group.map(|group| group.name());
+            if kind == Some(rustls::HandshakeKind::FullWithHelloRetryRequest) {
+                facts.hellos = 2;
+            }
+        }
+        match read {
+            Ok(()) => {
+                if !engine.tls.is_handshaking() {
+                    // The client's Finished was verified (EARLY-DATA R11): told before any later
+                    // packet is looked at.
+                    self.progress.confirm();
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let alert = engine.tls.alert();
+                // Whoever waits for the handshake learns that it failed.
+                self.progress.give_up();
+                let alert = alert.unwrap_or(AlertDescription::InternalError);
+                Err(self.fail(alert, error.to_string()))
+            }
+        }
+    }
+}
+
+impl Session for Waiting {
+    fn initial_keys(&self, id: &ConnectionId, side: Side) -> Keys {
+        // Servers are asked for their own side only, and never with a version that has none.
+        match (stateless().initial_keys(VERSION, id), side) {
+            (Ok(keys), Side::Server) => keys,
+            (Ok(keys), Side::Client) => Keys {
+                header: swapped(keys.header),
+                packet: swapped(keys.packet),
+            },
+            (Err(_), _) => unreachable!("the version is spoken"),
+        }
+    }
+
+    fn handshake_data(&self) -> Option<Box<dyn Any>> {
+        self.engine.as_ref().map(|_| Known::boxed())
+    }
+
+    fn peer_identity(&self) -> Option<Box<dyn Any>> {
+        let chain = self.engine.as_ref()?.tls.peer_certificates()?;
+        let chain = chain
+            .iter()
+            .map(|certificate| certificate.clone().into_owned());
+        Some(Box::new(chain.collect::<Vec<CertificateDer<'static>>>()))
+    }
+
+    fn early_crypto(&self) -> Option<(Box<dyn HeaderKey>, Box<dyn PacketKey>)> {
+        let keys = self.engine.as_ref()?.tls.zero_rtt_keys()?;
+        self.progress.lock().facts.early_accepted = true;
+        Some((header(keys.header), packet(keys.packet)))
+    }
+
+    fn early_data_accepted(&self) -> Option<bool> {
+        // A question for clients.
+        None
+    }
+
+    fn is_handshaking(&self) -> bool {
+        self.engine
+            .as_ref()
+            .is_none_or(|engine| engine.tls.is_handshaking())
+    }
+
+    fn read_handshake(&mut self, bytes: &[u8]) -> Result<bool, TransportError> {
+        if self.engine.is_some() {
+            return self.advance(bytes).map(|()| false);
+        }
+        match self.gather(bytes) {
+            Ok(None) => Ok(false),
+            Ok(Some(hello)) => self.begin(hello).map(|()| true),
+            Err(error) => {
+                if let Some(hellos) = &self.hellos {
+                    hellos.refused(&error);
+                }
+                Err(self.fail(error.alert(), error.to_string()))
+            }
+        }
+    }
+
+    fn transport_parameters(&self) -> Result<Option<TransportParameters>, TransportError> {
+        let engine = self.engine.as_ref();
+        let Some(theirs) = engine.and_then(|engine| engine.tls.quic_transport_parameters()) else {
+            return Ok(None);
+        };
+        let read = TransportParameters::read(Side::Server, &mut Cursor::new(theirs));
+        read.map(Some).map_err(Into::into)
+    }
+
+    fn write_handshake(&mut self, out: &mut Vec<u8>) -> Option<Keys> {
+        let engine = self.engine.as_mut()?;
+        let keys = match engine.tls.write_hs(out)? {
+            KeyChange::Handshake { keys } => keys,
+            KeyChange::OneRtt { keys, next } => {
+                engine.next = Some(next);
+                keys
+            }
+        };
+        Some(Keys {
+            header: KeyPair {
+                local: header(keys.local.header),
+                remote: header(keys.remote.header),
+            },
+            packet: KeyPair {
+                local: packet(keys.local.packet),
+                remote: packet(keys.remote.packet),
+            },
+        })
+    }
+
+    fn next_1rtt_keys(&mut self) -> Option<KeyPair<Box<dyn PacketKey>>> {
+        let keys = self.engine.as_mut()?.next.as_mut()?.next_packet_keys();
+        Some(KeyPair {
+            local: packet(keys.local),
+            remote: packet(keys.remote),
+        })
+    }
+
+    fn is_valid_retry(&self, _id: &ConnectionId, _header: &[u8], _payload: &[u8]) -> bool {
+        // Servers get no Retry (RFC 9000 §17.2.5).
+        false
+    }
+
+    fn export_keying_material(
+        &self,
+        output: &mut [u8],
+        label: &[u8],
+        context: &[u8],
+    ) -> Result<(), ExportKeyingMaterialError> {
+        let engine = self.engine.as_ref().ok_or(ExportKeyingMaterialError)?;
+        let exported = engine
+            .tls
+            .export_keying_material(output, label, Some(context));
+        exported.map(|_| ()).map_err(|_| ExportKeyingMaterialError)
+    }
+}
+
+fn swapped<T>(keys: crypto::KeyPair<T>) -> crypto::KeyPair<T> {
+    crypto::KeyPair {
+        local: keys.remote,
+        remote: keys.local,
+    }
+}

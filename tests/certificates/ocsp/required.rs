@@ -1,0 +1,162 @@
+//! Certificates that are shown with a staple or not at all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::AlertDescription;
+
+use super::authority::{Answer, Authority, Leaf, Status};
+use super::responder::{Does, Responder};
+use super::stage::{Looker, NAME, Shown, config, site};
+use crate::support::edge::{Edge, Start};
+
+const GOOD: Does = Does::Answer(Answer::GOOD);
+
+const REFUSED: Result<Shown, AlertDescription> =
+    Err(AlertDescription::BadCertificateStatusResponse);
+
+fn leaf(responder: &str, must_staple: bool) -> Leaf<'_> {
+    Leaf {
+        serial: 1,
+        responder: Some(responder),
+        must_staple,
+        ..Leaf::default()
+    }
+}
+
+/// Refused with an alert, a figure and a line of its own, then served once the responder answers.
+async fn refuses_until_answered(more: &str, must_staple: bool) {
+    let authority = Arc::new(Authority::new());
+    let responder = Responder::start(&authority, Does::Http(503)).await;
+    let certificate = authority.leaf(NAME, leaf(&responder.url(), must_staple));
+    let other = authority.leaf("other.example", Leaf::default()).toml("");
+    let sites = [
+        site(NAME, &certificate.toml(""), more),
+        site("other.example", &other, ""),
+    ];
+    let edge = Edge::start(&config("", &sites)).await;
+    let looker = Looker::new(&authority);
+    assert_eq!(looker.look(edge.address(), NAME).await, REFUSED);
+    assert!(looker.look(edge.address(), "other.example").await.is_ok());
+    let refused = edge.metric(
+        "cutwater_client_hello_errors_total",
+        &["error=\"no_staple\""],
+    );
+    assert_eq!(refused.await, 1.0);
+    let line = edge.until_connection(|line| line["sni"] == NAME).await;
+    assert_eq!(line["alert_sent"], "bad_certificate_status_response");
+    assert_eq!(line["error"], "turned away: no_staple");
+    edge.until_text("handshakes that need this certificate are refused")
+        .await;
+    responder.does(GOOD);
+    // The next attempt comes in half a minute; a start asks at once.
+    drop(edge);
+    let edge = Edge::start(&config("", &sites)).await;
+    let shown = looker.until(&edge, NAME, Result::is_ok).await.unwrap();
+    assert_eq!(shown.staple, Some((Status::Good, 1)));
+}
+
+#[tokio::test]
+async fn a_site_that_requires_staples_is_refused_without() {
+    refuses_until_answered("ocsp = \"required\"", false).await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_demands_a_staple_requires_it_by_itself() {
+    refuses_until_answered("", true).await;
+}
+
+/// A staple that ends while nobody renews it: full handshakes are refused, those that resume go on.
+async fn resumes_without(more: &str, looker: fn(&Authority) -> Looker) {
+    let authority = Arc::new(Authority::new());
+    let short = Answer {
+        lasts: Duration::from_secs(3),
+        ..Answer::GOOD
+    };
+    let responder = Responder::start(&authority, Does::Answer(short)).await;
+    let certificate = authority.leaf(NAME, leaf(&responder.url(), false)).toml("");
+    let more = format!("ocsp = \"required\"\n{more}");
+    let edge = Edge::start(&config("", &[site(NAME, &certificate, &more)])).await;
+    let looker = looker(&authority);
+    looker.until(&edge, NAME, Result::is_ok).await.unwrap();
+    // With a ticket.
+    let first = looker.look(edge.address(), NAME).await;
+    responder.does(Does::Http(503));
+    if first == REFUSED {
+        panic!("too slow: the staple has ended before a ticket came");
+    }
+    looker
+        .until(&edge, NAME, |shown| *shown == REFUSED)
+        .await
+        .unwrap_err();
+    let resumed = looker.look(edge.address(), NAME).await.unwrap();
+    assert!(resumed.resumed);
+    // Tickets that open nothing: of a site with other ones, taken to this one.
+    assert_eq!(looker.fresh().look(edge.address(), NAME).await, REFUSED);
+}
+
+#[tokio::test]
+async fn a_handshake_that_resumes_shows_no_certificate_and_goes_on() {
+    resumes_without("", Looker::new).await;
+}
+
+#[tokio::test]
+async fn so_does_one_with_single_use_tickets() {
+    resumes_without("early_data = true", Looker::new).await;
+}
+
+#[tokio::test]
+async fn so_does_one_of_tls_1_2() {
+    resumes_without("min_version = \"1.2\"", Looker::tls12).await;
+}
+
+#[tokio::test]
+async fn a_ticket_that_opens_nothing_brings_no_bare_certificate() {
+    let authority = Arc::new(Authority::new());
+    let responder = Responder::start(&authority, Does::Http(503)).await;
+    let certificate = authority.leaf(NAME, leaf(&responder.url(), false)).toml("");
+    let bare = config("", &[site(NAME, &certificate, "")]);
+    let edge = Edge::start(&bare).await;
+    let looker = Looker::new(&authority);
+    looker.look(edge.address(), NAME).await.unwrap();
+    drop(edge);
+    // Another process: it knows none of the tickets.
+    let required = config("", &[site(NAME, &certificate, "ocsp = \"required\"")]);
+    let edge = Edge::start(&required).await;
+    assert_eq!(looker.look(edge.address(), NAME).await, REFUSED);
+    let refused = edge.metric(
+        "cutwater_client_hello_errors_total",
+        &["error=\"no_staple\""],
+    );
+    assert_eq!(refused.await, 1.0);
+    let failed = ["by=\"edge\"", "alert=\"bad_certificate_status_response\""];
+    assert_eq!(
+        edge.metric("cutwater_handshake_failures_total", &failed)
+            .await,
+        1.0
+    );
+}
+
+#[tokio::test]
+async fn what_can_never_be_stapled_is_told_and_costs_its_site_alone() {
+    let authority = Authority::new();
+    let no_responder = authority.leaf(NAME, Leaf::default()).toml("");
+    let other = authority.leaf("other.example", Leaf::default()).toml("");
+    let sites = [
+        site(NAME, &no_responder, "ocsp = \"required\""),
+        site("other.example", &other, ""),
+    ];
+    let text = config("", &sites);
+    let strict = Start::with(&text).argument("--strict").try_run().await;
+    let (_, output) = strict.err().unwrap();
+    assert!(
+        output.contains("the certificate names no responder"),
+        "{output}"
+    );
+    assert!(output.contains("cutwater.toml:10:8"), "its place: {output}");
+    let edge = Edge::start(&text).await;
+    let looker = Looker::new(&authority);
+    let refused = looker.look(edge.address(), NAME).await;
+    assert_eq!(refused, Err(AlertDescription::InternalError));
+    assert!(looker.look(edge.address(), "other.example").await.is_ok());
+}

@@ -1,0 +1,14 @@
+//! QUIC and HTTP/3 over real sockets, against the compiled program.
+
+mod support;
+
+mod quic {
+    mod client;
+    mod early;
+    mod http;
+    mod names;
+    mod raw;
+    mod scene;
+    mod wire;
+    mod workers;
+}

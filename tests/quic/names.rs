@@ -1,0 +1,117 @@
+//! Which site answers: chosen by each ClientHello.
+
+use quinn::ConnectionError;
+
+use crate::quic::client::Client;
+use crate::quic::scene::{NAME, Scene, WILD, Wants};
+
+/// The TLS alert that a connection ended with (RFC 9001 §4.8).
+fn alert(error: &ConnectionError) -> Option<u64> {
+    match error {
+        ConnectionError::ConnectionClosed(close) => u64::from(close.error_code).checked_sub(0x100),
+        _ => None,
+    }
+}
+
+const UNRECOGNIZED_NAME: u64 = 112;
+const MISSING_EXTENSION: u64 = 109;
+const NO_APPLICATION_PROTOCOL: u64 = 120;
+
+#[tokio::test]
+async fn each_name_gets_its_site_and_its_certificate() {
+    let scene = Scene::start().await;
+    for (name, body) in [(NAME, "hello"), (WILD, "wild"), ("b.wild.example", "wild")] {
+        let mut client = Client::connect(scene.address(), name, &scene.setup).await;
+        let answer = client.get(&format!("https://{name}/")).await;
+        assert_eq!((answer.status.as_u16(), answer.text()), (200, body));
+        client.close().await;
+    }
+    let line = |line: &serde_json::Value| line["sni"] == WILD && line["protocol"] == "h3";
+    scene.edge.until_access(line).await;
+    let line = |line: &serde_json::Value| line["sni"] == WILD && line["alpn"] == "h3";
+    let line = scene.edge.until_connection(line).await;
+    assert_eq!(line["requests"], 1);
+    assert_eq!(line["end"], "clean");
+    assert_eq!(line["version"], "1.3");
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn unknown_and_absent_names_get_the_alert_that_they_get_over_tcp() {
+    let scene = Scene::start().await;
+    for (name, setup, expected, label) in [
+        (
+            "other.example",
+            scene.setup.clone(),
+            UNRECOGNIZED_NAME,
+            "unknown_name",
+        ),
+        (
+            "wild.example",
+            scene.setup.clone(),
+            UNRECOGNIZED_NAME,
+            "unknown_name",
+        ),
+        (
+            "a.b.wild.example",
+            scene.setup.clone(),
+            UNRECOGNIZED_NAME,
+            "unknown_name",
+        ),
+        (
+            NAME,
+            scene.setup.clone().no_sni(),
+            MISSING_EXTENSION,
+            "no_server_name",
+        ),
+    ] {
+        let before = format!("error=\"{label}\"");
+        let counted = scene.metric("client_hello_errors_total", &[&before]).await;
+        let ended = Client::try_connect(scene.address(), name, &setup).await;
+        assert_eq!(alert(&ended.err().unwrap()), Some(expected), "{name}");
+        let after = scene.metric("client_hello_errors_total", &[&before]).await;
+        assert_eq!(after, counted + 1.0, "{name}");
+    }
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn a_default_site_answers_to_whoever_asks() {
+    let wants = Wants {
+        site: "default = true",
+        ..Wants::default()
+    };
+    let scene = Scene::with(wants).await;
+    let setup = scene.setup.clone().no_sni();
+    let mut client = Client::connect(scene.address(), NAME, &setup).await;
+    assert_eq!(client.get("https://example.com/").await.text(), "hello");
+    client.close().await;
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn another_protocol_is_refused() {
+    let scene = Scene::start().await;
+    let setup = scene.setup.clone().alpn(&["hq-interop"]);
+    let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(setup.config()).unwrap();
+    let config = quinn::ClientConfig::new(std::sync::Arc::new(crypto));
+    let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let connecting = endpoint
+        .connect_with(config, scene.address(), NAME)
+        .unwrap();
+    let error = crate::support::within("the end", connecting)
+        .await
+        .unwrap_err();
+    assert_eq!(alert(&error), Some(NO_APPLICATION_PROTOCOL));
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn requests_for_other_sites_are_misdirected() {
+    let scene = Scene::start().await;
+    let mut client = scene.client().await;
+    let answer = client.get("https://a.wild.example/").await;
+    assert_eq!(answer.status, 421);
+    // It is the request that is wrong, not the connection.
+    assert_eq!(client.get("https://example.com/").await.status, 200);
+}

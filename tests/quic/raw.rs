@@ -1,0 +1,355 @@
+//! Bytes that are no HTTP/3, and the error that RFC 9114 and RFC 9204 name for each.
+
+use quinn::{ConnectionError, ReadError, VarInt};
+
+use crate::quic::client::endpoint;
+use crate::quic::scene::{NAME, Scene};
+use crate::support::within;
+
+/// `:method GET`, `:scheme https`, `:path /` of the static table, and an authority.
+const GET: &[u8] = b"\x00\x00\xd1\xd7\xc1\x50\x0bexample.com";
+
+fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+    assert!(kind < 0x40 && payload.len() < 0x40);
+    [&[kind, payload.len() as u8], payload].concat()
+}
+
+fn head(more: &[u8]) -> Vec<u8> {
+    frame(1, &[GET, more].concat())
+}
+
+/// What a client begins its control stream with.
+fn settings() -> Vec<u8> {
+    [&[0][..], &frame(4, &[])].concat()
+}
+
+enum Ends {
+    /// The connection, with this code.
+    Connection(u64),
+    /// The request, with this code.
+    Request(u64),
+}
+
+use Ends::{Connection, Request};
+
+/// Where bytes go.
+enum On {
+    /// A stream of requests, that ends after them.
+    Request,
+    /// Unidirectional streams, that stay open; each its own.
+    Others,
+    /// A unidirectional stream that ends after them.
+    Ended,
+}
+
+async fn try_it(scene: &Scene, on: &On, streams: &[Vec<u8>]) -> Result<u64, u64> {
+    let endpoint = endpoint(&scene.setup);
+    let connecting = endpoint.connect(scene.address(), NAME).unwrap();
+    let quic = within("the handshake", connecting).await.unwrap();
+    let closed = async |quic: &quinn::Connection| match within("the end", quic.closed()).await {
+        ConnectionError::ApplicationClosed(close) => close.error_code.into_inner(),
+        other => panic!("{other}"),
+    };
+    let result = match on {
+        On::Request => {
+            let (mut send, mut recv) = quic.open_bi().await.unwrap();
+            for bytes in streams {
+                send.write_all(bytes).await.unwrap();
+            }
+            let _ = send.finish();
+            match within("an answer", recv.read_to_end(100_000)).await {
+                Err(quinn::ReadToEndError::Read(ReadError::Reset(code))) => Err(code.into_inner()),
+                Err(quinn::ReadToEndError::Read(ReadError::ConnectionLost(_))) => {
+                    Ok(closed(&quic).await)
+                }
+                other => panic!("an answer to {streams:x?}: {other:?}"),
+            }
+        }
+        On::Others | On::Ended => {
+            let mut kept = Vec::new();
+            for bytes in streams {
+                let mut send = quic.open_uni().await.unwrap();
+                // The edge may be quicker to close.
+                let _ = send.write_all(bytes).await;
+                if matches!(on, On::Ended) {
+                    let _ = send.finish();
+                }
+                kept.push(send);
+            }
+            Ok(closed(&quic).await)
+        }
+    };
+    quic.close(VarInt::from_u32(0x100), b"");
+    result
+}
+
+#[tokio::test]
+async fn each_violation_has_its_error() {
+    let scene = Scene::start().await;
+    let control = |bytes: Vec<u8>| vec![[settings(), bytes].concat()];
+    let raw = |bytes: &[u8]| vec![bytes.to_vec()];
+    let cases: Vec<(&str, On, Vec<Vec<u8>>, Ends)> = vec![
+        // RFC 9114 §4.1, §7.2: frames on request streams.
+        (
+            "content before the head",
+            On::Request,
+            raw(&frame(0, b"x")),
+            Connection(0x105),
+        ),
+        (
+            "settings in a request",
+            On::Request,
+            raw(&frame(4, b"")),
+            Connection(0x105),
+        ),
+        (
+            "goaway in a request",
+            On::Request,
+            raw(&frame(7, b"\0")),
+            Connection(0x105),
+        ),
+        (
+            "push promise",
+            On::Request,
+            raw(&frame(5, b"\0")),
+            Connection(0x105),
+        ),
+        (
+            "max push id",
+            On::Request,
+            raw(&frame(0xd, b"\0")),
+            Connection(0x105),
+        ),
+        (
+            "a frame of HTTP/2",
+            On::Request,
+            raw(&frame(6, b"")),
+            Connection(0x105),
+        ),
+        (
+            "a head cut short",
+            On::Request,
+            raw(&head(b"")[..5]),
+            Connection(0x106),
+        ),
+        ("nothing", On::Request, raw(b""), Request(0x10d)),
+        // §4.2, §4.3: messages.
+        (
+            "no method",
+            On::Request,
+            raw(&frame(1, b"\0\0\xd7\xc1\x50\x01a")),
+            Request(0x10e),
+        ),
+        (
+            "two paths",
+            On::Request,
+            raw(&head(b"\xc1")),
+            Request(0x10e),
+        ),
+        (
+            "an answer's status",
+            On::Request,
+            raw(&head(b"\xd9")),
+            Request(0x10e),
+        ),
+        (
+            "capitals",
+            On::Request,
+            raw(&head(b"\x21A\x011")),
+            Request(0x10e),
+        ),
+        (
+            "a line end",
+            On::Request,
+            raw(&head(b"\x21a\x03b\r\n")),
+            Request(0x10e),
+        ),
+        (
+            "connection",
+            On::Request,
+            raw(&head(b"\x27\x03connection\x011")),
+            Request(0x10e),
+        ),
+        // §4.1.2: content-length 4, of which three bytes come.
+        (
+            "less content than announced",
+            On::Request,
+            vec![head(b"\x54\x014"), frame(0, b"abc")],
+            Request(0x10e),
+        ),
+        // RFC 9204 §2.2, §3.2.
+        (
+            "a dynamic entry",
+            On::Request,
+            raw(&head(b"\x80")),
+            Connection(0x200),
+        ),
+        (
+            "an insert count",
+            On::Request,
+            raw(&frame(1, b"\x02\0\xd1")),
+            Connection(0x200),
+        ),
+        (
+            "no such static entry",
+            On::Request,
+            raw(&head(b"\xff\x24")),
+            Connection(0x200),
+        ),
+        (
+            "no field section",
+            On::Request,
+            raw(&frame(1, b"")),
+            Connection(0x200),
+        ),
+        // RFC 9114 §6.2: streams.
+        (
+            "two control streams",
+            On::Others,
+            vec![settings(), settings()],
+            Connection(0x103),
+        ),
+        ("a push stream", On::Others, raw(&[1, 0]), Connection(0x103)),
+        (
+            "the end of the control stream",
+            On::Ended,
+            vec![settings()],
+            Connection(0x104),
+        ),
+        (
+            "the end of the encoder stream",
+            On::Ended,
+            raw(&[2]),
+            Connection(0x104),
+        ),
+        (
+            "no settings",
+            On::Others,
+            vec![[&[0][..], &frame(7, b"\0")].concat()],
+            Connection(0x10a),
+        ),
+        // §7.2: the control stream.
+        (
+            "settings again",
+            On::Others,
+            control(frame(4, b"")),
+            Connection(0x105),
+        ),
+        (
+            "content on it",
+            On::Others,
+            control(frame(0, b"x")),
+            Connection(0x105),
+        ),
+        (
+            "a head on it",
+            On::Others,
+            control(head(b"")),
+            Connection(0x105),
+        ),
+        (
+            "a setting of HTTP/2",
+            On::Others,
+            vec![[&[0][..], &frame(4, &[2, 0])].concat()],
+            Connection(0x109),
+        ),
+        (
+            "a setting twice",
+            On::Others,
+            vec![[&[0][..], &frame(4, &[6, 1, 6, 1])].concat()],
+            Connection(0x109),
+        ),
+        (
+            "half a setting",
+            On::Others,
+            vec![[&[0][..], &frame(4, &[6])].concat()],
+            Connection(0x106),
+        ),
+        (
+            "a longer goaway",
+            On::Others,
+            control(frame(7, &[0, 0])),
+            Connection(0x106),
+        ),
+        (
+            "a rising goaway",
+            On::Others,
+            control([frame(7, &[4]), frame(7, &[8])].concat()),
+            Connection(0x108),
+        ),
+        (
+            "a falling push id",
+            On::Others,
+            control([frame(13, &[4]), frame(13, &[3])].concat()),
+            Connection(0x108),
+        ),
+        (
+            "a push cancelled",
+            On::Others,
+            control(frame(3, &[0])),
+            Connection(0x108),
+        ),
+        // RFC 9204 §4.3, §4.4.
+        (
+            "an insertion",
+            On::Others,
+            raw(&[2, 0xc0, 0]),
+            Connection(0x201),
+        ),
+        ("a capacity", On::Others, raw(&[2, 0x21]), Connection(0x201)),
+        (
+            "an acknowledgement",
+            On::Others,
+            raw(&[3, 0x80]),
+            Connection(0x202),
+        ),
+        (
+            "an increment",
+            On::Others,
+            raw(&[3, 0x01]),
+            Connection(0x202),
+        ),
+    ];
+    for (what, on, streams, expected) in cases {
+        let expected = match expected {
+            Connection(code) => Ok(code),
+            Request(code) => Err(code),
+        };
+        let ended = try_it(&scene, &on, &streams).await;
+        let hex = |result: Result<u64, u64>| {
+            result
+                .map(|code| format!("{code:#x}"))
+                .map_err(|code| format!("{code:#x}"))
+        };
+        assert_eq!(hex(ended), hex(expected), "{what}");
+    }
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn what_nobody_knows_is_passed_over() {
+    let scene = Scene::start().await;
+    let endpoint = endpoint(&scene.setup);
+    let connecting = endpoint.connect(scene.address(), NAME).unwrap();
+    let quic = within("the handshake", connecting).await.unwrap();
+    let mut control = quic.open_uni().await.unwrap();
+    let unknown = [settings(), frame(0x21, b"grease")].concat();
+    control.write_all(&unknown).await.unwrap();
+    let mut strange = quic.open_uni().await.unwrap();
+    strange.write_all(&[0x21, 1, 2, 3]).await.unwrap();
+    let (mut send, mut recv) = quic.open_bi().await.unwrap();
+    let request = [frame(0x21, b"grease"), head(b""), frame(0x3f, b"")].concat();
+    // In pieces of one byte.
+    for byte in request {
+        send.write_all(&[byte]).await.unwrap();
+    }
+    send.finish().unwrap();
+    let answer = within("an answer", recv.read_to_end(1000)).await.unwrap();
+    // HEADERS with `:status 200`, and the content at the end.
+    assert_eq!(answer[0], 1);
+    assert_eq!(answer[4], 0xd9);
+    assert!(answer.ends_with(b"hello"));
+    quic.close(0x100u32.into(), b"");
+    endpoint.wait_idle().await;
+    scene.settle().await;
+}

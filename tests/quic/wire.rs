@@ -1,0 +1,165 @@
+//! A wire between one client and the edge: it carries datagrams, keeps copies of what the client
+//! sends, and can hold back either side.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::net::UdpSocket;
+use tokio::task::JoinHandle;
+
+/// A running wire; it ends when this is dropped.
+pub struct Wire {
+    address: SocketAddr,
+    inside: Arc<Inside>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+struct Inside {
+    /// Where the client sends to.
+    near: UdpSocket,
+    /// Where the edge sends to.
+    far: UdpSocket,
+    edge: SocketAddr,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    client: Option<SocketAddr>,
+    sent: Vec<Vec<u8>>,
+    /// What is held back, where something is.
+    from_client: Option<Vec<Vec<u8>>>,
+    from_edge: Option<Vec<Vec<u8>>>,
+}
+
+impl Wire {
+    /// To this edge. What the edge sends is held back at first.
+    pub async fn to(edge: SocketAddr) -> Self {
+        let near = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let far = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = near.local_addr().unwrap();
+        let state = State {
+            from_edge: Some(Vec::new()),
+            ..State::default()
+        };
+        let inside = Arc::new(Inside {
+            near,
+            far,
+            edge,
+            state: Mutex::new(state),
+        });
+        let tasks = vec![
+            tokio::spawn(there(Arc::clone(&inside))),
+            tokio::spawn(back(Arc::clone(&inside))),
+        ];
+        Self {
+            address,
+            inside,
+            tasks,
+        }
+    }
+
+    /// Where the client connects to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Copies of what the client has sent and the edge got.
+    pub fn sent(&self) -> Vec<Vec<u8>> {
+        self.inside.state.lock().unwrap().sent.clone()
+    }
+
+    /// Lets through what the edge sends, and from now on holds back what the client sends: its
+    /// Finished, above all.
+    pub async fn turn(&self) {
+        let (held, client) = {
+            let mut state = self.inside.state.lock().unwrap();
+            state.from_client = Some(Vec::new());
+            (state.from_edge.take().unwrap(), state.client.unwrap())
+        };
+        for datagram in held {
+            self.inside.near.send_to(&datagram, client).await.unwrap();
+        }
+    }
+
+    /// Lets everything through.
+    pub async fn release(&self) {
+        let (client, edge, address) = {
+            let mut state = self.inside.state.lock().unwrap();
+            let client = state.from_client.take().unwrap_or_default();
+            let edge = state.from_edge.take().unwrap_or_default();
+            state.sent.extend(client.iter().cloned());
+            (client, edge, state.client)
+        };
+        for datagram in client {
+            let to = self.inside.edge;
+            self.inside.far.send_to(&datagram, to).await.unwrap();
+        }
+        for datagram in edge {
+            let to = address.unwrap();
+            self.inside.near.send_to(&datagram, to).await.unwrap();
+        }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+async fn there(inside: Arc<Inside>) {
+    let mut buffer = vec![0; 65_536];
+    loop {
+        let (length, client) = inside.near.recv_from(&mut buffer).await.unwrap();
+        let datagram = buffer[..length].to_vec();
+        {
+            let mut state = inside.state.lock().unwrap();
+            state.client = Some(client);
+            if let Some(held) = &mut state.from_client {
+                held.push(datagram);
+                continue;
+            }
+            state.sent.push(datagram.clone());
+        }
+        inside.far.send_to(&datagram, inside.edge).await.unwrap();
+    }
+}
+
+async fn back(inside: Arc<Inside>) {
+    let mut buffer = vec![0; 65_536];
+    loop {
+        // An edge that has ended refuses.
+        let Ok((length, _)) = inside.far.recv_from(&mut buffer).await else {
+            continue;
+        };
+        let datagram = buffer[..length].to_vec();
+        let client = {
+            let mut state = inside.state.lock().unwrap();
+            if let Some(held) = &mut state.from_edge {
+                held.push(datagram);
+                continue;
+            }
+            state.client
+        };
+        let _ = inside.near.send_to(&datagram, client.unwrap()).await;
+    }
+}
+
+/// Sends recorded datagrams from a port of its own, and waits for so many answers at least, or for
+/// `quiet` without one.
+pub async fn replay(edge: SocketAddr, datagrams: &[Vec<u8>], quiet: Duration) -> usize {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for datagram in datagrams {
+        socket.send_to(datagram, edge).await.unwrap();
+    }
+    let mut buffer = vec![0; 65_536];
+    let mut answers = 0;
+    while let Ok(Ok(_)) = tokio::time::timeout(quiet, socket.recv_from(&mut buffer)).await {
+        answers += 1;
+    }
+    answers
+}
