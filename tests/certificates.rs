@@ -1,12 +1,25 @@
-//! Certificates while they are in use: compression, staples, and what is told of them.
+//! Certificates while they are in use: compression, staples, what is told of them; and what
+//! `cutwater inspect` tells of other people's.
 
 mod support;
 
 mod certificates {
     mod check;
     mod compression;
+    mod inspect {
+        mod stage;
+
+        mod chains;
+        mod command;
+        mod edge;
+        mod faults;
+        mod others;
+        mod quic;
+        mod staple;
+    }
+
     mod ocsp {
-        mod authority;
+        pub(super) mod authority;
         mod responder;
         mod stage;
 

@@ -56,7 +56,15 @@ const BESIDE: &[(&str, &[&str])] = &[
 ];
 
 /// These put the others together, or stand outside: they may import anything but the typed file.
-const FREE: &[&str] = &["connection", "server", "edge", "serve", "demo", "load", "inspect"];
+const FREE: &[&str] = &[
+    "connection",
+    "server",
+    "edge",
+    "serve",
+    "demo",
+    "load",
+    "inspect",
+];
 
 /// Decisions that take time and state as arguments.
 const PURE: &[&str] = &["admission", "gate", "route", "tls::select"];
