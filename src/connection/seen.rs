@@ -45,7 +45,6 @@ impl<'a> Seen<'a> {
                 // Whether any came is not told apart from whether it is read.
                 early_bytes: u64::from(handshake.early_accepted),
                 early_accepted: handshake.early_accepted,
-                compressed: handshake.compressed,
                 hellos: handshake.hellos,
                 compressed: handshake.compressed,
                 alert_sent: handshake.alert,

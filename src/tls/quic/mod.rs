@@ -70,8 +70,6 @@ pub struct Facts {
     pub group: Option<NamedGroup>,
     /// Whether early data was accepted: then its packets are decrypted.
     pub early_accepted: bool,
-    /// How the certificate was compressed, if one was sent and it was.
-    pub compressed: Option<Compressed>,
     /// ClientHellos: two after a HelloRetryRequest.
     pub hellos: u8,
     /// How the certificate was compressed that was sent.
