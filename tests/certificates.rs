@@ -19,7 +19,7 @@ mod certificates {
     }
 
     mod ocsp {
-        mod authority;
+        pub(super) mod authority;
         mod responder;
         mod stage;
 

@@ -5,7 +5,14 @@
 
 mod support;
 
-mod harness;
+mod harness {
+    mod client;
+    mod h2;
+    mod origin;
+    mod relay;
+    mod server;
+    mod tools;
+}
 
 mod house {
     mod arrows;

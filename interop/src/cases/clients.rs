@@ -132,7 +132,7 @@ pub(super) const CASES: &[Case] = &[
             cell,
             arguments,
             "protocol_version",
-            (FAILED, "alert=\"protocol_version\""),
+            (HELLO, "error=\"unsupported_version\""),
         )
     }),
     case(

@@ -1,8 +1,0 @@
-//! The tools that the other tests stand on.
-
-mod client;
-mod h2;
-mod origin;
-mod relay;
-mod server;
-mod tools;
