@@ -17,7 +17,10 @@ use crate::relay::{Ask, Plan, Reply};
 
 /// The bound of a client's call, in seconds: its own, and that of force.
 const CALL: u64 = 15;
-const FORCE: u64 = 20;
+/// That of a browser's call with two connections: the second one waits for the first one's end.
+const BROWSER: u64 = 30;
+/// How much later force comes.
+const FORCE: u64 = 5;
 /// How long the edge's lines may take after the client's end.
 const LOGGED: Duration = Duration::from_secs(5);
 
@@ -129,9 +132,13 @@ impl<'a, 'b> Cell<'a, 'b> {
     /// # Errors
     /// It cannot be started.
     pub fn call(&mut self, arguments: &Arguments) -> Result<Call, String> {
-        let list = arguments.list(&self.lab.ground.pki(), &self.mark, CALL);
+        let seconds = match self.peer.browser && arguments.of_two_connections() {
+            true => BROWSER,
+            false => CALL,
+        };
+        let list = arguments.list(&self.lab.ground.pki(), &self.mark, seconds);
         self.note("asked", [list.join(" ")]);
-        let mut command = self.lab.ground.client_command(self.peer, &list, FORCE);
+        let mut command = self.lab.ground.client_command(self.peer, &list, seconds + FORCE);
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -4,21 +4,19 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::atomic::Ordering;
-use std::thread;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cases::absent::ABSENT;
 use crate::cases::{self, Direction};
 use crate::conformance::{self, Tools};
 use crate::expected::Expected;
 use crate::ground::Ground;
-use crate::ground::docker::{self, Docker};
+use crate::ground::docker::Docker;
 use crate::ground::local::Local;
 use crate::peers::{self, Peer};
-use crate::run::{self, Plan, STOP, said};
+use crate::run::{self, Plan, said};
+use crate::stop::{self, Temporary};
 use crate::{broken, images, origin, relay, report};
 
 /// Puts Cutwater between the TLS stacks of the world and shows, cell by cell, that they agree.
@@ -157,6 +155,13 @@ impl Directions {
 /// Why it cannot be done.
 pub fn run(arguments: Arguments) -> Result<ExitCode, String> {
     let interop = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Those that serve end with their input.
+    if !matches!(
+        arguments.command,
+        Asked::Relay { .. } | Asked::Origin { .. }
+    ) {
+        stop::on_signals()?;
+    }
     match arguments.command {
         Asked::Run(asked) => play(interop, asked),
         Asked::Broken { binary, no_build } => broken(interop, binary, no_build),
@@ -275,10 +280,11 @@ fn play(interop: &Path, asked: RunArguments) -> Result<ExitCode, String> {
         .clone()
         .unwrap_or_else(|| target(interop).join("release/cutwater"));
 
-    let directory = scratch()?;
+    let scratch = scratch()?;
+    let directory = scratch.path();
     let mut failed = Vec::new();
     let ground: Box<dyn Ground> = match asked.local {
-        true => Box::new(Local::new(&directory, &interop.join("peers"), &binary)?),
+        true => Box::new(Local::new(directory, &interop.join("peers"), &binary)?),
         false => {
             if !asked.no_build {
                 failed = build(interop, &chosen, &binary, asked.production)?;
@@ -288,12 +294,12 @@ fn play(interop: &Path, asked: RunArguments) -> Result<ExitCode, String> {
             } else {
                 images::EDGE
             };
-            Box::new(in_docker(image, &directory)?)
+            Box::new(in_docker(image, directory)?)
         }
     };
     let plan = Plan {
         ground: &*ground,
-        directory: &directory,
+        directory,
         output: asked
             .output
             .unwrap_or_else(|| target(interop).join("interop")),
@@ -335,9 +341,10 @@ fn broken(interop: &Path, binary: Option<PathBuf>, no_build: bool) -> Result<Exi
         let binary = binary.unwrap_or_else(|| target(interop).join("release/cutwater"));
         all_built(build(interop, &peers, &binary, false)?)?;
     }
-    let directory = scratch()?;
-    let docker = in_docker(images::EDGE, &directory)?;
-    let caught = broken::run(&docker, &directory, named(CLIENT)?, named(REPLAYED)?)?;
+    let scratch = scratch()?;
+    let directory = scratch.path();
+    let docker = in_docker(images::EDGE, directory)?;
+    let caught = broken::run(&docker, directory, named(CLIENT)?, named(REPLAYED)?)?;
     Ok(ExitCode::from(u8::from(!caught)))
 }
 
@@ -349,15 +356,16 @@ fn conform(
     output: &Path,
 ) -> Result<ExitCode, String> {
     let binary = binary.unwrap_or_else(|| target(interop).join("release/cutwater"));
-    let directory = scratch()?;
+    let scratch = scratch()?;
+    let directory = scratch.path();
     let ground: Box<dyn Ground> = if local {
-        Box::new(Local::new(&directory, &interop.join("peers"), &binary)?)
+        Box::new(Local::new(directory, &interop.join("peers"), &binary)?)
     } else {
         build(interop, &[], &binary, false)?;
-        Box::new(in_docker(images::EDGE, &directory)?)
+        Box::new(in_docker(images::EDGE, directory)?)
     };
     let commit = commit(interop);
-    let good = conformance::run(&*ground, &directory, interop, tools, commit, output)?;
+    let good = conformance::run(&*ground, directory, interop, tools, commit, output)?;
     Ok(ExitCode::from(u8::from(!good)))
 }
 
@@ -375,6 +383,7 @@ fn build(
         true => images::production(interop),
         false => images::edge(interop, binary),
     }?;
+    stop::check()?;
     Ok(failed)
 }
 
@@ -391,43 +400,16 @@ fn all_built(failed: Vec<(String, String)>) -> Result<(), String> {
 
 fn in_docker(image: &str, directory: &Path) -> Result<Docker, String> {
     let docker = Docker::new(directory, image)?;
-    stop_on_signals(docker.label())?;
+    stop::removes(docker.label());
     Ok(docker)
 }
 
-/// On Ctrl-C and SIGTERM, what the run made goes at once; then the cells fail, and the run ends.
-fn stop_on_signals(label: String) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(|error| error.to_string())?;
-    thread::spawn(move || {
-        runtime.block_on(async {
-            let (Ok(mut interrupt), Ok(mut terminate)) = (
-                signal(SignalKind::interrupt()),
-                signal(SignalKind::terminate()),
-            ) else {
-                return;
-            };
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            STOP.store(true, Ordering::Relaxed);
-            eprintln!("stopping");
-            docker::remove(&label);
-        });
-    });
-    Ok(())
-}
-
 /// This run's directory: what containers read, they may read as anybody.
-fn scratch() -> Result<PathBuf, String> {
-    let path = std::env::temp_dir().join(docker::unique("cutwater-interop"));
-    for part in ["", "pki", "etc"] {
-        let part = path.join(part);
-        // What is there already is somebody else's.
+fn scratch() -> Result<Temporary, String> {
+    let directory = Temporary::new("cutwater-interop")?;
+    for part in ["pki", "etc"] {
+        let part = directory.path().join(part);
         fs::create_dir(&part).map_err(|error| format!("{}: {error}", part.display()))?;
     }
-    Ok(path)
+    Ok(directory)
 }

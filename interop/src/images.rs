@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use crate::ground::docker::{docker, unique};
 use crate::peers::Peer;
+use crate::stop::{self, Temporary};
 
 /// What all images begin with.
 pub const BASE: &str = "debian:trixie-slim";
@@ -26,7 +26,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// # Errors
 /// What could not be built.
 pub fn foundation(interop: &Path) -> Result<(), String> {
-    shown(&mut Command::new(interop.join("base-image")))?;
+    stop::shown(&mut Command::new(interop.join("base-image")))?;
     build(
         BUILD,
         &interop.join("build"),
@@ -49,7 +49,7 @@ pub fn peers(interop: &Path, peers: &[Peer]) -> Vec<(String, String)> {
     let (next, wrong) = (Mutex::new(peers.iter()), Mutex::new(Vec::new()));
     let builder = || {
         loop {
-            let Some(peer) = locked(&next).next() else {
+            let Some(peer) = locked(&next).next().filter(|_| !stop::came()) else {
                 break;
             };
             let dockerfile = context.join(&peer.name).join("Dockerfile");
@@ -113,19 +113,14 @@ fn of_cutwater(
     target: &str,
     tag: &str,
 ) -> Result<(), String> {
-    let context = std::env::temp_dir().join(unique("cutwater-image"));
-    fs::create_dir(&context).map_err(|error| format!("{}: {error}", context.display()))?;
-    let copied = programs.iter().try_for_each(|(program, name)| {
+    let context = Temporary::new("cutwater-image")?;
+    for (program, name) in programs {
         let hint = "hint: cargo build --release --workspace --bins, or --binary FILE";
-        let copied = fs::copy(program, context.join(name));
-        copied
-            .map(drop)
-            .map_err(|error| format!("{}: {error}\n{hint}", program.display()))
-    });
+        fs::copy(program, context.path().join(name))
+            .map_err(|error| format!("{}: {error}\n{hint}", program.display()))?;
+    }
     let dockerfile = interop.join("cutwater/Dockerfile");
-    let built = copied.and_then(|()| build(tag, &context, &dockerfile, Some((base, target))));
-    let _ = fs::remove_dir_all(&context);
-    built
+    build(tag, context.path(), &dockerfile, Some((base, target)))
 }
 
 /// Builds static programs and makes the production image of them, and that for
@@ -156,7 +151,7 @@ pub fn production(interop: &Path) -> Result<(), String> {
     ]);
     cargo.current_dir(root).env("CARGO_TARGET_DIR", &target);
     cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
-    shown(&mut cargo)?;
+    stop::shown(&mut cargo)?;
     let binary = target.join(TARGET).join("release/cutwater");
     of_cutwater(
         interop,
@@ -186,16 +181,5 @@ fn build(
         arguments.extend(["--build-arg", base, "--target", target]);
     }
     arguments.push(&context);
-    docker(&arguments).map(drop)
-}
-
-/// Runs a program whose output is shown.
-fn shown(command: &mut Command) -> Result<(), String> {
-    let status = command
-        .status()
-        .map_err(|error| format!("{command:?}: {error}"))?;
-    match status.success() {
-        true => Ok(()),
-        false => Err(format!("{command:?}: {status}")),
-    }
+    stop::run(Command::new("docker").args(&arguments)).map(drop)
 }

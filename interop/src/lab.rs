@@ -24,7 +24,7 @@ pub struct Lab<'a> {
     pub ground: &'a dyn Ground,
     edge: Service,
     relay: Service,
-    _origin: Service,
+    origin: Service,
 }
 
 impl<'a> Lab<'a> {
@@ -51,8 +51,13 @@ impl<'a> Lab<'a> {
             ground,
             edge,
             relay,
-            _origin: origin,
+            origin,
         })
+    }
+
+    /// What the origin has said: a line for each request.
+    pub fn origin_said(&self) -> Vec<String> {
+        self.origin.said.all()
     }
 
     /// How many lines the edge has logged.
@@ -100,7 +105,7 @@ impl<'a> Lab<'a> {
     /// # Errors
     /// It does not end, or does not start.
     pub fn restart_edge(&mut self) -> Result<(), String> {
-        self.ground.terminate_edge(self.edge.id());
+        self.ground.terminate("edge", self.edge.id());
         if !self.edge.ended_within(READY) {
             return Err("the edge did not end after SIGTERM".into());
         }

@@ -21,6 +21,8 @@ mod results;
 mod run;
 mod service;
 mod sites;
+mod stop;
+mod wire;
 
 use std::process::ExitCode;
 

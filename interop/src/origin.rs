@@ -1,5 +1,5 @@
-//! The origin behind the edge: counts what it gets, and answers 425 to early requests where a
-//! path says so.
+//! The origin behind the edge and behind peers' proxies: counts what it gets, gives [`LARGE`] bytes
+//! where they are asked for, and answers 425 to early requests where a path says so.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -11,6 +11,8 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::sites::LARGE;
 
 /// Serves until the process ends. Prints where it listens.
 ///
@@ -40,6 +42,7 @@ async fn answer(request: Request<Incoming>) -> Response<Full<Bytes>> {
             .headers()
             .get("early-data")
             .is_some_and(|value| value == "1");
+    let large = request.uri().path() == "/large";
     let mut received = 0;
     let mut body = request.into_body();
     while let Some(Ok(frame)) = body.frame().await {
@@ -50,7 +53,11 @@ async fn answer(request: Request<Incoming>) -> Response<Full<Bytes>> {
         false => (StatusCode::OK, format!("received {received}\n")),
     };
     println!("{} {}", status.as_u16(), text.trim_end());
-    let mut response = Response::new(Full::new(Bytes::from(text)));
+    let body = match large {
+        true => Bytes::from(vec![b'x'; LARGE as usize]),
+        false => Bytes::from(text),
+    };
+    let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     response
 }

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, stdin, stdout};
 use tokio::time::timeout;
 
+use crate::wire::{self, Wire};
+
 /// What is asked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "do")]
@@ -51,6 +53,11 @@ pub enum Ask {
         /// How often.
         times: u32,
     },
+    /// What its connections showed on the wire, if that is kept.
+    Wires {
+        /// The relay.
+        id: u32,
+    },
     /// It is closed.
     Close {
         /// The relay.
@@ -69,6 +76,9 @@ pub struct Plan {
     /// Whether first flights are recorded.
     #[serde(default)]
     pub record: bool,
+    /// Whether the beginning of both directions is kept.
+    #[serde(default)]
+    pub keep: bool,
     /// Delay each way.
     #[serde(default)]
     pub delay_ms: u64,
@@ -84,6 +94,7 @@ impl Plan {
             target,
             withhold: Held::Nothing,
             record: false,
+            keep: false,
             delay_ms: 0,
             fin_after: None,
         }
@@ -119,6 +130,8 @@ pub struct Reply {
     pub flight: usize,
     /// Of each replay: bytes that came back, and how it ended.
     pub answers: Vec<(usize, String)>,
+    /// What the wire showed: of each connection, or of each replay.
+    pub wires: Vec<Wire>,
     /// Why it could not be done.
     pub error: Option<String>,
 }
@@ -205,6 +218,14 @@ impl Relays {
                 to,
                 times,
             } => replay(self.relay(id)?, connection, to, times).await,
+            Ask::Wires { id } => {
+                let relay = self.relay(id)?;
+                Ok(Reply {
+                    passed: passed(relay),
+                    wires: relay.kept().iter().map(Wire::of).collect(),
+                    ..Reply::default()
+                })
+            }
             Ask::Close { id } => {
                 let relay = self.open.remove(&id).ok_or("no such relay")?;
                 Ok(Reply {
@@ -220,6 +241,7 @@ impl Relays {
             .listen((self.address, 0).into())
             .delay(Duration::from_millis(plan.delay_ms))
             .record(plan.record)
+            .keep(if plan.keep { wire::KEEP } else { 0 })
             .withhold(match plan.withhold {
                 Held::Nothing => Withhold::Nothing,
                 Held::Finished => Withhold::Finished,
@@ -273,6 +295,10 @@ async fn replay(
             Ending::Limit => "limit",
         };
         reply.answers.push((answer.bytes.len(), ending.into()));
+        reply.wires.push(Wire {
+            hellos: wire::hellos(&answer.bytes),
+            ..Wire::default()
+        });
     }
     Ok(reply)
 }
@@ -341,6 +367,29 @@ mod tests {
         };
         let (reply, ()) = tokio::join!(ask(&mut relays, &again), replayed);
         assert_eq!(reply.unwrap().answers, [(0, "closed".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn what_the_wire_showed_is_told_where_it_is_kept() {
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let target = server.local_addr().unwrap();
+        let mut relays = relays();
+        // A record as long as a KeyUpdate.
+        let record = [&[23, 3, 3, 0, 22][..], &[0; 22]].concat();
+        for (id, keep, seen) in [(1, true, 1), (2, false, 0)] {
+            let open = format!(r#"{{"do": "open", "target": "{target}", "keep": {keep}}}"#);
+            let port = ask(&mut relays, &open).await.unwrap().port;
+            let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+                .await
+                .unwrap();
+            client.write_all(&record).await.unwrap();
+            let (mut stream, _) = server.accept().await.unwrap();
+            let mut got = [0; 27];
+            stream.read_exact(&mut got).await.unwrap();
+            let wires = format!(r#"{{"do": "wires", "id": {id}}}"#);
+            let reply = ask(&mut relays, &wires).await.unwrap();
+            assert_eq!(reply.wires[0].key_updates, [seen, 0]);
+        }
     }
 
     #[tokio::test]

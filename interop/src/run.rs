@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::cases::{self, Case, Direction, servers};
@@ -17,9 +16,7 @@ use crate::ground::Ground;
 use crate::lab::Lab;
 use crate::peers::{Peer, Role};
 use crate::results::{CellResult, PeerVersion, Run};
-
-/// Ctrl-C or SIGTERM came: the run ends after the cell that is being played.
-pub static STOP: AtomicBool = AtomicBool::new(false);
+use crate::stop;
 
 /// What is to be run.
 pub struct Plan<'a> {
@@ -78,7 +75,7 @@ pub fn run(plan: &Plan<'_>) -> Result<Run, String> {
 
     let mut lab = Lab::start(plan.ground, plan.directory, None)?;
     for peer in &plan.peers {
-        if STOP.load(Ordering::Relaxed) {
+        if stop::came() {
             break;
         }
         if let Some((_, why)) = plan.failed.iter().find(|(name, _)| *name == peer.name) {
@@ -116,7 +113,7 @@ pub fn run(plan: &Plan<'_>) -> Result<Run, String> {
             }
         }
     }
-    if STOP.load(Ordering::Relaxed) {
+    if stop::came() {
         run.remarks
             .push("The run was stopped before its end.".into());
         run.good = false;
@@ -133,7 +130,7 @@ pub fn run(plan: &Plan<'_>) -> Result<Run, String> {
 fn clients(plan: &Plan<'_>, lab: &mut Lab<'_>, peer: &Peer, run: &mut Run) -> Result<(), String> {
     plan.ground.ready_client(peer)?;
     for case in cases::of_clients().filter(|case| cases::chosen(case.name, &plan.cases)) {
-        if STOP.load(Ordering::Relaxed) {
+        if stop::came() {
             break;
         }
         let begun = Instant::now();
@@ -175,7 +172,7 @@ fn servers(plan: &Plan<'_>, lab: &mut Lab<'_>, peer: &Peer, run: &mut Run) -> Re
         .iter()
         .filter(|case| cases::chosen(case.name, &plan.cases))
     {
-        if STOP.load(Ordering::Relaxed) {
+        if stop::came() {
             break;
         }
         let begun = Instant::now();

@@ -1,7 +1,7 @@
 //! Programs that run beside the cells: started, listened to, ended.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -62,12 +62,12 @@ impl Service {
             .map_err(|error| error.to_string())
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for all that it had to say.
     pub fn ended_within(&mut self, bound: Duration) -> bool {
+        let ended = |lines: &Lines| lines.wait(bound, |_, ended| ended.then_some(()));
         // Its output ends with it.
-        self.said
-            .wait(bound, |_, ended| ended.then_some(()))
-            .is_some()
+        ended(&self.said).is_some()
+            && ended(&self.complained).is_some()
             && self.child.wait().is_ok()
     }
 
@@ -104,7 +104,7 @@ impl Drop for Service {
 }
 
 impl Lines {
-    fn from(source: Option<impl Read + Send + 'static>) -> Arc<Self> {
+    pub(crate) fn from(source: Option<impl Read + Send + 'static>) -> Arc<Self> {
         let lines = Arc::new(Self::default());
         let filled = Arc::clone(&lines);
         let Some(source) = source else {
@@ -176,6 +176,14 @@ pub fn run(command: &mut Command) -> Result<String, String> {
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("cannot start {name}: {error}"))?;
+    said(command, output)
+}
+
+/// What a program that has ended said.
+///
+/// # Errors
+/// It did not exit with 0: what it complained of.
+pub fn said(command: &Command, output: Output) -> Result<String, String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout)
             .trim_end()

@@ -177,6 +177,27 @@ impl CertificateChooser {
         &self.kinds
     }
 
+    /// Whether one of them suits a client of TLS 1.3 that offers `schemes`.
+    pub fn signs_for<S>(&self, schemes: impl Fn() -> S) -> bool
+    where
+        S: Iterator<Item = SignatureScheme>,
+    {
+        // RFC 9846 §4.3.3: those of PKCS #1 v1.5 sign certificates, no handshakes.
+        let signs = |scheme: &SignatureScheme| {
+            !matches!(
+                scheme,
+                SignatureScheme::RSA_PKCS1_SHA256
+                    | SignatureScheme::RSA_PKCS1_SHA384
+                    | SignatureScheme::RSA_PKCS1_SHA512
+            )
+        };
+        let usable = |kind: CertificateKind| {
+            let mut offered = schemes().filter(signs);
+            offered.any(|scheme| kind.schemes().contains(&scheme))
+        };
+        choose(&self.kinds, usable).is_some()
+    }
+
     /// The kind of the certificate that a full handshake uses with a client that offers `schemes`
     /// and `suites`, for the log. `None` if it fails for want of a signature scheme.
     pub fn kind_for<S, C>(

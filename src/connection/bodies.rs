@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::HeaderName;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::body::{Body, BoxError};
+use crate::body::{Body, BoxError, PIECE};
 use crate::connection::exchange::{BodyFault, Exchange, Received};
 use crate::connection::incoming::Incoming;
 use crate::connection::shared::Shared;
@@ -165,9 +165,8 @@ impl HttpBody for RequestBody {
 /// The field of RFC 8470 §5.1.
 pub(super) const EARLY_DATA: HeaderName = HeaderName::from_static("early-data");
 
-/// A body in memory is handed out in pieces, so that it is not taken for sent before the client
-/// has room for it. A stream of HTTP/2 is watched only until its last piece is handed out.
-const PIECE: usize = 64 * 1024;
+/// A body in memory is handed out in pieces (see also [`PIECE`]), so that it is not taken for sent before
+/// the client has room for it. A stream of HTTP/2 is watched only until its last piece is handed out.
 const PIECE_OF_STREAM: usize = 16 * 1024;
 
 /// The body of an answer. It carries the exchange to its end.

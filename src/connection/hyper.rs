@@ -25,8 +25,9 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Streams at once.
 const STREAMS: u32 = 128;
 
-/// What hyper takes of a body at a time: all that one read from the socket can bring.
-const READ: usize = 68 * 1024;
+/// What hyper takes of a body at a time: all that one read from the socket can bring. Also when it sends
+/// instead of asking for more of an answer: two pieces.
+const READ: usize = 7 * 16 * 1024;
 
 /// hyper's own bound on fields: told another one, even a smaller one, it allocates and clears two
 /// tables for every request.

@@ -2,8 +2,8 @@
 //!
 //! It knows bytes, directions and the outer shape of TLS records, and no more: it holds no keys.
 //! Per connection and per direction it delays, slows, cuts into pieces and cuts off; it withholds
-//! the client's Finished, records the client's first flight, and [`Replay`] sends recorded bytes
-//! again. What it does not do: lose or reorder bytes (TCP does not let that be seen), delay the
+//! the client's Finished, records the client's first flight, keeps how each direction began, and
+//! [`Replay`] sends recorded bytes again. What it does not do: lose or reorder bytes (TCP does not let that be seen), delay the
 //! TCP handshake itself, UDP.
 //!
 //! ```no_run
@@ -96,6 +96,7 @@ pub(crate) struct Plan {
     to_client: Shape,
     withhold: Withhold,
     record: bool,
+    keep: usize,
 }
 
 impl Builder {
@@ -124,6 +125,13 @@ impl Builder {
     /// Default: false, because a load generator has no use for it.
     pub fn record(mut self, on: bool) -> Self {
         self.plan.record = on;
+        self
+    }
+
+    /// Keeps a copy of the first `bytes` that pass in each direction of each connection, for
+    /// [`Relay::kept`]. Default: 0.
+    pub fn keep(mut self, bytes: usize) -> Self {
+        self.plan.keep = bytes;
         self
     }
 
@@ -197,6 +205,7 @@ impl Relay {
                 to_client: Shape::default(),
                 withhold: Withhold::Nothing,
                 record: false,
+                keep: 0,
             },
         }
     }
@@ -231,6 +240,13 @@ impl Relay {
         let connections = lock(&self.shared.connections);
         let recorded = connections.iter().filter(|_| self.shared.plan.record);
         recorded.map(|each| each.flight.clone()).collect()
+    }
+
+    /// How both directions of each connection began, in order of accept; empty unless told to
+    /// [`keep`](Builder::keep).
+    pub fn kept(&self) -> Vec<Kept> {
+        let connections = lock(&self.shared.connections);
+        connections.iter().map(|each| each.kept.clone()).collect()
     }
 
     /// Waits until what is known of the connections satisfies `done`. Without a bound of its own.
@@ -277,6 +293,15 @@ pub struct Passed {
     pub ended: bool,
 }
 
+/// How a connection began: bytes as they were delivered. [`Records::of`] reads them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Of the client.
+    pub to_server: Vec<u8>,
+    /// Of the server.
+    pub to_client: Vec<u8>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Shared {
     plan: Plan,
@@ -291,13 +316,14 @@ pub(crate) struct Shared {
 struct Seen {
     flight: Flight,
     passed: Passed,
+    kept: Kept,
 }
 
 impl Shared {
     /// Changes what is known of connection `index`.
-    fn note(&self, index: usize, change: impl FnOnce(&mut Flight, &mut Passed)) {
+    fn note(&self, index: usize, change: impl FnOnce(&mut Seen)) {
         if let Some(seen) = lock(&self.connections).get_mut(index) {
-            change(&mut seen.flight, &mut seen.passed);
+            change(seen);
         }
         self.changes.send_replace(());
     }
@@ -354,9 +380,9 @@ async fn serve(mut client: TcpStream, shared: Arc<Shared>, index: usize) {
         }
         Err(_) => reset(&client),
     }
-    shared.note(index, |flight, passed| {
-        flight.whole = true;
-        passed.ended = true;
+    shared.note(index, |seen| {
+        seen.flight.whole = true;
+        seen.passed.ended = true;
     });
 }
 

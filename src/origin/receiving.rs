@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::{CONNECTION, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, response};
 use http_body::Frame;
@@ -16,6 +16,7 @@ use tokio::io::AsyncReadExt;
 
 use super::fields::{self, Framing};
 use super::socket::Socket;
+use crate::body::PIECE;
 
 /// Bytes of an answer's head, or of its trailer section.
 const HEAD: usize = 64 * 1024;
@@ -26,7 +27,10 @@ const SIZE_LINE: usize = 512;
 /// Informational answers before the one that counts.
 const INFORMATIONAL: u8 = 32;
 /// What is read at a time, at first and at most.
-const READ: (usize, usize) = (4 * 1024, 64 * 1024);
+const READ: (usize, usize) = (4 * 1024, 2 * PIECE);
+
+/// Where a large read begins in its buffer: TLS copies slowly what begins with a page.
+const OFFSET: usize = 512;
 
 /// What came is not HTTP, or can be read in two ways.
 #[derive(Debug, PartialEq, Eq)]
@@ -99,9 +103,7 @@ impl Receiving {
         socket: &mut Socket,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        if self.input.capacity() - self.input.len() < READ.0 / 4 {
-            self.input.reserve(self.size);
-        }
+        self.make_room();
         let room = self.input.capacity() - self.input.len();
         let count = ready!(pin!(socket.read_buf(&mut self.input)).poll(cx))?;
         if count == room {
@@ -112,6 +114,20 @@ impl Receiving {
             self.state = State::Over;
         }
         Poll::Ready(Ok(count))
+    }
+
+    /// Makes room for a read: a buffer that nobody holds any more is used again, from its start.
+    fn make_room(&mut self) {
+        let room = self.input.capacity() - self.input.len();
+        if self.size < READ.1 || !self.input.is_empty() {
+            if room < READ.0 / 4 {
+                self.input.reserve(self.size);
+            }
+        } else if self.input.try_reclaim(OFFSET + READ.1) || room < READ.0 / 4 {
+            self.input.reserve(OFFSET + READ.1);
+            self.input.put_bytes(0, OFFSET);
+            self.input.advance(OFFSET);
+        }
     }
 
     /// The head of the answer, once it is there; informational ones are passed over.

@@ -133,6 +133,10 @@ impl Sending {
         let of_out = count.min(self.out.len() - self.sent);
         self.sent += of_out;
         self.data.advance(count - of_out);
+        if self.data.is_empty() {
+            // Lets go of its buffer, which can then be filled anew.
+            self.data = Bytes::new();
+        }
         if self.sent == self.out.len() {
             self.out.clear();
             self.sent = 0;

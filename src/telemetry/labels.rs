@@ -126,6 +126,14 @@ labels! {
         Early => "early",
     }
 
+    /// How a certificate was compressed (RFC 8879).
+    CertificateCompression {
+        /// RFC 7932.
+        Brotli => "brotli",
+        /// RFC 1950.
+        Zlib => "zlib",
+    }
+
     /// The TLS version that was negotiated.
     TlsVersion {
         /// TLS 1.2 (RFC 5246).
@@ -230,6 +238,8 @@ labels! {
         TooLarge => "too_large",
         /// Handshake bytes after the ClientHello in its last record.
         Misaligned => "misaligned",
+        /// Its `legacy_version` is SSL 3.0 or older.
+        LegacyVersion => "legacy_version",
         /// It could not be decoded.
         Malformed => "malformed",
         /// An extension came twice.
@@ -252,6 +262,10 @@ labels! {
         SiteRefused => "site_refused",
         /// The certificate must not be shown without a staple, and there is none.
         NoStaple => "no_staple",
+        /// The site has no version of TLS that the client offers.
+        UnsupportedVersion => "unsupported_version",
+        /// The site has no certificate whose key signs with a scheme that the client offers.
+        NoCertificate => "no_certificate",
         /// The user's own selector said no.
         Rejected => "rejected",
         /// Any other reason.

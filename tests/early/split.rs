@@ -159,6 +159,7 @@ enum Then {
     Rest,
     Data,
     Garbage,
+    Untyped,
     End,
 }
 
@@ -170,7 +171,13 @@ async fn answers_leave_while_part_of_a_key_update_is_held() {
     .await;
     let scene = Scene::before(&origin).await;
     let mut heads = 0;
-    for then in [Then::Rest, Then::Data, Then::Garbage, Then::End] {
+    for then in [
+        Then::Rest,
+        Then::Data,
+        Then::Garbage,
+        Then::Untyped,
+        Then::End,
+    ] {
         for cut in 1..KEY_UPDATE.len() {
             origin.hold();
             let address = scene.edge.address();
@@ -186,6 +193,7 @@ async fn answers_leave_while_part_of_a_key_update_is_held() {
                 Then::Rest => client.send(HANDSHAKE, &KEY_UPDATE[cut..]),
                 Then::Data => client.send(APPLICATION_DATA, &get("/")),
                 Then::Garbage => client.tcp.write_all(&[23, 3, 3, 0, 2, 0, 0]).unwrap(),
+                Then::Untyped => client.send(0, &[0; 8]),
                 Then::End => {}
             }
             let address = client.local_address();
@@ -196,7 +204,7 @@ async fn answers_leave_while_part_of_a_key_update_is_held() {
             let line = line.await;
             let end = match then {
                 Then::Rest | Then::End => "truncated",
-                Then::Data | Then::Garbage => "alert",
+                Then::Data | Then::Garbage | Then::Untyped => "alert",
             };
             assert_eq!(line["end"], end, "{then:?}, cut at {cut}: {line}");
             scene.no_panic();
@@ -254,6 +262,44 @@ async fn part_of_a_message_after_refused_early_data_ends_in_an_alert() {
             "{size}: {line}"
         );
         scene.no_panic();
+    }
+    scene.settle(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_without_a_content_type_gets_unexpected_message() {
+    // RFC 9846 §5.4. rustls refuses it, but has no alert for it.
+    let scene = Scene::start().await;
+    let tickets = scene.twin().await;
+    for zeros in [0, 1, 100, 1000] {
+        for handshaking in [false, true] {
+            if handshaking && zeros > 100 {
+                // It would be dropped as refused early data (EARLY-DATA R7).
+                continue;
+            }
+            let setup = scene.setup.clone().fresh();
+            let address = scene.edge.address();
+            let mut client = if handshaking {
+                Client::fetch_ticket(tickets.address(), NAME, &setup).await;
+                tokio::task::block_in_place(|| ByHand::handshake(address, &setup))
+            } else {
+                tokio::task::block_in_place(|| ByHand::open(address, &setup))
+            };
+            client.send(0, &vec![0; zeros]);
+            let address = client.local_address();
+            // It has to end by itself: the alert, then the end.
+            tokio::task::block_in_place(|| client.read(100_000));
+            let line = scene
+                .edge
+                .until_connection(|line| line["client"] == address.as_str());
+            let line = line.await;
+            assert_eq!(
+                (&line["end"], &line["alert_sent"]),
+                (&"alert".into(), &"unexpected_message".into()),
+                "{zeros}, handshaking: {handshaking}: {line}"
+            );
+            scene.no_panic();
+        }
     }
     scene.settle(0).await;
 }

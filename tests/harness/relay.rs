@@ -162,6 +162,23 @@ async fn first_flight_is_recorded_and_replayed_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn the_beginning_of_both_directions_is_kept_and_no_more() {
+    let (relay, mut stream) = through(|plan| plan.keep(7)).await;
+    for piece in ["abcd", "efgh", "ijkl"] {
+        stream.write_all(piece.as_bytes()).await.unwrap();
+        assert_eq!(read(&mut stream, 4).await, piece.as_bytes());
+    }
+    let kept = relay.kept();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(kept[0].to_server, b"abcdefg");
+    assert_eq!(kept[0].to_client, b"abcdefg");
+    let (relay, mut stream) = through(|plan| plan).await;
+    stream.write_all(b"x").await.unwrap();
+    read(&mut stream, 1).await;
+    assert_eq!(relay.kept(), [cutwater::load::relay::Kept::default()]);
+}
+
+#[tokio::test]
 async fn replay_ends_at_its_limit_where_nothing_comes_back() {
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = silent.local_addr().unwrap();

@@ -168,6 +168,9 @@ async fn what_is_no_hello_gets_its_alert_and_a_line_in_the_log() {
             A::DecodeError,
         ),
         ("a session id too long", changed(38, 200), A::DecodeError),
+        // TLS 1.3 in supported_versions does not mend these.
+        ("SSL 3.0 in its version", changed(5, 0), A::ProtocolVersion),
+        ("SSL 2 in its version", changed(4, 2), A::ProtocolVersion),
     ];
     for (name, bytes, alert) in &cases {
         let said = answer(address, bytes, false).await;
@@ -185,6 +188,62 @@ async fn what_is_no_hello_gets_its_alert_and_a_line_in_the_log() {
     assert_eq!(lines.len(), cases.len());
     let panicked = |line: &serde_json::Value| line["end"] == "error";
     assert!(!stand.edge.connections().iter().any(panicked));
+}
+
+/// A ClientHello of before TLS 1.3: of extensions it has the server's name alone.
+fn old_hello(version: u16) -> Vec<u8> {
+    let name = NAME.as_bytes();
+    let vec16 = |bytes: &[u8]| {
+        let length = u16::try_from(bytes.len()).unwrap().to_be_bytes();
+        [&length[..], bytes].concat()
+    };
+    let server_name = vec16(&[&[0][..], &vec16(name)].concat());
+    let extensions = vec16(&[&[0, 0][..], &vec16(&server_name)].concat());
+    let mut body = version.to_be_bytes().to_vec();
+    body.extend([7; 32]);
+    body.extend([0, 0, 4, 0xc0, 0x2f, 0xc0, 0x2b, 1, 0]);
+    body.extend(extensions);
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    [&[1][..], &length[1..], &body].concat()
+}
+
+#[tokio::test]
+async fn a_client_of_before_tls_1_3_is_told_so() {
+    // RFC 9846 §E.2. It names no signature algorithms, and that is not what is wrong with it.
+    let stand = Stand::start(&respond("/", "ok")).await;
+    for version in [0x0301, 0x0302, 0x0303] {
+        let hello = records(&old_hello(version), 16_384);
+        let said = answer(stand.edge.address(), &hello, false).await;
+        let alert = Some(AlertDescription::ProtocolVersion);
+        assert_eq!(plain_alert(&said), alert, "{version:#06x}: {said:?}");
+    }
+    let turned_away =
+        |line: &serde_json::Value| line["error"] == "turned away: unsupported_version";
+    stand.edge.until_connections(3, turned_away).await;
+    let metric = "cutwater_client_hello_errors_total";
+    let counted = stand.edge.metric(metric, &["unsupported_version"]).await;
+    assert_eq!(counted, 3.0);
+}
+
+#[tokio::test]
+async fn who_can_verify_no_certificate_is_told_so_before_anything_else() {
+    let stand = Stand::start(&respond("/", "ok")).await;
+    let mut client = Client::connect(stand.edge.address(), NAME, &stand.setup1().fresh()).await;
+    let flight = client.take_pending();
+    let hello = Hello::find(&flight);
+    let schemes = hello.extension(13).unwrap();
+    // PKCS #1 v1.5 signs no handshake of TLS 1.3; the other is nobody's.
+    for scheme in [[4, 1], [0xfe, 0xfe]] {
+        let mut message = hello.message().to_vec();
+        for at in (schemes.start + 2..schemes.end).step_by(2) {
+            message[at..at + 2].copy_from_slice(&scheme);
+        }
+        let said = answer(stand.edge.address(), &records(&message, 16_384), false).await;
+        let alert = Some(AlertDescription::HandshakeFailure);
+        assert_eq!(plain_alert(&said), alert, "{scheme:?}: {said:?}");
+    }
+    let turned_away = |line: &serde_json::Value| line["error"] == "turned away: no_certificate";
+    stand.edge.until_connections(2, turned_away).await;
 }
 
 #[tokio::test]

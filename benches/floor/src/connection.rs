@@ -7,9 +7,9 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 
 use crate::requests::{LARGE, Requests};
+use crate::tls::{self, Talk, Traffic};
 
 const SMALL_ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 6\r\n\r\nhello\n";
@@ -21,8 +21,10 @@ const ENOUGH: usize = 128 * 1024;
 
 /// Buffers that all connections share: each uses them for one turn.
 pub struct Scratch {
-    input: Vec<u8>,
-    output: Vec<u8>,
+    pub input: Vec<u8>,
+    pub output: Vec<u8>,
+    /// Plaintext that is passed on.
+    pub plain: Vec<u8>,
 }
 
 impl Default for Scratch {
@@ -30,6 +32,7 @@ impl Default for Scratch {
         Self {
             input: vec![0; 64 * 1024],
             output: vec![0; ENOUGH + 4 * RECORD],
+            plain: Vec::new(),
         }
     }
 }
@@ -194,15 +197,14 @@ impl Connection {
             let input = scratch.input.get_mut(..held + count).unwrap_or_default();
             let (used, mut filled) = match &mut self.tls {
                 Some(tls) => {
-                    let mut turn = TlsTurn {
+                    let mut answers = Answers {
                         requests: &mut self.requests,
                         owed: &mut self.owed,
-                        output: &mut scratch.output,
-                        filled: 0,
-                        ended: &mut self.ended,
+                        encrypted: 0,
                     };
-                    let used = turn.process(tls, input)?;
-                    (used, turn.filled)
+                    let turn = tls::turn(tls, input, &mut scratch.output, &mut answers)?;
+                    self.ended |= turn.ended;
+                    (turn.used, turn.filled)
                 }
                 None => {
                     take(&mut self.requests, &mut self.owed, input)?;
@@ -220,7 +222,7 @@ impl Connection {
             {
                 self.said_goodbye = true;
                 let room = scratch.output.get_mut(filled..).unwrap_or_default();
-                filled += goodbye(tls, &mut self.held, room)?;
+                filled += tls::goodbye(tls, &mut self.held, room)?;
             }
             let output = scratch.output.get(..filled).unwrap_or_default();
             let sent = write(&mut self.socket, output)?;
@@ -251,7 +253,7 @@ impl Connection {
 }
 
 /// Writes until all is out or the socket takes no more; says how much went.
-fn write(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+pub fn write(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
     let mut sent = 0;
     while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
         match socket.write(rest) {
@@ -281,21 +283,6 @@ fn take(requests: &mut Requests, owed: &mut Owed, plain: &[u8]) -> io::Result<()
     }
 }
 
-/// Writes close_notify, which each side owes the other (RFC 9846 §6.1); says how many bytes it takes.
-fn goodbye(
-    tls: &mut UnbufferedServerConnection,
-    held: &mut [u8],
-    room: &mut [u8],
-) -> io::Result<usize> {
-    match tls.process_tls_records(held).state {
-        Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-            traffic.queue_close_notify(room).map_err(io::Error::other)
-        }
-        // The handshake was never finished, or what is left of the input breaks it.
-        _ => Ok(0),
-    }
-}
-
 /// Answers without TLS; says how many bytes of `output` are filled.
 fn fill(owed: &mut Owed, output: &mut [u8]) -> usize {
     let mut filled = 0;
@@ -312,61 +299,26 @@ fn fill(owed: &mut Owed, output: &mut [u8]) -> usize {
     filled
 }
 
-/// One turn of a TLS connection.
-struct TlsTurn<'a> {
+/// What a TLS connection asks for, and is answered.
+struct Answers<'a> {
     requests: &'a mut Requests,
     owed: &'a mut Owed,
-    output: &'a mut [u8],
-    filled: usize,
-    ended: &'a mut bool,
+    encrypted: usize,
 }
 
-impl TlsTurn<'_> {
-    /// Processes input and answers; says how much of the input is done with.
-    fn process(
-        &mut self,
-        tls: &mut UnbufferedServerConnection,
-        input: &mut [u8],
-    ) -> io::Result<usize> {
-        let mut used = 0;
-        loop {
-            let rest = input.get_mut(used..).unwrap_or_default();
-            let UnbufferedStatus {
-                mut discard, state, ..
-            } = tls.process_tls_records(rest);
-            let room = self.output.get_mut(self.filled..).unwrap_or_default();
-            match state.map_err(io::Error::other)? {
-                ConnectionState::ReadEarlyData(mut early) => {
-                    while let Some(record) = early.next_record() {
-                        let record = record.map_err(io::Error::other)?;
-                        discard += record.discard;
-                        take(self.requests, self.owed, record.payload)?;
-                    }
-                }
-                ConnectionState::ReadTraffic(mut traffic) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record.map_err(io::Error::other)?;
-                        discard += record.discard;
-                        take(self.requests, self.owed, record.payload)?;
-                    }
-                }
-                ConnectionState::EncodeTlsData(mut data) => {
-                    self.filled += data.encode(room).map_err(io::Error::other)?;
-                }
-                ConnectionState::TransmitTlsData(data) => data.done(),
-                ConnectionState::WriteTraffic(mut traffic) => {
-                    let piece = (self.filled < ENOUGH).then(|| self.owed.next()).flatten();
-                    let Some(piece) = piece else {
-                        return Ok(used + discard);
-                    };
-                    self.filled += piece
-                        .with(|bytes| traffic.encrypt(bytes, room))
-                        .map_err(io::Error::other)?;
-                }
-                ConnectionState::PeerClosed => *self.ended = true,
-                _ => return Ok(used + discard),
-            }
-            used += discard;
-        }
+impl Talk for Answers<'_> {
+    fn hear(&mut self, plain: &[u8]) -> io::Result<()> {
+        take(self.requests, self.owed, plain)
+    }
+
+    fn say(&mut self, traffic: &mut Traffic<'_>, room: &mut [u8]) -> io::Result<usize> {
+        let more = self.encrypted < ENOUGH;
+        let Some(piece) = more.then(|| self.owed.next()).flatten() else {
+            return Ok(0);
+        };
+        let count = piece.with(|bytes| traffic.encrypt(bytes, room));
+        let count = count.map_err(io::Error::other)?;
+        self.encrypted += count;
+        Ok(count)
     }
 }

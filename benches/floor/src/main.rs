@@ -2,9 +2,12 @@
 //!
 //! One thread, one epoll, a fixed answer, no routes, no deadlines, no metrics, no limits. What a
 //! real server costs above it is the price of being one. With `--plain` it is the origin behind
-//! proxies. It is a measure, not a server: nothing but a benchmark should ever reach it.
+//! proxies, with `--origin` the least that a proxy can cost. It is a measure, not a server: nothing
+//! but a benchmark should ever reach it.
 
 mod connection;
+mod messages;
+mod proxied;
 mod requests;
 mod tls;
 
@@ -14,11 +17,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Parser;
-use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Token};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Registry, Token};
 use rustls::ServerConfig;
 
 use self::connection::{Connection, Next, Scratch};
+use self::proxied::Proxied;
 
 const LISTENER: Token = Token(usize::MAX);
 
@@ -38,6 +42,15 @@ struct Arguments {
     /// Without TLS: an origin.
     #[arg(long)]
     plain: bool,
+    /// Passes requests on to this origin instead of answering them.
+    #[arg(long, conflicts_with = "plain")]
+    origin: Option<SocketAddr>,
+}
+
+/// What is served on a connection.
+enum Served {
+    Here(Connection),
+    Proxied(Proxied),
 }
 
 fn main() -> io::Result<()> {
@@ -49,14 +62,18 @@ fn main() -> io::Result<()> {
     let listener = TcpListener::bind(arguments.listen)?;
     println!("{}", listener.local_addr()?);
     io::stdout().flush()?;
-    serve(listener, config)
+    serve(listener, config, arguments.origin)
 }
 
 /// Serves until it is killed.
-fn serve(mut listener: TcpListener, config: Option<Arc<ServerConfig>>) -> io::Result<()> {
+fn serve(
+    mut listener: TcpListener,
+    config: Option<Arc<ServerConfig>>,
+    origin: Option<SocketAddr>,
+) -> io::Result<()> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
-    let mut connections: Vec<Option<Connection>> = Vec::new();
+    let mut connections: Vec<Option<Served>> = Vec::new();
     let mut free: Vec<usize> = Vec::new();
     let mut scratch = Scratch::default();
     poll.registry()
@@ -72,26 +89,51 @@ fn serve(mut listener: TcpListener, config: Option<Arc<ServerConfig>>) -> io::Re
             if event.token() == LISTENER {
                 // Edge triggered: until there is none, or none can be had.
                 while let Ok((socket, _)) = listener.accept() {
-                    let Ok(mut connection) = Connection::new(socket, config.clone()) else {
-                        continue;
-                    };
                     let slot = free.pop().unwrap_or_else(|| {
                         connections.push(None);
                         connections.len() - 1
                     });
-                    connection.register(poll.registry(), Token(slot))?;
-                    connections[slot] = Some(connection);
+                    let tokens = (Token(2 * slot), Token(2 * slot + 1));
+                    connections[slot] = begin(socket, &config, origin, poll.registry(), tokens);
+                    if connections[slot].is_none() {
+                        free.push(slot);
+                    }
                 }
                 continue;
             }
-            let slot = event.token().0;
-            let Some(connection) = connections.get_mut(slot).and_then(Option::as_mut) else {
-                continue;
+            let slot = event.token().0 / 2;
+            let of_origin = event.token().0 % 2 == 1;
+            let next = match connections.get_mut(slot) {
+                Some(Some(Served::Here(connection))) => {
+                    connection.turn(&mut scratch, poll.registry(), event.token())
+                }
+                Some(Some(Served::Proxied(proxied))) => {
+                    proxied.turn(&mut scratch, event, of_origin)
+                }
+                _ => continue,
             };
-            if connection.turn(&mut scratch, poll.registry(), event.token()) == Next::Close {
+            if next == Next::Close {
                 connections[slot] = None;
                 free.push(slot);
             }
         }
     }
+}
+
+/// Begins with a connection; `None` if that fails. Its tokens are one for it and one for the origin's.
+fn begin(
+    socket: TcpStream,
+    config: &Option<Arc<ServerConfig>>,
+    origin: Option<SocketAddr>,
+    registry: &Registry,
+    tokens: (Token, Token),
+) -> Option<Served> {
+    if let (Some(origin), Some(config)) = (origin, config) {
+        let mut proxied = Proxied::new(socket, Arc::clone(config), origin).ok()?;
+        proxied.register(registry, tokens.0, tokens.1).ok()?;
+        return Some(Served::Proxied(proxied));
+    }
+    let mut connection = Connection::new(socket, config.clone()).ok()?;
+    connection.register(registry, tokens.0).ok()?;
+    Some(Served::Here(connection))
 }

@@ -8,7 +8,7 @@ pub const LARGE: usize = 10_000_000;
 /// How such a path ends.
 pub const LARGE_PATH: &[u8] = b"/large";
 /// The longest head; a longer one is an error.
-const MOST: usize = 16 * 1024;
+pub const MOST: usize = 16 * 1024;
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,28 +83,35 @@ impl Requests {
 
 /// Reads `Connection: close`, and the length of the content.
 fn fields(head: &[u8], request: &mut Asked) -> usize {
-    const CLOSE: &[u8] = b"connection: close";
-    const LENGTH: &[u8] = b"content-length:";
-    let mut length = 0;
+    let mut content = 0;
     for end in memchr::memchr_iter(b'\n', head) {
         let line = head.get(end + 1..).unwrap_or_default();
-        if begins(line, CLOSE) {
+        if begins(line, b"connection: close") {
             request.last = true;
-        } else if begins(line, LENGTH) {
-            let digits = line.get(LENGTH.len()..).unwrap_or_default();
-            let digits = digits.trim_ascii_start().iter();
-            let digits = digits.take_while(|byte| byte.is_ascii_digit());
-            length = digits.fold(0, |number: usize, digit| {
-                number
-                    .saturating_mul(10)
-                    .saturating_add(usize::from(digit - b'0'))
-            });
         }
+        content = length(line).unwrap_or(content);
     }
-    length
+    content
 }
 
-fn begins(line: &[u8], with: &[u8]) -> bool {
+/// The length of the content, if the line tells it.
+pub fn length(line: &[u8]) -> Option<usize> {
+    const LENGTH: &[u8] = b"content-length:";
+    if !begins(line, LENGTH) {
+        return None;
+    }
+    let digits = line.get(LENGTH.len()..).unwrap_or_default();
+    let digits = digits.trim_ascii_start().iter();
+    let digits = digits.take_while(|byte| byte.is_ascii_digit());
+    Some(digits.fold(0, |number: usize, digit| {
+        number
+            .saturating_mul(10)
+            .saturating_add(usize::from(digit - b'0'))
+    }))
+}
+
+/// Whether a line begins so, in whichever case.
+pub fn begins(line: &[u8], with: &[u8]) -> bool {
     line.get(..with.len())
         .is_some_and(|line| line.eq_ignore_ascii_case(with))
 }

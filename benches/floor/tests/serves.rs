@@ -61,13 +61,13 @@ fn answers(mut from: impl Read, count: usize) -> Outcome {
     Ok(())
 }
 
-fn tls() -> Result<(Floor, Arc<ClientConfig>, tempfile::TempDir), Box<dyn Error>> {
+fn tls(further: &[&str]) -> Result<(Floor, Arc<ClientConfig>, tempfile::TempDir), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let made = rcgen::generate_simple_self_signed(["a.test".to_owned()])?;
     let file = directory.path().join("a.pem");
     std::fs::write(&file, made.cert.pem() + &made.signing_key.serialize_pem())?;
     let file = file.to_str().ok_or("a path")?;
-    let floor = start(&["--chain", file, "--key", file])?;
+    let floor = start(&[&["--chain", file, "--key", file], further].concat())?;
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone())?;
     let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -103,7 +103,7 @@ fn an_origin_sends_ten_megabytes() -> Outcome {
 
 #[test]
 fn the_second_connection_is_resumed_and_its_early_request_answered_at_once() -> Outcome {
-    let (floor, config, _directory) = tls()?;
+    let (floor, config, _directory) = tls(&[])?;
     let name = ServerName::try_from("a.test")?;
     let mut client = ClientConnection::new(Arc::clone(&config), name.clone())?;
     let mut socket = connect(&floor)?;
@@ -128,8 +128,30 @@ fn the_second_connection_is_resumed_and_its_early_request_answered_at_once() -> 
 }
 
 #[test]
+fn requests_are_passed_on_to_an_origin_with_their_content() -> Outcome {
+    let origin = start(&["--plain"])?;
+    let (floor, config, _directory) = tls(&["--origin", &origin.address.to_string()])?;
+    let mut client = ClientConnection::new(config, ServerName::try_from("a.test")?)?;
+    let mut socket = connect(&floor)?;
+    let mut stream = rustls::Stream::new(&mut client, &mut socket);
+    stream.write_all(REQUEST)?;
+    answers(&mut stream, 1)?;
+    stream.write_all(b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000000\r\n\r\n")?;
+    stream.write_all(&[b'x'; 1_000_000])?;
+    stream.write_all(REQUEST)?;
+    answers(&mut stream, 2)?;
+    stream.write_all(b"GET /large HTTP/1.1\r\nHost: a.test\r\n\r\n")?;
+    let head = "HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\nvia: 1.1 floor\r\n\r\n";
+    let mut all = vec![0; head.len() + 10_000_000];
+    stream.read_exact(&mut all)?;
+    assert!(all.starts_with(head.as_bytes()));
+    stream.write_all(REQUEST)?;
+    answers(&mut stream, 1)
+}
+
+#[test]
 fn the_last_answer_ends_with_close_notify() -> Outcome {
-    let (floor, config, _directory) = tls()?;
+    let (floor, config, _directory) = tls(&[])?;
     let mut client = ClientConnection::new(config, ServerName::try_from("a.test")?)?;
     let mut socket = connect(&floor)?;
     let mut stream = rustls::Stream::new(&mut client, &mut socket);

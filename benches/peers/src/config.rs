@@ -154,6 +154,7 @@ mod tests {
                 "cutwater",
                 "cutwater, access log",
                 "floor",
+                "floor, proxying",
                 "nginx",
                 "haproxy"
             ]

@@ -20,6 +20,11 @@ static int choose(SSL *ssl, const uint8_t **out, uint8_t *size, const uint8_t *i
     return SSL_select_next_proto((uint8_t **)out, size, ours, sizeof ours - 1, in, in_size) == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
+static void on_message(int written, int version, int kind, const void *message, size_t size, SSL *ssl, void *unused) {
+    (void)version, (void)ssl, (void)unused;
+    if (!written && kind == SSL3_RT_HANDSHAKE && size > 0 && *(const uint8_t *)message == SSL3_MT_KEY_UPDATE) fputs("key update received\n", stderr);
+}
+
 void server_setup(const struct served *o) {
     context = SSL_CTX_new(TLS_method());
     SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
@@ -27,7 +32,9 @@ void server_setup(const struct served *o) {
     SSL_CTX_set_alpn_select_cb(context, choose, NULL);
     SSL_CTX_set_session_id_context(context, (const uint8_t *)"peer", 4);
     SSL_CTX_set_early_data_enabled(context, o->early);
-    char *groups = o->groups ? strdup(o->groups) : NULL;
+    SSL_CTX_set_msg_callback(context, on_message);
+    /* Whoever sent another share is asked for this one, and that ends early data. */
+    char *groups = o->refuse_early ? strdup("P-256") : o->groups ? strdup(o->groups) : NULL;
     for (char *p = groups; p && *p; p++) if (*p == ',') *p = ':';
     if (SSL_CTX_use_certificate_chain_file(context, o->chain) == 1 && SSL_CTX_use_PrivateKey_file(context, o->key, SSL_FILETYPE_PEM) == 1 &&
         (!groups || SSL_CTX_set1_curves_list(context, groups)))
@@ -49,6 +56,9 @@ void *server_open(int fd) {
 long server_read(void *ssl, void *to, size_t size) { return SSL_read(ssl, to, (int)size); }
 
 bool server_write(void *ssl, const void *from, size_t size) { return SSL_write(ssl, from, (int)size) == (int)size; }
+
+/* It leaves with what is written next. */
+bool server_update(void *ssl) { return SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED) == 1; }
 
 void server_describe(void *ssl, char *to, size_t size) {
     const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl);

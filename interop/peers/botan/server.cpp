@@ -171,6 +171,16 @@ bool server_write(void *of, const void *from, size_t size) {
     }
 }
 
+bool server_update(void *of) {
+    try {
+        line(of)->server->update_traffic_keys(true);
+        return !line(of)->broken;
+    } catch (const std::exception &error) {
+        fprintf(stderr, "%s\n", error.what());
+        return false;
+    }
+}
+
 void server_describe(void *of, char *to, size_t size) { snprintf(to, size, "%s", line(of)->text); }
 
 void server_close(void *of) {

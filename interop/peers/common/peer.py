@@ -10,6 +10,8 @@ DEFAULTS = {
     "hold-finished": 0,
 }
 LISTS = ("alpn", "groups", "suites")
+# After so many seconds a server has closed an idle connection, where a client cannot: the edge of a run does after four.
+IDLE = 8
 GROUPS = {"x25519": "X25519", "secp256r1": "P-256", "prime256v1": "P-256", "p-256": "P-256", "secp384r1": "P-384", "p-384": "P-384",
           "secp521r1": "P-521", "p-521": "P-521", "x25519mlkem768": "X25519MLKEM768"}
 # OpenSSL's names of TLS 1.2's suites, and everybody else's.

@@ -113,9 +113,9 @@ public class Client {
             return in;
         }
 
-        /** The plaintext messages: ServerHello, a HelloRetryRequest before it (RFC 8446 section 4.1.3), in TLS 1.2 what follows too. */
+        /** The plaintext messages: ServerHello, a HelloRetryRequest before it (RFC 8446 section 4.1.3; a change_cipher_spec may follow), in TLS 1.2 what follows too. */
         private void look(byte[] b) {
-            for (int at = 0; at + 5 <= b.length && b[at] != 20; ) {
+            for (int at = 0; at + 5 <= b.length && (b[at] != 20 || hrr); ) {
                 int end = at + 5 + ((b[at + 3] & 0xff) << 8 | b[at + 4] & 0xff);
                 if (end > b.length) return;
                 for (int m = at + 5; b[at] == 22 && m + 4 <= end; ) {

@@ -49,6 +49,11 @@ impl Arguments {
         self
     }
 
+    /// Whether the mode is one of those with two connections.
+    pub fn of_two_connections(&self) -> bool {
+        self.more.iter().any(|one| one == "--mode")
+    }
+
     /// The whole list; `pki` is the directory of the run's certificates.
     pub fn list(&self, pki: &str, mark: &str, seconds: u64) -> Vec<String> {
         let path = format!("{}?{mark}", self.path.as_deref().unwrap_or("/"));

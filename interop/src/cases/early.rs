@@ -1,14 +1,12 @@
 //! Peers' clients against our edge: early data. What they have to show stands in
 //! docs/EARLY-DATA.md.
 
-use super::Case;
 use super::arguments::Arguments;
-use super::clients::{answered, edge, whole_answer};
+use super::clients::{RETRIED, answered, edge, whole_answer};
+use super::{Case, Played, replayed};
 use crate::cell::{Cell, Talk, Trouble};
 use crate::relay::{Ask, Held, Plan};
 use crate::sites::{ANSWER, EDGE};
-
-type Played = Result<(), Trouble>;
 
 /// The cases, in the order of the report.
 pub(super) const CASES: &[Case] = &[
@@ -45,12 +43,17 @@ pub(super) const CASES: &[Case] = &[
     Case {
         name: "early-replayed",
         title: "0-RTT flight replayed: accepted once",
-        play: replayed,
+        play: replayed::replayed,
+    },
+    Case {
+        name: "early-replayed-after-restart",
+        title: "0-RTT flight replayed after a restart: refused",
+        play: replayed::replayed_after_restart,
     },
     Case {
         name: "early-after-restart",
         title: "0-RTT refused after a restart, goes on",
-        play: after_restart,
+        play: replayed::after_restart,
     },
     Case {
         name: "early-425-retry",
@@ -65,16 +68,16 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// How long something is waited for that has to come, before it is seen whether the call lasts.
-const COMES: u64 = 200;
+pub(super) const COMES: u64 = 200;
 /// How long is watched that something does not come.
 const COMES_NOT: u64 = 300;
 
 const OFFERED: &str = "cutwater_early_data_offered_total";
-const ACCEPTED: &str = "cutwater_early_data_accepted_total";
-const REFUSED: &str = "cutwater_early_data_refused_total";
+pub(super) const ACCEPTED: &str = "cutwater_early_data_accepted_total";
+pub(super) const REFUSED: &str = "cutwater_early_data_refused_total";
 
 /// Both sides say that the second connection's early data was accepted.
-fn both_accepted(cell: &mut Cell<'_, '_>, talk: &Talk) -> Played {
+pub(super) fn both_accepted(cell: &mut Cell<'_, '_>, talk: &Talk) -> Played {
     cell.both(
         talk,
         0,
@@ -131,7 +134,7 @@ fn both_refused(cell: &mut Cell<'_, '_>, talk: &Talk, reason: &str) -> Played {
 }
 
 /// What the edge made of the request number `index`.
-fn state(cell: &mut Cell<'_, '_>, talk: &Talk, index: usize, wanted: &str) {
+pub(super) fn state(cell: &mut Cell<'_, '_>, talk: &Talk, index: usize, wanted: &str) {
     let early = talk.edge.marked.get(index).map(|one| one.early.clone());
     cell.is(
         &format!("edge, request {index}, early"),
@@ -260,7 +263,7 @@ fn wait_route(cell: &mut Cell<'_, '_>) -> Played {
     Ok(())
 }
 
-fn until(id: u32, withheld: u64, to_client: u64, within_ms: u64) -> Ask {
+pub(super) fn until(id: u32, withheld: u64, to_client: u64, within_ms: u64) -> Ask {
     Ask::Until {
         id,
         connection: 0,
@@ -304,112 +307,10 @@ fn refused_large(cell: &mut Cell<'_, '_>) -> Played {
 }
 
 fn retried(cell: &mut Cell<'_, '_>) -> Played {
-    let arguments = edge(cell)
-        .with("mode", "early")
-        .with("groups", "P-521,X25519");
+    let arguments = edge(cell).with("mode", "early").with("groups", RETRIED);
     let talk = cell.talk(&arguments)?;
     cell.both(&talk, 1, &[("hrr", "true")], &[])?;
     both_refused(cell, &talk, "hrr")
-}
-
-/// How often a flight is replayed: enough that every worker has one, as a rule.
-const REPLAYS: u32 = 8;
-
-fn replayed(cell: &mut Cell<'_, '_>) -> Played {
-    let target = cell.lab.ground.edge(false);
-    let (id, relay) = cell.relay(Plan {
-        record: true,
-        ..Plan::to(target)
-    })?;
-    let arguments = edge(cell)
-        .path("/safe")
-        .with("mode", "early")
-        .with("second-connect", relay);
-    let call = cell.call(&arguments)?;
-    let talk = cell.gather(call, 0)?;
-    both_accepted(cell, &talk)?;
-    answered(cell, &talk, 1);
-
-    let reply = cell.ask(&Ask::Replay {
-        id,
-        connection: 0,
-        to: target,
-        times: REPLAYS,
-    })?;
-    cell.is("replays sent", reply.answers.len(), REPLAYS as usize);
-    let edge = cell.edge(2 + REPLAYS as usize);
-    let copies = edge.connections.get(2..).unwrap_or_default();
-    for (number, copy) in copies.iter().enumerate() {
-        let what = format!("edge, copy {number} to worker {}", copy.worker);
-        cell.is(&what, copy.early.as_str(), "refused_replay_suspected");
-    }
-    cell.is("edge, requests in all", edge.marked.len(), 1);
-    let counted = cell.counted()?;
-    cell.is(
-        "edge, accepted early data counted",
-        counted.sum(ACCEPTED, ""),
-        1.0,
-    );
-    let suspected = counted.sum(REFUSED, "reason=\"replay_suspected\"");
-    cell.is(
-        "edge, suspected replays counted",
-        suspected,
-        f64::from(REPLAYS),
-    );
-    Ok(())
-}
-
-fn after_restart(cell: &mut Cell<'_, '_>) -> Played {
-    let target = cell.lab.ground.edge(false);
-    let (id, relay) = cell.relay(Plan {
-        withhold: Held::Connection,
-        ..Plan::to(target)
-    })?;
-    let arguments = edge(cell)
-        .with("mode", "early")
-        .with("second-connect", relay);
-    let mut call = cell.call(&arguments)?;
-    if !cell.comes(&mut call, &until(id, 0, 0, COMES))? {
-        cell.told(call)?;
-        return Err(Trouble::Failed(
-            "the client opened no second connection".into(),
-        ));
-    }
-    cell.edge(1);
-    cell.lab.restart_edge()?;
-    cell.restarted();
-    cell.ask(&Ask::Release { id })?;
-    let (line, complete) = cell.told(call)?;
-    let edge = cell.edge(1);
-    let counted = cell.counted()?;
-    // Of the first connection, only what the peer says is left.
-    let peer: Vec<_> = line.connections.into_iter().skip(1).collect();
-    let talk = Talk {
-        peer,
-        complete,
-        edge,
-        counted,
-    };
-    let facts = [
-        ("handshake", "true"),
-        ("resumed", "false"),
-        ("early", "refused"),
-    ];
-    cell.both(&talk, 0, &facts, &["early"])?;
-    let early = talk.edge.connections.first().map(|one| one.early.clone());
-    cell.is(
-        "edge, early data",
-        early.as_deref(),
-        Some("refused_unknown_ticket"),
-    );
-    cell.is(
-        "edge, accepted early data counted",
-        talk.counted.sum(ACCEPTED, ""),
-        0.0,
-    );
-    state(cell, &talk, 0, "none");
-    answered(cell, &talk, 1);
-    Ok(())
 }
 
 fn too_early(cell: &mut Cell<'_, '_>) -> Played {

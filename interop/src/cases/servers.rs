@@ -1,6 +1,7 @@
 //! Our client, `cutwater load`, against peers' servers: what is tried.
 
 mod play;
+mod shown;
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,7 @@ use serde::Deserialize;
 pub use play::{Running, play};
 
 use crate::notes::Notes;
+use crate::sites::LARGE;
 
 /// A case of peers' servers.
 #[derive(Clone, Copy)]
@@ -19,11 +21,13 @@ pub struct Case {
     pub title: &'static str,
     /// The files of the server's certificate and key, without their ends.
     certificate: &'static str,
-    /// What the server is started with besides.
+    /// What the server is started with besides; `{origin}` is the run's origin.
     server: &'static [&'static str],
     /// Whom our client trusts.
     ca: &'static str,
-    /// What it is asked for; `{pki}` is the directory of certificates.
+    /// The path that it asks for.
+    path: &'static str,
+    /// What it is asked for besides; `{pki}` is the directory of certificates.
     client: &'static [&'static str],
     /// How it connects.
     way: Way,
@@ -38,13 +42,15 @@ pub struct Case {
 /// How our client connects to a server.
 #[derive(Clone, Copy)]
 enum Way {
-    /// Over IPv4.
-    V4,
-    /// Over IPv6.
-    V6,
-    /// Through a relay that delays: Finished comes well behind early data, as it does on any line
+    /// Through a relay that reads ServerHellos.
+    Relay,
+    /// Through one that delays, too: Finished comes well behind early data, as it does on any line
     /// but this machine's. nginx tells of early data only while there is no Finished.
     Line,
+    /// Directly. A replay test has a relay of its own.
+    V4,
+    /// Directly, over IPv6.
+    V6,
 }
 
 /// How our client is to end.
@@ -64,8 +70,9 @@ const FULL: Case = Case {
     certificate: "server-ecdsa",
     server: &[],
     ca: "ca.pem",
+    path: "/",
     client: &[],
-    way: Way::V4,
+    way: Way::Relay,
     says: "full",
     never: None,
     holds: Holds::Well(full),
@@ -117,13 +124,12 @@ pub const CASES: &[Case] = &[
         holds: Holds::Replays,
         ..EARLY
     },
-    // By a HelloRetryRequest: every stack can be brought to it, and none accepts early data then.
     Case {
         name: "early-refused",
         title: "0-RTT refused, goes on",
-        server: &["--early", "--groups", "P-256"],
+        server: &["--refuse-early"],
         client: &["--handshake", "early", "--groups", "X25519,P-256"],
-        says: "hrr",
+        says: "refused",
         never: Some("early"),
         holds: Holds::Well(early_refused),
         ..EARLY
@@ -131,7 +137,7 @@ pub const CASES: &[Case] = &[
     Case {
         name: "early-refused-large",
         title: "0-RTT refused with a large flight, goes on",
-        server: &["--early", "--groups", "P-256"],
+        server: &["--refuse-early"],
         client: &[
             "--handshake",
             "early",
@@ -142,7 +148,7 @@ pub const CASES: &[Case] = &[
             "--body",
             "@{pki}/answer",
         ],
-        says: "hrr",
+        says: "refused",
         never: Some("early"),
         holds: Holds::Well(early_refused),
         ..EARLY
@@ -224,6 +230,36 @@ pub const CASES: &[Case] = &[
         says: "h2",
         ..FULL
     },
+    // One connection: the server updates its key between answers, and asks our client for the same,
+    // which the third request carries at the latest.
+    Case {
+        name: "key-update",
+        title: "key update, both ways",
+        server: &["--key-update"],
+        client: &["--per-connection", "3"],
+        says: "key_update",
+        holds: Holds::Well(one_connection),
+        ..FULL
+    },
+    Case {
+        name: "download-10mb",
+        title: "10 MB answer",
+        server: &["--origin", "{origin}"],
+        path: "/large",
+        says: "download",
+        holds: Holds::Well(downloaded),
+        ..FULL
+    },
+    Case {
+        name: "upload-10mb",
+        title: "10 MB request body",
+        server: &["--origin", "{origin}"],
+        path: "/upload",
+        client: &["--method", "POST", "--body", "@{pki}/large"],
+        says: "upload",
+        holds: Holds::Well(uploaded),
+        ..FULL
+    },
     Case {
         name: "alpn-mismatch",
         title: "ALPN: no common protocol is refused",
@@ -249,13 +285,14 @@ struct Counts {
     early_refused: u64,
     hello_retry_requests: u64,
     requests: u64,
+    sent: u64,
+    body: u64,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Report {
     counts: Counts,
-    errors_total: u64,
     errors: BTreeMap<String, u64>,
     rounds: Vec<Round>,
 }
@@ -292,6 +329,22 @@ fn retried(notes: &mut Notes, counts: &Counts) {
         counts.hello_retry_requests,
         OPERATIONS,
     );
+}
+
+fn one_connection(notes: &mut Notes, counts: &Counts) {
+    notes.is("full handshakes", counts.full, 1);
+}
+
+fn downloaded(notes: &mut Notes, counts: &Counts) {
+    full(notes, counts);
+    notes.is("bytes of the answers", counts.body, OPERATIONS * LARGE);
+}
+
+fn uploaded(notes: &mut Notes, counts: &Counts) {
+    full(notes, counts);
+    let sent = counts.sent;
+    let all = sent > OPERATIONS * LARGE;
+    notes.check(&format!("bytes sent are more than the bodies: {sent}"), all);
 }
 
 fn early_refused(notes: &mut Notes, counts: &Counts) {

@@ -3,7 +3,6 @@
 //! Every container and the network carry a label of this run: nothing else is ever ended.
 
 use std::collections::hash_map::RandomState;
-use std::fs;
 use std::hash::{BuildHasher, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,6 +16,8 @@ use crate::sites::Places;
 
 const MAIN: u16 = 8443;
 const STRICT: u16 = 8444;
+const OLD: u16 = 8445;
+const ED25519: u16 = 8446;
 const ADMIN: u16 = 9901;
 const ORIGIN: u16 = 8080;
 
@@ -146,6 +147,8 @@ impl Ground for Docker {
             pki: PKI.into(),
             main: format!("[::]:{MAIN}"),
             strict: format!("[::]:{STRICT}"),
+            old: format!("[::]:{OLD}"),
+            ed25519: format!("[::]:{ED25519}"),
             admin: format!("0.0.0.0:{ADMIN}"),
             origin: SocketAddr::new(self.v4(ORIGIN_HOST), ORIGIN).to_string(),
         }
@@ -153,6 +156,14 @@ impl Ground for Docker {
 
     fn edge(&self, strict: bool) -> SocketAddr {
         SocketAddr::new(self.v4(EDGE), if strict { STRICT } else { MAIN })
+    }
+
+    fn edge_old(&self) -> SocketAddr {
+        SocketAddr::new(self.v4(EDGE), OLD)
+    }
+
+    fn edge_ed25519(&self) -> SocketAddr {
+        SocketAddr::new(self.v4(EDGE), ED25519)
     }
 
     fn edge_v6(&self) -> SocketAddr {
@@ -231,6 +242,13 @@ impl Ground for Docker {
         command
     }
 
+    fn inspect_command(&self, arguments: &[String]) -> Command {
+        let mut command = self.container("inspect", None);
+        command.args(["--rm", "--no-healthcheck", &self.edge_image, "inspect"]);
+        command.args(arguments);
+        command
+    }
+
     fn end(&self, name: &str) {
         // Mostly it is gone already.
         let _ = docker(&["rm", "-f", &self.name(name)]);
@@ -243,8 +261,8 @@ impl Ground for Docker {
             .map_err(|error| format!("the edge is ready, and its health check fails: {error}"))
     }
 
-    fn terminate_edge(&self, _: u32) {
-        let _ = docker(&["kill", "-s", "TERM", &self.name("edge")]);
+    fn terminate(&self, name: &str, _: u32) {
+        let _ = docker(&["kill", "-s", "TERM", &self.name(name)]);
     }
 
     fn usable(&self, peer: &Peer) -> Result<(), String> {
@@ -292,7 +310,6 @@ impl Ground for Docker {
 impl Drop for Docker {
     fn drop(&mut self) {
         remove(&self.label());
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 

@@ -7,9 +7,7 @@ use rustls::AlertDescription;
 
 use crate::confirm::Confirmation;
 use crate::connection::context::Process;
-use crate::connection::handshake::{
-    Chosen, NO_STAPLE, Showing, Unserved, choose, prepare, showing,
-};
+use crate::connection::handshake::{Chosen, Unserved, choose, prepare};
 use crate::telemetry::labels::{HelloError, Label};
 use crate::tls::hello::{self, ClientHello};
 use crate::tls::quic::{Hellos, Start};
@@ -106,14 +104,6 @@ impl Hellos for Opening {
                 return Err(alert);
             }
         };
-        let unless_resumed = match showing(&chosen, &hello) {
-            Showing::Free => None,
-            Showing::OnlyResumption => Some(NO_STAPLE),
-            Showing::Refused => {
-                self.not_resumed();
-                return Err(NO_STAPLE);
-            }
-        };
         let prepared = prepare(process, &chosen, &hello);
         if prepared.offered {
             process.metrics.early.offered.inc();
@@ -123,7 +113,7 @@ impl Hellos for Opening {
             config: Arc::clone(&prepared.config),
             sessions: prepared.sessions.clone(),
             settler,
-            unless_resumed,
+            resume_or: chosen.resume_or,
         };
         // A session asks once.
         let _ = self.opened.set(Opened {
@@ -136,12 +126,12 @@ impl Hellos for Opening {
         Ok(start)
     }
 
-    fn refused(&self, error: &hello::HelloError) {
-        self.fail(HelloError::of(error.label()), error.to_string());
+    fn not_resumed(&self) {
+        let label = HelloError::NoStaple;
+        self.fail(label, format!("turned away: {}", label.as_str()));
     }
 
-    fn not_resumed(&self) {
-        let reason = "no staple for the certificate".to_owned();
-        self.fail(HelloError::NoStaple, reason);
+    fn refused(&self, error: &hello::HelloError) {
+        self.fail(HelloError::of(error.label()), error.to_string());
     }
 }

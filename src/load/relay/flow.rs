@@ -58,7 +58,7 @@ impl<'a> Gate<'a> {
             && self.shared.plan.withhold != Withhold::Finished
         {
             self.shared
-                .note(self.index, |flight, _| flight.whole = true);
+                .note(self.index, |seen| seen.flight.whole = true);
         }
     }
 
@@ -158,10 +158,7 @@ impl<'a> Flow<'a> {
                 if self.direction == Direction::ToClient {
                     self.gate.answer();
                 }
-                self.note(|passed| match self.direction {
-                    Direction::ToServer => passed.to_server += piece.len() as u64,
-                    Direction::ToClient => passed.to_client += piece.len() as u64,
-                });
+                self.wrote(piece);
                 pace.wrote(piece.len());
                 if pace.cut_now() {
                     return self.cut(queue, to).await;
@@ -183,10 +180,23 @@ impl<'a> Flow<'a> {
         }
     }
 
+    fn wrote(&self, piece: &[u8]) {
+        let Shared { plan, .. } = self.gate.shared;
+        self.gate.shared.note(self.gate.index, |seen| {
+            let (passed, kept) = match self.direction {
+                Direction::ToServer => (&mut seen.passed.to_server, &mut seen.kept.to_server),
+                Direction::ToClient => (&mut seen.passed.to_client, &mut seen.kept.to_client),
+            };
+            *passed += piece.len() as u64;
+            let room = plan.keep.saturating_sub(kept.len());
+            kept.extend_from_slice(&piece[..room.min(piece.len())]);
+        });
+    }
+
     fn note(&self, change: impl FnOnce(&mut super::Passed)) {
         self.gate
             .shared
-            .note(self.gate.index, |_, passed| change(passed));
+            .note(self.gate.index, |seen| change(&mut seen.passed));
     }
 }
 
@@ -245,7 +255,7 @@ impl<'a> Sorter<'a> {
                     self.flow
                         .gate
                         .shared
-                        .note(self.flow.gate.index, |flight, _| flight.whole = true);
+                        .note(self.flow.gate.index, |seen| seen.flight.whole = true);
                     self.hold(rest, queue).await
                 } else {
                     self.carry = rest;
@@ -266,8 +276,8 @@ impl<'a> Sorter<'a> {
         }
         if first && self.record {
             let gate = self.flow.gate;
-            gate.shared.note(gate.index, |flight, _| {
-                flight.bytes.extend_from_slice(&bytes);
+            gate.shared.note(gate.index, |seen| {
+                seen.flight.bytes.extend_from_slice(&bytes);
             });
         }
         let held = false;

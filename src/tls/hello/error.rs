@@ -26,6 +26,8 @@ pub enum HelloError {
     TooLarge,
     /// More handshake bytes in the ClientHello's last record (RFC 9846 §5.1).
     Misaligned,
+    /// `legacy_version` is SSL 3.0 or older (RFC 9846 §E.5).
+    LegacyVersion,
     /// A field is cut short, out of range, or followed by left-over bytes; says which.
     Malformed(&'static str),
     /// An extension came twice (RFC 9846 §4.3).
@@ -52,7 +54,7 @@ impl HelloError {
             | Self::EmptyRecord
             | Self::UnexpectedMessage
             | Self::Misaligned => AlertDescription::UnexpectedMessage,
-            Self::RecordVersion => AlertDescription::ProtocolVersion,
+            Self::RecordVersion | Self::LegacyVersion => AlertDescription::ProtocolVersion,
             Self::RecordOverflow => AlertDescription::RecordOverflow,
             Self::TooManyRecords | Self::TooLarge | Self::Malformed(_) => {
                 AlertDescription::DecodeError
@@ -79,6 +81,7 @@ impl HelloError {
             Self::UnexpectedMessage => "unexpected_message",
             Self::TooLarge => "too_large",
             Self::Misaligned => "misaligned",
+            Self::LegacyVersion => "legacy_version",
             Self::Malformed(_) => "malformed",
             Self::DuplicateExtension(_) => "duplicate_extension",
             Self::PskNotLast => "psk_not_last",
@@ -104,6 +107,7 @@ impl fmt::Display for HelloError {
             Self::UnexpectedMessage => f.write_str("the first message is not a ClientHello"),
             Self::TooLarge => f.write_str("a ClientHello longer than 65535 bytes"),
             Self::Misaligned => f.write_str("handshake bytes after the ClientHello in its record"),
+            Self::LegacyVersion => f.write_str("a ClientHello of SSL 3.0 or older"),
             Self::Malformed(what) => write!(f, "malformed ClientHello: {what}"),
             Self::DuplicateExtension(kind) => write!(f, "extension {kind} came twice"),
             Self::PskNotLast => f.write_str("pre_shared_key is not the last extension"),

@@ -231,6 +231,18 @@ impl ClientHello {
         self.offers_tls13
     }
 
+    /// Whether TLS 1.2 is among `supported_versions`; without that extension, whether
+    /// `legacy_version` allows it.
+    #[must_use]
+    pub fn offers_tls12(&self) -> bool {
+        match self.has_supported_versions_extension() {
+            true => self
+                .supported_versions()
+                .any(|version| version == ProtocolVersion::TLSv1_2),
+            false => self.legacy_version >= u16::from(ProtocolVersion::TLSv1_2),
+        }
+    }
+
     /// Whether the client means to send early data (0-RTT).
     #[must_use]
     pub fn offers_early_data(&self) -> bool {

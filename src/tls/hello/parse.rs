@@ -22,6 +22,7 @@ const SUPPORTED_VERSIONS: u16 = 43;
 const PSK_KEY_EXCHANGE_MODES: u16 = 45;
 const KEY_SHARE: u16 = 51;
 
+const SSL3: u16 = 0x0300;
 const TLS13: u16 = 0x0304;
 
 /// Parses one whole ClientHello message, handshake header included.
@@ -37,6 +38,10 @@ pub(super) fn client_hello(message: Bytes) -> Result<ClientHello, HelloError> {
     let mut body = r.vec24().ok_or(HelloError::Malformed("length"))?;
     r.end("length")?;
     hello.legacy_version = body.u16().ok_or(HelloError::Malformed("legacy_version"))?;
+    // RFC 9846 §E.5: whatever supported_versions says. rustls does not look.
+    if hello.legacy_version <= SSL3 {
+        return Err(HelloError::LegacyVersion);
+    }
     body.take(32).ok_or(HelloError::Malformed("random"))?;
     let session_id = body.vec8().ok_or(HelloError::Malformed("session_id"))?;
     if session_id.len() > 32 {

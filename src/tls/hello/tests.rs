@@ -158,6 +158,49 @@ fn tls13_cannot_do_without_its_mandatory_extensions() {
 }
 
 #[test]
+fn ssl_3_is_refused_beside_tls_1_3_too() {
+    for (version, good) in [
+        (0x0303, true),
+        (0x0301, true),
+        (0x0304, true),
+        (0x0300, false),
+        (0x0203, false),
+        (0, false),
+    ] {
+        for mut hello in [Builder::tls13(), Builder::empty()] {
+            hello.legacy_version = version;
+            let parsed = hello.parse().map(|_| ());
+            let wanted = if good {
+                Ok(())
+            } else {
+                Err(HelloError::LegacyVersion)
+            };
+            assert_eq!(parsed, wanted, "{version:#06x}");
+        }
+    }
+    assert_eq!(
+        HelloError::LegacyVersion.alert(),
+        AlertDescription::ProtocolVersion
+    );
+}
+
+#[test]
+fn tls_1_2_is_offered_by_the_extension_or_without_it() {
+    let offers = |hello: Builder| hello.parse().expect("a good hello").offers_tls12();
+    let with = |version: u16| {
+        let mut hello = Builder::empty();
+        hello.legacy_version = version;
+        hello
+    };
+    assert!(offers(with(0x0303)) && offers(with(0x0304)));
+    assert!(!offers(with(0x0302)));
+    assert!(!offers(Builder::tls13()));
+    let both = Builder::tls13().without(43);
+    let both = both.extension(43, &numbers8(&[0x0304, 0x0303]));
+    assert!(offers(both));
+}
+
+#[test]
 fn compression_is_null() {
     for (methods, tls12, tls13) in [
         (&[0][..], true, true),

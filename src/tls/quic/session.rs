@@ -9,11 +9,12 @@ use quinn_proto::crypto::{
 };
 use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectionId, Side, TransportError, TransportErrorCode};
+use rustls::AlertDescription;
 use rustls::pki_types::CertificateDer;
 use rustls::quic::{Connection, KeyChange, Secrets, ServerConnection, Version};
-use rustls::{AlertDescription, HandshakeKind};
 
 use super::{Hellos, Known, Progress, VERSION, header, packet, stateless};
+use crate::certs::compression;
 use crate::tls::hello::{ClientHello, HelloError};
 use crate::tls::session::ConnectionSessions;
 
@@ -119,15 +120,15 @@ impl Waiting {
             state.settler = Some(start.settler);
         }
         self.advance(&message)?;
-        let resumed = self.progress.facts().kind == Some(HandshakeKind::Resumed);
-        match start.unless_resumed {
-            // Before anything was sent: what rustls has written is thrown away with it.
-            Some(alert) if !resumed => {
-                hellos.not_resumed();
+        match (start.resume_or, self.progress.facts().kind) {
+            (None, _) | (_, Some(rustls::HandshakeKind::Resumed)) => Ok(()),
+            (Some(alert), _) => {
+                // Before anything of the handshake is sent.
+                self.engine = None;
                 self.progress.give_up();
+                hellos.not_resumed();
                 Err(self.fail(alert, String::new()))
             }
-            _ => Ok(()),
         }
     }
 
@@ -136,7 +137,7 @@ impl Waiting {
         let Some(engine) = &mut self.engine else {
             return Ok(());
         };
-        let read = engine.tls.read_hs(bytes);
+        let (read, compressed) = compression::watch(|| engine.tls.read_hs(bytes));
         let kind = engine.tls.handshake_kind();
         if let Some(sessions) = &engine.sessions {
             // EARLY-DATA R9: what was taken for nothing goes back.
@@ -145,13 +146,14 @@ impl Waiting {
         {
             let facts = &mut self.progress.lock().facts;
             facts.kind = kind;
+            facts.compressed = compressed.or(facts.compressed);
             facts.suite = engine
                 .tls
                 .negotiated_cipher_suite()
                 .map(|suite| suite.suite());
             let group = engine.tls.negotiated_key_exchange_group();
             facts.group = group.map(|group| group.name());
-            if kind == Some(HandshakeKind::FullWithHelloRetryRequest) {
+            if kind == Some(rustls::HandshakeKind::FullWithHelloRetryRequest) {
                 facts.hellos = 2;
             }
         }

@@ -2,13 +2,15 @@
 
 use std::cell::RefCell;
 
+use crate::body::PIECE;
 use rustls::unbuffered::{EncodeError, EncodeTlsData, EncryptError, WriteTraffic};
 
-/// Room for what one read takes from the socket, behind what was held from before: four records.
-pub(super) const READ: usize = 68 * 1024;
+/// Room for what one read takes from the socket, behind what was held from before: seven records of
+/// TLS 1.3. What they carry is passed on in two packets; that of eight would take three.
+pub(super) const READ: usize = 7 * (16 * 1024 + 22);
 
-/// A write buffer: four full records, with room for a flight, tickets and a KeyUpdate beside.
-const WRITE: usize = 80 * 1024 + START;
+/// A write buffer: two pieces of a body, with room for a head, a flight, tickets and a KeyUpdate beside.
+const WRITE: usize = 2 * PIECE + 4 * 1024 + START;
 
 /// Where a write buffer is begun. A processor takes a load for a load of what was just stored if
 /// the two addresses differ by whole pages and little more, and waits: copying from the start of
@@ -75,8 +77,9 @@ impl Outgoing {
 
     /// How much plaintext certainly fits now.
     pub(super) fn room(&self) -> usize {
-        // 22 bytes a record in TLS 1.3, 29 in TLS 1.2: one per 16 KiB begun, and one `ahead`.
-        (WRITE - SLACK).saturating_sub(self.filled.max(START) + 32 * 6)
+        // 22 bytes a record in TLS 1.3, 29 in TLS 1.2: one per 16 KiB begun, and one `ahead` of each
+        // piece.
+        (WRITE - SLACK).saturating_sub(self.filled.max(START) + 32 * 12)
     }
 
     pub(super) fn advance(&mut self, sent: usize) {

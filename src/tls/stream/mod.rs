@@ -30,9 +30,10 @@ use tokio::net::TcpStream;
 
 use self::buffers::{Outgoing, READ, with_scratch};
 pub use self::outcome::{Facts, Read, StreamError};
-use self::outcome::{accepts_early_data, alert_for};
+use self::outcome::{accepts_early_data, alert_for, wants_unexpected_message};
 use self::skip::{Skip, Skipping, probe, too_much};
 pub use self::socket::Socket;
+use crate::certs::compression;
 use crate::confirm::Settler;
 use crate::tls::hello::{ClientHello, HelloReader, alert_record};
 
@@ -257,8 +258,15 @@ impl<S: Socket> TlsStream<S> {
             let mut more = true;
             let mut idle = false;
             // rustls breaks off at every record of plaintext: `shown` records are never cut.
-            let UnbufferedStatus { discard, state, .. } =
-                engine.process_tls_records(&mut input[at..end]);
+            let shown = &mut input[at..end];
+            let UnbufferedStatus { discard, state, .. } = if self.hello > 0 {
+                // Only what answers a ClientHello has a certificate.
+                let (status, compressed) = compression::watch(|| engine.process_tls_records(shown));
+                self.facts.compressed = compressed.or(self.facts.compressed);
+                status
+            } else {
+                engine.process_tls_records(shown)
+            };
             match state {
                 Ok(ConnectionState::EncodeTlsData(mut record)) => {
                     let encoded = self.out.encode(&mut record);
@@ -384,6 +392,12 @@ impl<S: Socket> TlsStream<S> {
         }
         let mut sent = false;
         if let Some(engine) = &mut self.engine {
+            if !engine.wants_write()
+                && let Some(mut input) =
+                    wants_unexpected_message(&error, rest, engine.is_handshaking())
+            {
+                let _ = engine.process_tls_records(&mut input);
+            }
             // Only while there is something to send: rustls would go on as if healthy.
             while engine.wants_write() {
                 match engine.process_tls_records(rest).state {

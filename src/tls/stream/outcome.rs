@@ -5,6 +5,7 @@ use std::io;
 use rustls::server::UnbufferedServerConnection;
 use rustls::{AlertDescription, CipherSuite};
 
+use crate::certs::compression::Compressed;
 use crate::tls::hello::HelloError;
 
 /// Why a stream came to an end before its time.
@@ -26,7 +27,7 @@ impl std::fmt::Display for StreamError {
             Self::Io(error) => error.fmt(f),
             Self::Hello(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
-            Self::Certificate => f.write_str("no staple for the certificate"),
+            Self::Certificate => f.write_str("turned away: no_staple"),
         }
     }
 }
@@ -55,6 +56,8 @@ pub struct Facts {
     pub early_bytes: u64,
     /// Whether the ServerHello flight accepted early data.
     pub early_accepted: bool,
+    /// How the certificate was compressed that the ServerHello flight has.
+    pub compressed: Option<Compressed>,
     /// ClientHellos: two after a HelloRetryRequest.
     pub hellos: u8,
     /// The alert that we sent.
@@ -92,12 +95,40 @@ pub(super) fn alert_for(error: &rustls::Error) -> AlertDescription {
         Error::DecryptError => AlertDescription::BadRecordMac,
         Error::PeerSentOversizedRecord => AlertDescription::RecordOverflow,
         Error::PeerMisbehaved(PeerMisbehaved::IncorrectBinder) => AlertDescription::DecryptError,
-        Error::PeerMisbehaved(PeerMisbehaved::TooMuchEarlyDataReceived) => {
-            AlertDescription::UnexpectedMessage
-        }
+        Error::PeerMisbehaved(
+            PeerMisbehaved::TooMuchEarlyDataReceived | PeerMisbehaved::IllegalTlsInnerPlaintext,
+        ) => AlertDescription::UnexpectedMessage,
         Error::PeerMisbehaved(_) => AlertDescription::IllegalParameter,
         Error::PeerIncompatible(_) => AlertDescription::HandshakeFailure,
         Error::NoApplicationProtocol => AlertDescription::NoApplicationProtocol,
         _ => AlertDescription::InternalError,
     }
+}
+
+/// Input that rustls answers with unexpected_message, for an error that wants this alert and for
+/// which rustls has none: a record without a content type (RFC 9846 §5.4). It is a
+/// change_cipher_spec where none, or no such one, may be (RFC 9846 §5).
+///
+/// `rest` is what rustls has not discarded. Only if the bad record, which was decrypted in place,
+/// is first in it, does rustls hold on to no part of a handshake message: that, it has to see.
+pub(super) fn wants_unexpected_message(
+    error: &rustls::Error,
+    rest: &[u8],
+    handshaking: bool,
+) -> Option<[u8; 6]> {
+    const HEADER: usize = 5;
+    const TAG: usize = 16;
+    let rustls::Error::PeerMisbehaved(rustls::PeerMisbehaved::IllegalTlsInnerPlaintext) = error
+    else {
+        return None;
+    };
+    let [_, _, _, high, low] = *rest.first_chunk::<HEADER>()?;
+    let length = usize::from(u16::from_be_bytes([high, low])).checked_sub(TAG)?;
+    let plaintext = rest.get(HEADER..HEADER + length)?;
+    // The one that TLS 1.3 suffers during a handshake holds a 1.
+    let value = if handshaking { 2 } else { 1 };
+    plaintext
+        .iter()
+        .all(|&byte| byte == 0)
+        .then_some([20, 3, 3, 0, 1, value])
 }

@@ -15,7 +15,22 @@
 struct request {
     char head[65536];
     size_t size;
+    bool answered; /* one before it */
 };
+
+static struct served o;
+
+/* The answer of `/large`. */
+#define LARGE 10000000
+
+static bool large(void *line) {
+    static const char part[16000];
+    for (long left = LARGE, n; left; left -= n) {
+        n = left < (long)sizeof part ? left : (long)sizeof part;
+        if (!server_write(line, part, n)) return false;
+    }
+    return true;
+}
 
 /* Answers one request. False: it was the last one. */
 static bool answer(void *line, struct request *r) {
@@ -30,9 +45,9 @@ static bool answer(void *line, struct request *r) {
     size_t used = end + 4 - r->head;
     *end = 0;
     bool open = !strcasestr(r->head, "\r\nconnection: close");
-    bool head_only = !strncmp(r->head, "HEAD ", 5);
+    bool head_only = !strncmp(r->head, "HEAD ", 5), whole = !strncmp(r->head, "GET /large ", 11);
     const char *length = strcasestr(r->head, "\r\ncontent-length:");
-    size_t left = length ? strtoul(length + 17, NULL, 10) : 0;
+    size_t left = length ? strtoul(length + 17, NULL, 10) : 0, body_size = left;
     size_t have = r->size - used < left ? r->size - used : left;
     memmove(r->head, r->head + used + have, r->size - used - have);
     r->size -= used + have;
@@ -45,11 +60,15 @@ static bool answer(void *line, struct request *r) {
     }
     char body[512], text[1024];
     server_describe(line, body, sizeof body - 1);
-    fprintf(stderr, "%s\n", body);
+    /* `sent=` is told before it is: our client counts what it got. */
+    fprintf(stderr, "%s received=%zu sent=%zu\n", body, body_size, whole ? (size_t)LARGE : strlen(body) + 1);
     strcat(body, "\n");
-    int n = snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n%s\r\n%s", strlen(body),
-                     open ? "" : "Connection: close\r\n", head_only ? "" : body);
-    return server_write(line, text, n) && open;
+    int n = snprintf(text, sizeof text, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n%s\r\n%s", whole ? (size_t)LARGE : strlen(body),
+                     open ? "" : "Connection: close\r\n", head_only || whole ? "" : body);
+    if (!server_write(line, text, n) || (whole && !large(line))) return false;
+    bool first = !r->answered;
+    r->answered = true;
+    return open && (!o.key_update || !first || server_update(line));
 }
 
 static void *serve(void *argument) {
@@ -69,14 +88,16 @@ static void *serve(void *argument) {
 }
 
 int main(int count, char **argument) {
-    struct served o = {0};
     for (int i = 1; i < count; i++) {
         if (!strcmp(argument[i], "--early")) o.early = true;
+        else if (!strcmp(argument[i], "--refuse-early")) o.early = o.refuse_early = true;
+        else if (!strcmp(argument[i], "--key-update")) o.key_update = true;
         else if (i + 1 == count) return 1;
         else if (!strcmp(argument[i], "--port")) o.port = atoi(argument[++i]);
         else if (!strcmp(argument[i], "--chain")) o.chain = argument[++i];
         else if (!strcmp(argument[i], "--key")) o.key = argument[++i];
         else if (!strcmp(argument[i], "--groups")) o.groups = argument[++i];
+        else if (!strcmp(argument[i], "--origin")) ++i; /* it answers by itself */
         else return fprintf(stderr, "no such argument: %s\n", argument[i]), 1;
     }
     if (!o.port || !o.chain || !o.key) return fprintf(stderr, "--port, --chain and --key are required\n"), 1;

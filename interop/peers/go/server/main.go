@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
 )
 
@@ -29,9 +30,16 @@ func main() {
 	chain := flag.String("chain", "", "")
 	key := flag.String("key", "", "")
 	early := flag.Bool("early", false, "")
+	refuse := flag.Bool("refuse-early", false, "")
+	update := flag.Bool("key-update", false, "")
+	flag.String("origin", "", "") // it answers by itself
 	list := flag.String("groups", "", "")
 	flag.Parse()
-	if *early {
+	if *update {
+		fmt.Println(`{"unsupported": "crypto/tls never starts a key update"}`)
+		os.Exit(127)
+	}
+	if *early || *refuse {
 		fmt.Println(`{"unsupported": "crypto/tls has no early data over TCP"}`)
 		os.Exit(127)
 	}
@@ -47,14 +55,19 @@ func main() {
 		log.Fatal(err)
 	}
 	server := &http.Server{TLSConfig: config, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body)
+		received, _ := io.Copy(io.Discard, r.Body)
 		how := "full"
 		if r.TLS.DidResume {
 			how = "resumed"
 		}
 		body := fmt.Sprintf("%s %s %s %s group=%s\n", r.Proto, tls.VersionName(r.TLS.Version), tls.CipherSuiteName(r.TLS.CipherSuite), how, group(*r.TLS))
-		log.Print(body)
-		io.WriteString(w, body)
+		answer := []byte(body)
+		if r.URL.Path == "/large" {
+			answer = make([]byte, 10_000_000)
+			w.Header().Set("Content-Length", strconv.Itoa(len(answer)))
+		}
+		sent, _ := w.Write(answer)
+		log.Printf("%s received=%d sent=%d", strings.TrimSpace(body), received, sent)
 	})}
 	fmt.Println("ready")
 	log.Fatal(server.ServeTLS(listener, *chain, *key))

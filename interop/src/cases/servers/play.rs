@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
+use super::shown::shows;
 use super::{Case, Holds, OPERATIONS, Report, Way};
 use crate::expected::Outcome;
 use crate::ground::Ground;
@@ -13,7 +14,8 @@ use crate::notes::{Notes, Trouble};
 use crate::peers::Peer;
 use crate::relay::{Ask, Plan};
 use crate::service::Service;
-use crate::sites::SERVER;
+use crate::sites::{LARGE, SERVER};
+use crate::wire::Wire;
 
 const PORT: u16 = 8443;
 /// One way of a line, in milliseconds.
@@ -28,6 +30,9 @@ const READY: Duration = Duration::from_secs(20);
 #[derive(Default)]
 pub struct Running(Option<(Started, Service)>);
 
+/// How many lines a server had said, and complained of.
+type Mark = (usize, usize);
+
 /// What a server was started with: its certificate, and options.
 type Started = (&'static str, &'static [&'static str]);
 
@@ -38,6 +43,47 @@ impl Running {
             ground.end("server");
         }
     }
+
+    fn server(&self) -> Result<&Service, Trouble> {
+        match &self.0 {
+            Some((_, server)) => Ok(server),
+            None => Err(Trouble::Failed("no server".into())),
+        }
+    }
+
+    /// Ends the server in an orderly way, and counts this in all that it said since the mark. Its
+    /// lines stay until [`end`](Self::end).
+    fn last_words(
+        &mut self,
+        ground: &dyn Ground,
+        pattern: &str,
+        mark: Mark,
+    ) -> Result<u64, Trouble> {
+        let Some((started, server)) = &mut self.0 else {
+            return Err(Trouble::Failed("no server".into()));
+        };
+        ground.terminate("server", server.id());
+        if !server.ended_within(READY) {
+            return Err(Trouble::Failed("the server does not end".into()));
+        }
+        // No further cell is served.
+        *started = ENDED;
+        Ok(count(server, mark, pattern))
+    }
+}
+
+/// Of a server that has ended: no case asks for this.
+const ENDED: Started = ("", &[]);
+
+/// What a server said since the mark.
+fn lines(server: &Service, mark: Mark) -> Vec<String> {
+    [server.said.since(mark.0), server.complained.since(mark.1)].concat()
+}
+
+/// How many of these lines contain this.
+fn count(server: &Service, mark: Mark, pattern: &str) -> u64 {
+    let lines = lines(server, mark);
+    lines.iter().filter(|line| line.contains(pattern)).count() as u64
 }
 
 /// Plays a case.
@@ -49,27 +95,7 @@ pub fn play(
 ) -> (Outcome, String) {
     let ground = lab.ground;
     let mut notes = Notes::default();
-    let mut line = None;
-    let played = match case.way {
-        Way::V4 => Ok(ground.server(PORT)),
-        Way::V6 => Ok(ground.server_v6(PORT)),
-        Way::Line => lab
-            .open_relay(Plan {
-                delay_ms: LINE,
-                ..Plan::to(ground.server(PORT))
-            })
-            .map(|(id, address)| {
-                line = Some(id);
-                address
-            }),
-    };
-    let played = played
-        .map_err(Trouble::from)
-        .and_then(|to| try_play(ground, peer, case, to, running, &mut notes));
-    if let Some(id) = line {
-        // It closes with the run at the latest.
-        let _ = lab.ask(&Ask::Close { id });
-    }
+    let played = try_play(lab, peer, case, running, &mut notes);
     let (outcome, log) = notes.end(played);
     if outcome != Outcome::Pass {
         // What it may still say of this cell is not to be taken for the next one's.
@@ -79,18 +105,65 @@ pub fn play(
 }
 
 fn try_play(
-    ground: &dyn Ground,
+    lab: &mut Lab<'_>,
     peer: &Peer,
     case: &Case,
-    to: SocketAddr,
     running: &mut Running,
     notes: &mut Notes,
 ) -> Result<(), Trouble> {
-    let server = serve(ground, peer, case, running, notes)?;
-    let mark = (server.said.count(), server.complained.count());
+    serve(lab.ground, peer, case, running, notes)?;
+    let server = lab.ground.server(PORT);
+    let relayed = |delay_ms| Plan {
+        keep: true,
+        delay_ms,
+        ..Plan::to(server)
+    };
+    let (relay, to) = match case.way {
+        Way::Relay => lab.open_relay(relayed(0)).map(|(id, at)| (Some(id), at))?,
+        Way::Line => lab
+            .open_relay(relayed(LINE))
+            .map(|(id, at)| (Some(id), at))?,
+        Way::V4 => (None, server),
+        Way::V6 => (None, lab.ground.server_v6(PORT)),
+    };
+    let mark = lab.origin_said().len();
+    let asked = ask(lab.ground, case, to, running, notes);
+    let wires = relay.map(|id| {
+        let wires = lab.ask(&Ask::Wires { id }).map(|reply| reply.wires);
+        // It closes with the run at the latest.
+        let _ = lab.ask(&Ask::Close { id });
+        wires
+    });
+    let mut asked = asked?;
+    asked.wires = wires.transpose()?.unwrap_or_default();
+    asked.passed_on = lab.origin_said().split_off(mark);
+    hear(lab.ground, peer, case, &asked, running, notes)
+}
 
-    let (pki, replay) = (ground.pki(), matches!(case.holds, Holds::Replays));
-    let mut arguments = vec![format!("https://{SERVER}:{PORT}/")];
+/// What our client came to.
+struct Asked {
+    code: Option<i32>,
+    report: Report,
+    /// The lines of the server before it was asked.
+    mark: Mark,
+    /// What the wire showed meanwhile, where a relay stood.
+    wires: Vec<Wire>,
+    /// What the origin said meanwhile, if the server is a proxy.
+    passed_on: Vec<String>,
+}
+
+/// Calls our client.
+fn ask(
+    ground: &dyn Ground,
+    case: &Case,
+    to: SocketAddr,
+    running: &Running,
+    notes: &mut Notes,
+) -> Result<Asked, Trouble> {
+    let server = running.server()?;
+    let mark = (server.said.count(), server.complained.count());
+    let pki = ground.pki();
+    let mut arguments = vec![format!("https://{SERVER}:{PORT}{}", case.path)];
     let fixed = [
         "--ca",
         &format!("{pki}/{}", case.ca),
@@ -99,7 +172,7 @@ fn try_play(
     ]
     .map(str::to_owned);
     arguments.extend(fixed);
-    if !replay {
+    if !matches!(case.holds, Holds::Replays) {
         let count = OPERATIONS.to_string();
         arguments.extend(["-n", &count, "-c", "1"].map(str::to_owned));
     }
@@ -119,39 +192,103 @@ fn try_play(
         "its standard error",
         String::from_utf8_lossy(&output.stderr).lines(),
     );
-
-    let report: Report =
+    let report =
         serde_json::from_str(&text).map_err(|error| format!("our client's report: {error}"))?;
+    Ok(Asked {
+        code,
+        report,
+        mark,
+        wires: Vec::new(),
+        passed_on: Vec::new(),
+    })
+}
+
+/// Holds our client's word against the server's: its log, and its ServerHellos where the relay saw
+/// them.
+fn hear(
+    ground: &dyn Ground,
+    peer: &Peer,
+    case: &Case,
+    asked: &Asked,
+    running: &mut Running,
+    notes: &mut Notes,
+) -> Result<(), Trouble> {
+    let Asked {
+        code,
+        report,
+        mark,
+        wires,
+        passed_on,
+    } = asked;
+    let replay = matches!(case.holds, Holds::Replays);
     let pattern = peer.server_says.get(case.says);
     let wanted = match case.says {
         "early" if replay => report.rounds.iter().map(|round| round.accepted).sum(),
         // The first one may be refused: see `early`. As many as our client says, no fewer.
         "early" => report.counts.early_accepted.max(OPERATIONS - 1),
+        // On the one connection.
+        "key_update" => 1,
         _ => OPERATIONS,
     };
-    let count = |pattern: &str| {
-        let lines = [server.said.since(mark.0), server.complained.since(mark.1)].concat();
-        lines.iter().filter(|line| line.contains(pattern)).count() as u64
-    };
-    let as_it_should = code == Some(i32::from(matches!(case.holds, Holds::Fails(_))));
+    let as_it_should = *code == Some(i32::from(matches!(case.holds, Holds::Fails(_))));
+    let server = running.server()?;
     if let Some(pattern) = pattern.filter(|_| as_it_should) {
         // What a server says of a connection may come after its answer.
-        poll(SAYS, || count(pattern) >= wanted);
+        poll(SAYS, || count(server, *mark, pattern) >= wanted);
     }
-    show(notes, server, mark);
-    judge(notes, case, code, &report)?;
+    let never = case.never.map(|never| peer.server_says.get(never));
+    let mut seen = None;
+    if let Some(Some(never)) = never {
+        // What never comes cannot be awaited, and a server may keep its log back: with its end all
+        // of it is out.
+        seen = Some((never, running.last_words(ground, never, *mark)?));
+    }
+    let server = running.server()?;
+    notes.note("the server said", lines(server, *mark).iter().take(200));
+    notes.note(
+        "its ServerHellos",
+        wires.iter().map(|one| format!("{one:?}")),
+    );
+    notes.note("found", [] as [&str; 0]);
+    judge(notes, case, *code, report)?;
+
+    let shown: Option<Vec<bool>> = wires.iter().map(|one| shows(case.says, one)).collect();
+    let shown = shown.filter(|all| !all.is_empty());
+    if let Some(shown) = &shown {
+        let found = shown.iter().filter(|is| **is).count() as u64;
+        let what = format!("the wire shows {}: {found} times of {wanted}", case.says);
+        notes.check(&what, found >= wanted);
+    }
+    // What a proxy passed on, it has decrypted.
+    let passed_on = passed_on.iter();
+    let passed_on = (case.says == "upload" && passed_on.len() > 0).then(|| {
+        let whole = format!("200 received {LARGE}");
+        passed_on.filter(|line| **line == whole).count() as u64
+    });
+    if let Some(count) = passed_on {
+        notes.is("bodies that came whole to the origin", count, wanted);
+    }
     let untold = |what: &str| Trouble::Unsupported(format!("the server does not tell: {what}"));
-    let pattern = pattern.ok_or_else(|| untold(case.says))?;
-    let said = count(pattern);
-    if replay {
-        notes.is(&format!("the server says: {pattern}"), said, wanted);
-    } else {
-        let what = format!("the server says: {pattern}: {said} times of {wanted}");
-        notes.check(&what, said >= wanted);
+    match pattern {
+        Some(pattern) if replay => {
+            let said = count(server, *mark, pattern);
+            notes.is(&format!("the server says: {pattern}"), said, wanted);
+        }
+        Some(pattern) => {
+            let said = count(server, *mark, pattern);
+            let what = format!("the server says: {pattern}: {said} times of {wanted}");
+            notes.check(&what, said >= wanted);
+        }
+        // Its log is silent; others saw what it did.
+        None if shown.is_some() || passed_on.is_some() => {}
+        None => return Err(untold(case.says)),
     }
-    if let Some(never) = case.never {
-        let pattern = peer.server_says.get(never).ok_or_else(|| untold(never))?;
-        notes.is(&format!("the server says: {pattern}"), count(pattern), 0);
+    match (case.never, seen) {
+        (None, _) => {}
+        (Some(_), Some((pattern, count))) => {
+            notes.is(&format!("the server says: {pattern}"), count, 0);
+        }
+        (Some(never), None) => return Err(untold(never)),
     }
     Ok(())
 }
@@ -163,6 +300,8 @@ fn judge(
     code: Option<i32>,
     report: &Report,
 ) -> Result<(), Trouble> {
+    let errors = report.errors.iter();
+    let errors: Vec<_> = errors.map(|(why, count)| (why.as_str(), *count)).collect();
     match case.holds {
         Holds::Replays => match code {
             Some(3) => notes.check(
@@ -174,7 +313,7 @@ fn judge(
         },
         Holds::Well(holds) => {
             notes.is("our client's exit code", code, Some(0));
-            notes.is("errors", report.errors_total, 0);
+            notes.is("errors", errors, Vec::new());
             notes.is("operations", report.counts.operations, OPERATIONS);
             notes.is("answers", report.counts.requests, OPERATIONS);
             holds(notes, &report.counts);
@@ -183,28 +322,20 @@ fn judge(
             notes.is("our client's exit code", code, Some(1));
             notes.is("operations", report.counts.operations, 0);
             notes.is("answers", report.counts.requests, 0);
-            let errors = report.errors.iter();
-            let errors: Vec<_> = errors.map(|(why, count)| (why.as_str(), *count)).collect();
             notes.is("errors", errors, vec![(why, OPERATIONS)]);
         }
     }
     Ok(())
 }
 
-fn show(notes: &mut Notes, server: &Service, mark: (usize, usize)) {
-    let said = [server.said.since(mark.0), server.complained.since(mark.1)].concat();
-    notes.note("the server said", said.iter().take(200));
-    notes.note("found", [] as [&str; 0]);
-}
-
-/// The server that the case asks for, running.
-fn serve<'a>(
+/// Has the server that the case asks for run.
+fn serve(
     ground: &dyn Ground,
     peer: &Peer,
     case: &Case,
-    running: &'a mut Running,
+    running: &mut Running,
     notes: &mut Notes,
-) -> Result<&'a Service, Trouble> {
+) -> Result<(), Trouble> {
     let suits = running
         .0
         .as_ref()
@@ -222,7 +353,9 @@ fn serve<'a>(
         ]
         .map(str::to_owned)
         .into();
-        arguments.extend(case.server.iter().map(|&one| one.to_owned()));
+        let origin = ground.places().origin;
+        let own = case.server.iter();
+        arguments.extend(own.map(|one| one.replace("{origin}", &origin)));
         notes.note("the server was started with", [arguments.join(" ")]);
         let mut server = Service::start(ground.server_command(peer, &arguments))?;
         let ready = |lines: &[String], _| lines.iter().any(|line| line == "ready").then_some(());
@@ -239,8 +372,5 @@ fn serve<'a>(
         }
         running.0 = Some(((case.certificate, case.server), server));
     }
-    match &running.0 {
-        Some((_, server)) => Ok(server),
-        None => Err(Trouble::Failed("no server".into())),
-    }
+    Ok(())
 }
