@@ -1,22 +1,26 @@
 //! The server's side of a handshake in memory: through our stream, beside bare rustls.
 //!
 //! Only the server's turns are timed; the client's are not. `full`, `resumed` and `early` are what
-//! the client does; `early` carries a small request and gets its answer.
+//! the client does; `early` carries a small request and gets its answer. `stapled` is `full` with an
+//! OCSP response of 500 bytes, and `choice` is what it costs to take the certificate, with a staple
+//! or without.
 
 use std::hint::black_box;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use cutwater::certs::chooser::CertificateChooser;
+use cutwater::certs::ocsp::{Staple, StapleStatus, Stapled, Subject};
 use cutwater::config::site_tls::SiteTls;
 use cutwater::confirm::Confirmation;
 use cutwater::tls::hello::HelloReader;
 use cutwater::tls::session::{HelloOffer, Sessions, SitePolicy};
 use cutwater::tls::stream::{Socket, TlsStream};
 use rustls::client::Resumption;
+use rustls::compress::{BROTLI_DECOMPRESSOR, CertDecompressor, ZLIB_DECOMPRESSOR};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
 use rustls::sign::CertifiedKey;
@@ -43,12 +47,35 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let made = rcgen::generate_simple_self_signed(vec!["bench.test".to_owned()]).unwrap();
-        let certificate = CertificateDer::from(made.cert.der().to_vec());
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-        let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
-        let key = Arc::new(CertifiedKey::new(vec![certificate.clone()], key));
+        let key = key();
+        let certificate = key.cert[0].clone();
         let chooser = Arc::new(CertificateChooser::new(vec![key]).unwrap());
+        Self::with(chooser, certificate)
+    }
+
+    /// With a staple. Its issuer is itself: nobody verifies here.
+    fn stapled() -> Self {
+        let key = key();
+        let certificate = key.cert[0].clone();
+        let chooser = CertificateChooser::stapled(vec![Arc::new(stapled(key))]);
+        Self::with(Arc::new(chooser.unwrap()), certificate)
+    }
+
+    /// With a chain as long as chains are, though nobody looks at the rest of this one.
+    fn long() -> Self {
+        let mut key = CertifiedKey::clone(&key());
+        let certificate = key.cert[0].clone();
+        for _ in 0..2 {
+            let names: Vec<String> = (0..40).map(|n| format!("{n}.bench.test")).collect();
+            let made = rcgen::generate_simple_self_signed(names).unwrap();
+            let made = CertificateDer::from(made.cert.der().to_vec());
+            key.cert.push(made);
+        }
+        let chooser = CertificateChooser::new(vec![Arc::new(key)]).unwrap();
+        Self::with(Arc::new(chooser), certificate)
+    }
+
+    fn with(chooser: Arc<CertificateChooser>, certificate: CertificateDer<'static>) -> Self {
         let mut site = SiteTls::new("bench.test", chooser);
         site.early_data = true;
         let mut roots = RootCertStore::empty();
@@ -60,6 +87,7 @@ impl Bench {
             .with_root_certificates(roots)
             .with_no_client_auth();
         client.alpn_protocols = vec![b"http/1.1".to_vec()];
+        client.cert_decompressors = Vec::new();
         Self {
             site,
             sessions: Sessions::new(100_000),
@@ -84,6 +112,27 @@ impl Bench {
     fn base(&self) -> Arc<ServerConfig> {
         self.site.server_config(0, || unreachable!())
     }
+}
+
+fn key() -> Arc<CertifiedKey> {
+    let made = rcgen::generate_simple_self_signed(vec!["bench.test".to_owned()]).unwrap();
+    let certificate = CertificateDer::from(made.cert.der().to_vec());
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
+    Arc::new(CertifiedKey::new(vec![certificate], key))
+}
+
+fn stapled(key: Arc<CertifiedKey>) -> Stapled {
+    let subject = Arc::new(Subject::read(&key.cert, &[]).unwrap());
+    let stapled = Stapled::awaiting(key, subject, true);
+    let now = SystemTime::now();
+    stapled.show(&Staple {
+        der: Arc::from([0; 500]),
+        this_update: now,
+        next_update: now + Duration::from_secs(86_400),
+        status: StapleStatus::Good,
+    });
+    stapled
 }
 
 fn connect(config: &ClientConfig) -> ClientConnection {
@@ -318,8 +367,54 @@ fn handshakes(criterion: &mut Criterion) {
             });
         });
     }
+    let with = Bench::stapled();
+    group.bench_function("stapled/ours", |bencher| {
+        bencher.iter_custom(|iterations| {
+            let mut took = Duration::ZERO;
+            for _ in 0..iterations {
+                let config = with.client(Kind::Full);
+                let mut client = connect(&config);
+                took += run(&mut client, &mut Ours::new(&with));
+            }
+            took
+        });
+    });
+    for (name, key) in [
+        ("choice/bare", Stapled::never(key())),
+        ("choice/stapled", stapled(key())),
+    ] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let shown = black_box(&key).may_be_shown(SystemTime::now);
+                (shown, key.current(SystemTime::now))
+            });
+        });
+    }
     group.finish();
 }
 
-criterion_group!(benches, handshakes);
+/// What it costs to send a certificate that was compressed before.
+fn certificates(criterion: &mut Criterion) {
+    let bench = Bench::long();
+    let mut group = criterion.benchmark_group("certificate");
+    let plain: &[&'static dyn CertDecompressor] = &[];
+    for (name, decompressors) in [
+        ("plain", plain),
+        ("zlib", &[ZLIB_DECOMPRESSOR]),
+        ("brotli", &[BROTLI_DECOMPRESSOR]),
+    ] {
+        let mut config = bench.client(Kind::Full);
+        config.cert_decompressors = decompressors.to_vec();
+        config.resumption = Resumption::disabled();
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|iterations| {
+                let once = |_| run(&mut connect(&config), &mut Ours::new(&bench));
+                (0..iterations).map(once).sum()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, handshakes, certificates);
 criterion_main!(benches);

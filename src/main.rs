@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use cutwater::config::check::Form;
 
 /// Chosen by measurement: handshakes cost less than with the C library's, and an idle connection
 /// keeps no holes where hyper was.
@@ -30,7 +31,8 @@ enum Command {
         #[arg(long)]
         strict: bool,
     },
-    /// Read a configuration: exit 0, or 1 with every error at its file, line and column.
+    /// Read a configuration: exit 0, or 1 with every error at its file, line and column. Tells of
+    /// every certificate.
     Check {
         /// The configuration file.
         #[arg(long, default_value = "cutwater.toml", value_name = "FILE")]
@@ -38,6 +40,9 @@ enum Command {
         /// Print the merged result with its defaults.
         #[arg(long)]
         print: bool,
+        /// Print errors, warnings and certificates as JSON.
+        #[arg(long, conflicts_with = "print")]
+        json: bool,
     },
     /// Ask a running edge whether it is ready: exit 0, or 1. For the health check of an image.
     Health {
@@ -65,8 +70,17 @@ enum Command {
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve { config, strict } => cutwater::serve::serve(&config, strict),
-        Command::Check { config, print } => {
-            let report = cutwater::config::check::check(&config, print);
+        Command::Check {
+            config,
+            print,
+            json,
+        } => {
+            let form = match (print, json) {
+                (true, _) => Form::Merged,
+                (_, true) => Form::Json,
+                _ => Form::Text,
+            };
+            let report = cutwater::config::check::check(&config, form);
             // A reader that went away wants no more.
             let _ = std::io::stderr().write_all(report.complaints.as_bytes());
             let _ = std::io::stdout().write_all(report.output.as_bytes());

@@ -32,7 +32,8 @@ impl Protocol {
 /// handshake is confirmed does, and is asked of the request itself.
 #[derive(Clone, Debug)]
 pub struct ConnectionState {
-    /// The client's address: the peer's, unless a PROXY protocol header names another.
+    /// The client's address: the peer's, unless a PROXY protocol header names another. Over QUIC the
+    /// one that the connection began with, wherever the client is by now.
     pub client: SocketAddr,
     /// The other end of the connection: the client, or the balancer in front of us.
     pub peer: SocketAddr,

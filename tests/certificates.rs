@@ -1,16 +1,32 @@
-//! Certificates while they are in use: their staples.
+//! Certificates while they are in use: compression, staples, what is told of them; and what
+//! `cutwater inspect` tells of other people's.
 
 mod support;
 
 mod certificates {
+    mod check;
+    mod compression;
+    mod inspect {
+        mod stage;
+
+        mod chains;
+        mod command;
+        mod edge;
+        mod faults;
+        mod others;
+        mod quic;
+        mod staple;
+    }
+
     mod ocsp {
-        mod authority;
+        pub(super) mod authority;
         mod responder;
         mod stage;
 
         mod clients;
         mod faults;
         mod kept;
+        mod quic;
         mod required;
         mod stapling;
     }

@@ -3,6 +3,7 @@
 pub mod absent;
 pub mod arguments;
 mod clients;
+mod compression;
 mod early;
 mod replayed;
 pub mod servers;
@@ -37,8 +38,7 @@ impl fmt::Display for Direction {
 /// How the playing of a case ends.
 type Played = Result<(), Trouble>;
 
-/// A case of peers' clients. Later ones (client certificates, h3, staples, compressed certificates,
-/// ECH) are further entries of the tables.
+/// A case of peers' clients. Later ones (client certificates, h3, staples, ECH) are further entries of the tables.
 pub struct Case {
     /// Its name in kebab case.
     pub name: &'static str,
@@ -50,7 +50,8 @@ pub struct Case {
 
 /// All cases of peers' clients, in the order of the report.
 pub fn of_clients() -> impl Iterator<Item = &'static Case> {
-    clients::CASES.iter().chain(early::CASES)
+    let later = compression::CASES.iter().chain(early::CASES);
+    clients::CASES.iter().chain(later)
 }
 
 /// Names and titles of all cases of a direction.

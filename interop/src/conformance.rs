@@ -1,5 +1,9 @@
-//! Conformance tools against the edge: testssl.sh, sslyze, and by path h2spec and tlsfuzzer.
+//! Conformance tools against the edge: testssl.sh, sslyze, and by path h2spec and tlsfuzzer. And
+//! `cutwater inspect`, held against sslyze.
 
+mod inspect;
+mod settings;
+mod tlsfuzzer;
 mod tools;
 
 use std::fs;
@@ -7,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use self::settings::Settings;
 use crate::ground::Ground;
 use crate::lab::Lab;
 use crate::run;
@@ -41,7 +46,8 @@ pub struct Found {
 }
 
 /// What a tool came to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ToolResult {
     /// Its name.
     pub name: String,
@@ -49,99 +55,54 @@ pub struct ToolResult {
     pub version: Option<String>,
     /// Why it did not run.
     pub missing: Option<String>,
-    /// Checks that passed.
+    /// Checks that passed; of tlsfuzzer: conversations.
     pub passed: usize,
     /// Those that did not.
     pub failures: Vec<Failure>,
+    /// What is accepted, and did not occur.
+    pub stale: Vec<String>,
+    /// Of tlsfuzzer.
+    pub scripts: Option<Scripts>,
+}
+
+/// What became of tlsfuzzer's scripts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scripts {
+    /// How many were run.
+    pub run: usize,
+    /// In how many of those every conversation passed.
+    pub clean: usize,
+    /// Those that were not run, and why.
+    pub inapplicable: Vec<(Vec<String>, String)>,
 }
 
 /// A check that did not pass.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Failure {
-    /// What the tool calls it.
+    /// What the tool calls it; of tlsfuzzer: the script.
     pub id: String,
+    /// Of tlsfuzzer: the conversation, unless all of the script failed.
+    pub conversation: Option<String>,
     /// What the tool says.
     pub what: String,
-    /// Of a script of tlsfuzzer: its conversations that failed.
-    #[serde(default)]
-    pub conversations: Vec<String>,
     /// Why that is accepted.
     pub accepted: Option<String>,
 }
 
-/// `conformance.toml`: failures that are accepted, and what tlsfuzzer is to run.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// Scripts of tlsfuzzer, with their arguments.
-    #[serde(default)]
-    pub tlsfuzzer: Vec<String>,
-    #[serde(default)]
-    accepted: Vec<Accepted>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Accepted {
-    tool: String,
-    id: String,
-    /// What the failure begins with: another one is not accepted.
-    #[serde(default)]
-    says: String,
-    /// In its place: what its failed conversations begin with, each of them with one of these, and,
-    /// behind `…`, what they end with.
-    #[serde(default)]
-    conversations: Vec<String>,
-    reason: String,
-}
-
-impl Accepted {
-    fn fits(&self, tool: &str, failure: &Failure) -> bool {
-        let named = |name: &String| {
-            self.conversations.iter().any(|it| {
-                let (begin, end) = it.split_once('…').unwrap_or((it, ""));
-                name.starts_with(begin) && name.ends_with(end)
-            })
-        };
-        let told = match self.conversations.as_slice() {
-            [] => failure.what.starts_with(&self.says),
-            _ => !failure.conversations.is_empty() && failure.conversations.iter().all(named),
-        };
-        told && self.tool == tool && self.id == failure.id
-    }
-}
-
-impl Settings {
-    /// Reads the file's text.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let settings: Self = toml::from_str(text).map_err(|error| error.to_string())?;
-        match settings.accepted.iter().find(|one| {
-            let says = one.says.trim().is_empty();
-            one.reason.trim().is_empty() || says == one.conversations.is_empty()
-        }) {
-            Some(one) => Err(format!(
-                "{}: {}: no reason, or not one of says and conversations",
-                one.tool, one.id
-            )),
-            None => Ok(settings),
-        }
-    }
-
-    /// Marks what is accepted.
-    fn judge(&self, result: &mut ToolResult) {
-        for failure in &mut result.failures {
-            let mut known = self.accepted.iter();
-            let known = known.find(|one| one.fits(&result.name, failure));
-            failure.accepted = known.map(|one| one.reason.clone());
+impl Failure {
+    /// One that nobody has looked at.
+    pub fn new(id: &str, what: &str) -> Self {
+        Self {
+            id: id.into(),
+            what: what.into(),
+            ..Self::default()
         }
     }
 }
 
-/// Runs them and writes what they found; whether every failure is accepted. testssl.sh and sslyze
-/// have to be there.
+/// Runs them and writes what they found; whether every failure is accepted, and all that is accepted
+/// occurred. testssl.sh and sslyze have to be there.
 ///
 /// # Errors
 /// The edge does not start, or results cannot be written.
@@ -165,13 +126,9 @@ pub fn run(
     let mut results = vec![
         tools::testssl(ground, tools.testssl.as_deref(), &logs),
         tools::sslyze(ground, tools.sslyze.as_deref(), &logs),
+        inspect::run(ground, tools.sslyze.as_deref(), &logs),
         tools::h2spec(ground, tools.h2spec.as_deref(), &logs),
-        tools::tlsfuzzer(
-            ground,
-            tools.tlsfuzzer.as_deref(),
-            &settings.tlsfuzzer,
-            &logs,
-        ),
+        tlsfuzzer::run(ground, tools.tlsfuzzer.as_deref(), &settings, &logs),
     ];
     let mut good = true;
     for result in &mut results {
@@ -203,15 +160,21 @@ fn told(result: &ToolResult) -> bool {
         .collect();
     let accepted = result.failures.len() - open.len();
     eprintln!(
-        "{:10} {} passed, {accepted} accepted, {} failed",
+        "{:10} {} passed, {accepted} accepted, {} failed, {} stale",
         result.name,
         result.passed,
-        open.len()
+        open.len(),
+        result.stale.len()
     );
     for failure in &open {
-        eprintln!("           {}: {}", failure.id, failure.what);
+        let conversation = failure.conversation.as_deref();
+        let conversation = conversation.map_or_else(String::new, |name| format!(", {name}"));
+        eprintln!("           {}{conversation}: {}", failure.id, failure.what);
     }
-    open.is_empty()
+    for stale in &result.stale {
+        eprintln!("           stale: {stale}");
+    }
+    open.is_empty() && result.stale.is_empty()
 }
 
 /// What was found last, as it stands beside the report.
@@ -224,83 +187,33 @@ pub fn read(output: &Path) -> Found {
 mod tests {
     use super::*;
 
-    const SETTINGS: &str = "
-        tlsfuzzer = ['test-tls13-conversation.py']
-        [[accepted]]
-        tool = 'testssl.sh'
-        id = 'OCSP'
-        says = 'x'
-        reason = 'not built yet'
-    ";
-
     #[test]
-    fn only_named_failures_of_a_tool_are_accepted() {
-        let settings = Settings::parse(SETTINGS).unwrap();
-        let failure = |id: &str| Failure {
-            id: id.into(),
-            what: "x".into(),
-            conversations: Vec::new(),
-            accepted: None,
+    fn only_accepted_failures_that_occur_are_in_order() {
+        let accepted = Failure {
+            accepted: Some("known".into()),
+            ..Failure::new("x", "y")
         };
-        let mut result = ToolResult {
-            name: "testssl.sh".into(),
-            version: None,
-            missing: None,
+        let good = ToolResult {
             passed: 1,
-            failures: vec![failure("OCSP")],
+            failures: vec![accepted],
+            ..ToolResult::default()
         };
-        settings.judge(&mut result);
-        assert_eq!(
-            result.failures[0].accepted.as_deref(),
-            Some("not built yet")
-        );
-        assert!(told(&result));
-        result.failures[0].what = "y".into();
-        settings.judge(&mut result);
-        assert!(!told(&result), "it says something else");
-        result.failures[0].what = "x".into();
-        result.failures.push(failure("other"));
-        settings.judge(&mut result);
-        assert!(!told(&result));
-    }
-
-    #[test]
-    fn of_a_script_every_failed_conversation_has_to_be_known() {
-        let text = SETTINGS.replace("says = 'x'", "conversations = ['padding…1', 'empty']");
-        let settings = Settings::parse(&text).unwrap();
-        let accepted = |names: &[&str]| {
-            let failure = Failure {
-                id: "OCSP".into(),
-                what: "2 of 9 failed".into(),
-                conversations: names.iter().map(|&name| name.to_owned()).collect(),
-                accepted: None,
-            };
-            settings.accepted[0].fits("testssl.sh", &failure)
-        };
-        assert!(accepted(&["padding 1", "empty"]) && accepted(&["empty"]));
-        assert!(!accepted(&["padding 1", "sanity"]) && !accepted(&[]));
-        assert!(!accepted(&["padding 2"]));
-        assert!(
-            Settings::parse(&text.replace("conversations", "says = 'x'\nconversations")).is_err()
-        );
+        assert!(told(&good));
+        let mut open = good.clone();
+        open.failures.push(Failure::new("z", "y"));
+        assert!(!told(&open));
+        let mut stale = good;
+        stale.stale.push("w: y".into());
+        assert!(!told(&stale), "what is accepted and does not occur");
     }
 
     #[test]
     fn what_always_runs_has_to_be_there() {
         let missing = |name: &str| ToolResult {
             name: name.into(),
-            version: None,
             missing: Some("not installed".into()),
-            passed: 0,
-            failures: Vec::new(),
+            ..ToolResult::default()
         };
         assert!(!told(&missing("sslyze")) && told(&missing("h2spec")));
-    }
-
-    #[test]
-    fn the_file_of_the_repository_is_proper() {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance.toml");
-        Settings::parse(&fs::read_to_string(file).unwrap()).unwrap();
-        assert!(Settings::parse(&SETTINGS.replace("not built yet", "")).is_err());
     }
 }

@@ -63,6 +63,8 @@ pub struct Connection {
     pub alpn: Option<String>,
     /// The kind of the leaf's key.
     pub certificate: Option<String>,
+    /// How the certificate was compressed.
+    pub certificate_compression: Option<String>,
     /// Whether a session was resumed.
     pub resumed: bool,
     /// What became of early data.

@@ -17,7 +17,13 @@ pub trait Ground {
     /// The edge's main listener; `strict`: the other one.
     fn edge(&self, strict: bool) -> SocketAddr;
 
-    /// The same over IPv6.
+    /// The listener of the edge whose default site lets TLS 1.2 in.
+    fn edge_old(&self) -> SocketAddr;
+
+    /// The listener of the edge whose default site has an Ed25519 certificate.
+    fn edge_ed25519(&self) -> SocketAddr;
+
+    /// The main listener over IPv6.
     fn edge_v6(&self) -> SocketAddr;
 
     /// The edge's admin endpoint, for the runner.
@@ -58,6 +64,9 @@ pub trait Ground {
 
     /// Our load generator.
     fn load_command(&self, arguments: &[String]) -> Command;
+
+    /// What `cutwater inspect` tells.
+    fn inspect_command(&self, arguments: &[String]) -> Command;
 
     /// Ends what a command of this name started, if ending the command is not enough: `edge`,
     /// `relay`, `origin`, `server`, `load`.

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, SignatureAlgorithm,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256,
+    SignatureAlgorithm,
 };
 
 /// The kinds of keys.
@@ -50,28 +51,47 @@ impl Authorities {
     /// # Errors
     /// They cannot be made or written.
     pub fn issue(&self, directory: &Path, file: &str, names: &[&str]) -> Result<(), String> {
-        for (authority, (kind, algorithm)) in self.0.iter().zip(KINDS) {
-            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-            let common = names.first().cloned().unwrap_or_default();
-            let mut params = CertificateParams::new(names).map_err(said)?;
-            params.distinguished_name = rcgen::DistinguishedName::new();
-            params.distinguished_name.push(DnType::CommonName, common);
-            params.use_authority_key_identifier_extension = true;
-            params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-            if kind == "rsa" {
-                // NSS insists on it, although TLS 1.3 encrypts nothing with this key.
-                params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
-            }
-            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-            valid_now(&mut params);
-            let key = KeyPair::generate_for(algorithm).map_err(said)?;
-            let leaf = params.signed_by(&key, authority).map_err(said)?;
-            let to = |end: &str| directory.join(format!("{file}-{kind}.{end}"));
-            write(&to("pem"), &leaf.pem())?;
-            write(&to("key"), &key.serialize_pem())?;
+        for (authority, kind) in self.0.iter().zip(KINDS) {
+            leaf(authority, kind, directory, file, names)?;
         }
         Ok(())
     }
+
+    /// Writes `FILE-ed25519`, `.pem` and `.key`, of the ECDSA authority.
+    ///
+    /// # Errors
+    /// They cannot be made or written.
+    pub fn issue_ed25519(&self, directory: &Path, file: &str, name: &str) -> Result<(), String> {
+        let [ecdsa, _] = &self.0;
+        leaf(ecdsa, ("ed25519", &PKCS_ED25519), directory, file, &[name])
+    }
+}
+
+fn leaf(
+    authority: &CertifiedIssuer<'static, KeyPair>,
+    (kind, algorithm): (&str, &'static SignatureAlgorithm),
+    directory: &Path,
+    file: &str,
+    names: &[&str],
+) -> Result<(), String> {
+    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    let common = names.first().cloned().unwrap_or_default();
+    let mut params = CertificateParams::new(names).map_err(said)?;
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common);
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    if kind == "rsa" {
+        // NSS insists on it, although TLS 1.3 encrypts nothing with this key.
+        params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+    }
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    valid_now(&mut params);
+    let key = KeyPair::generate_for(algorithm).map_err(said)?;
+    let leaf = params.signed_by(&key, authority).map_err(said)?;
+    let to = |end: &str| directory.join(format!("{file}-{kind}.{end}"));
+    write(&to("pem"), &leaf.pem())?;
+    write(&to("key"), &key.serialize_pem())
 }
 
 fn authority(
@@ -117,7 +137,12 @@ mod tests {
         authorities
             .issue(directory.path(), "edge", &["edge.test"])
             .unwrap();
+        authorities
+            .issue_ed25519(directory.path(), "edge", "edge.test")
+            .unwrap();
         for file in [
+            "edge-ed25519.pem",
+            "edge-ed25519.key",
             "ca.pem",
             "ca-ecdsa.pem",
             "ca-rsa.pem",

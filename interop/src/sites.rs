@@ -49,6 +49,10 @@ pub struct Places {
     pub main: String,
     /// The listener on which [`EDGE`] has another early-data policy.
     pub strict: String,
+    /// The listener whose default site lets TLS 1.2 in.
+    pub old: String,
+    /// The listener whose default site has an Ed25519 certificate.
+    pub ed25519: String,
     /// The admin endpoint.
     pub admin: String,
     /// The origin.
@@ -69,6 +73,7 @@ pub fn prepare(pki: &Path, places: &Places, mistake: Option<Mistake>) -> Result<
     for (file, name) in SITES {
         issuer.issue(pki, file, &[name])?;
     }
+    issuer.issue_ed25519(pki, "edge", EDGE)?;
     authorities.issue(pki, "server", &[SERVER])?;
     // Certificates that our client may not take for that server's.
     authorities.issue(pki, "misnamed", &[UNKNOWN])?;
@@ -94,6 +99,8 @@ fn configuration(places: &Places, mistake: Option<Mistake>) -> String {
         pki,
         main,
         strict,
+        old,
+        ed25519,
         admin,
         origin,
     } = places;
@@ -119,6 +126,14 @@ name = "main"
 [[listen]]
 address = "{strict}"
 name = "strict"
+
+[[listen]]
+address = "{old}"
+name = "old"
+
+[[listen]]
+address = "{ed25519}"
+name = "ed25519"
 
 [origin.plain]
 servers = ["http://{origin}"]
@@ -160,11 +175,26 @@ early_data_aware = true
     }
     // The same name and certificate, but another policy: its tag differs, so that early data of
     // the other listener's tickets is refused.
-    // Conformance tools that know no server names go there.
+    // Conformance tools that know no server names go there, and to the next two.
     let more = "default = true\nearly_data = true";
     site(&mut text, pki, "edge", EDGE, "strict", more);
     route(&mut text, "/", Some("wait"), hello);
     route(&mut text, "/upload", Some("wait"), "origin = \"plain\"");
+    let more = "default = true\nmin_version = \"1.2\"";
+    site(&mut text, pki, "old", OLD, "old", more);
+    route(&mut text, "/", None, hello);
+    let _ = write!(
+        text,
+        r#"
+[[site]]
+names = ["{EDGE}"]
+listen = ["ed25519"]
+default = true
+timeouts = {{ keep_alive = "{KEEP_ALIVE}" }}
+certificate = {{ chain = "{pki}/edge-ed25519.pem", key = "{pki}/edge-ed25519.key" }}
+"#
+    );
+    route(&mut text, "/", None, hello);
     text
 }
 
@@ -209,13 +239,15 @@ mod tests {
                 pki: directory.path().to_str().unwrap().into(),
                 main: "[::]:8443".into(),
                 strict: "[::]:8444".into(),
+                old: "[::]:8445".into(),
+                ed25519: "[::]:8446".into(),
                 admin: "127.0.0.1:9901".into(),
                 origin: "127.0.0.1:8080".into(),
             };
             let text = prepare(directory.path(), &places, mistake).unwrap();
             let file = directory.path().join("cutwater.toml");
             fs::write(&file, &text).unwrap();
-            let report = cutwater::config::check::check(&file, false);
+            let report = cutwater::config::check::check(&file, cutwater::config::check::Form::Text);
             assert_eq!(report.code, 0, "{}\n{text}", report.complaints);
         }
     }

@@ -22,6 +22,7 @@ use x509_cert::der::DateTime;
 use self::certificate::Certificate;
 pub use self::chain::ChainProblem;
 pub use self::key::{KeyDescription, Weakness};
+use super::transparency::{self, LogList, Sct, Shortfall};
 
 /// A day, in which the life of certificates is told.
 pub const DAY: Duration = Duration::from_secs(86_400);
@@ -55,6 +56,8 @@ impl Anchors {
 pub struct Known<'k> {
     /// The authorities that are trusted; without them nothing is said about trust.
     pub anchors: Option<&'k Anchors>,
+    /// The logs of Certificate Transparency; without them timestamps are only counted.
+    pub logs: Option<&'k LogList>,
 }
 
 /// A certificate and its chain, described.
@@ -89,6 +92,10 @@ pub struct Description {
     /// Whether its issuer says that the CA/Browser Forum's rules hold for it, as that of every
     /// publicly trusted certificate has to.
     pub public: bool,
+    /// The certificate timestamps in it (RFC 6962).
+    pub scts: Vec<Sct>,
+    /// What these lack for browsers; nothing is asked of certificates that are not public.
+    pub shortfall: Option<Shortfall>,
     /// The certificates that follow it, in their order.
     pub chain: Vec<Link>,
     /// Whether the chain ends at an authority that is trusted; `None` if nobody said which are.
@@ -131,6 +138,16 @@ pub fn describe(
         None => return Err("there is no certificate".to_owned()),
     };
     let examined = chain::examine(&read, now, known.anchors);
+    let issuer = examined.issuer.and_then(|index| read[index].as_ref().ok());
+    let scts = transparency::embedded(
+        &leaf.parsed,
+        leaf.tbs,
+        issuer.map(|issuer| &issuer.parsed.subject_public_key_info),
+        known.logs,
+        now,
+    );
+    let public = leaf.public && examined.anchored != Some(false);
+    let shortfall = transparency::shortfall(&scts, leaf.not_before(), leaf.not_after());
     Ok(Description {
         names: leaf.names.clone(),
         subject: leaf.subject_text(),
@@ -145,6 +162,8 @@ pub fn describe(
         responder: leaf.responder.clone(),
         must_staple: leaf.must_staple,
         public: leaf.public,
+        scts,
+        shortfall: shortfall.filter(|_| public),
         chain: read.iter().skip(1).flatten().map(link).collect(),
         anchored: examined.anchored,
         problems: examined.problems,
@@ -152,6 +171,18 @@ pub fn describe(
 }
 
 impl Description {
+    /// What an operator should be told, each with what to do about it. What may well be meant so
+    /// is not among it; dates of the leaf are, if it ended or has not begun.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<(String, &'static str)> {
+        const UNLOGGED: &str = "have it issued anew: its authority embeds them";
+        let problems = self.problems.iter().filter(|one| !one.may_be_meant());
+        let told = problems.map(|problem| (problem.to_string(), problem.hint()));
+        let shortfall = self.shortfall.iter();
+        told.chain(shortfall.map(|one| (one.to_string(), UNLOGGED)))
+            .collect()
+    }
+
     /// Whether it ends in less than `left` after `now`, or has ended.
     #[must_use]
     pub fn ends_within(&self, left: Duration, now: SystemTime) -> bool {
@@ -185,11 +216,12 @@ fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 /// A time as RFC 3339 writes it, to the second.
-pub(super) fn date(time: SystemTime) -> String {
+pub(crate) fn date(time: SystemTime) -> String {
     DateTime::from_system_time(time)
         .map_or_else(|_| "out of range".to_owned(), |time| time.to_string())
 }
 
-fn time<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+/// For `#[serde(serialize_with)]`.
+pub(crate) fn time<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&date(*time))
 }

@@ -1,8 +1,10 @@
 //! Certificates and keys: read, paired, checked, kept once.
 
 pub mod chooser;
+pub mod compression;
 pub mod describe;
 pub mod keys;
 pub mod leaf;
 pub mod ocsp;
 pub mod store;
+pub mod transparency;

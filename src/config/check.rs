@@ -1,10 +1,30 @@
 //! `cutwater check`: what it prints and how it exits.
 
+mod certificates;
+mod staples;
+
 use std::fmt::Write;
 use std::path::Path;
+use std::time::SystemTime;
 
-use super::diagnostics::Diagnostic;
+use serde_json::{Value, json};
+
+use self::certificates::Told;
+use super::diagnostics::{Diagnostic, Place, Severity, sort};
+use super::spec::Spec;
 use super::{load, print};
+
+/// What a check is to print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// A paragraph for each certificate, and one line.
+    #[default]
+    Text,
+    /// The merged result with its defaults, as TOML.
+    Merged,
+    /// One object: every error, warning and certificate.
+    Json,
+}
 
 /// What a check came to.
 #[derive(Debug)]
@@ -17,44 +37,92 @@ pub struct Report {
     pub code: u8,
 }
 
-/// Checks a configuration file and what it includes; `print` asks for the merged result with its
-/// defaults, as TOML.
-pub fn check(path: &Path, print: bool) -> Report {
+/// Checks a configuration file, what it includes, and the certificates that it names.
+pub fn check(path: &Path, form: Form) -> Report {
     let loaded = load(path, None);
-    let compiled = &loaded.compiled;
-    let errors = compiled
-        .result
-        .as_ref()
-        .err()
-        .map_or(&[][..], Vec::as_slice);
-    let wrong = errors.len() + compiled.broken.len();
-    let mut complaints = shown(errors.iter().chain(&compiled.broken));
-    complaints.push_str(&shown(&compiled.warnings));
+    let compiled = loaded.compiled;
+    let mut warnings = compiled.warnings;
+    let (mut errors, told) = match &compiled.result {
+        Err(errors) => (errors.clone(), Vec::new()),
+        Ok(_) if form == Form::Merged => (Vec::new(), Vec::new()),
+        Ok(snapshot) => {
+            let now = SystemTime::now();
+            let (told, more) = certificates::tell(&loaded.spec, snapshot, now);
+            warnings.extend(more);
+            sort(&mut warnings);
+            (Vec::new(), told)
+        }
+    };
+    let usable = errors.is_empty();
+    errors.extend(compiled.broken);
+    let code = u8::from(!errors.is_empty());
+    if form == Form::Json {
+        return Report {
+            output: as_json(path, &errors, &warnings, &told),
+            complaints: String::new(),
+            code,
+        };
+    }
+    let mut complaints = shown(errors.iter().chain(&warnings));
     let mut output = String::new();
-    if print && errors.is_empty() {
+    if form == Form::Merged && usable {
         output = print::print(&loaded.spec);
     }
-    if wrong > 0 {
-        let _ = writeln!(complaints, "{}: {}", path.display(), count(wrong, "error"));
-    } else if !print {
-        let (listeners, sites) = (loaded.spec.listeners.len(), loaded.spec.sites.len());
-        let _ = write!(
-            output,
-            "{}: ok, {}, {}",
-            path.display(),
-            count(listeners, "listener"),
-            count(sites, "site")
-        );
-        if !compiled.warnings.is_empty() {
-            let _ = write!(output, ", {}", count(compiled.warnings.len(), "warning"));
-        }
-        output.push('\n');
+    if code > 0 {
+        let wrong = count(errors.len(), "error");
+        let _ = writeln!(complaints, "{}: {wrong}", path.display());
+    } else if form == Form::Text {
+        output = certificates::text(&told);
+        output.push_str(&verdict(path, &loaded.spec, warnings.len()));
     }
     Report {
         output,
         complaints,
-        code: u8::from(wrong > 0),
+        code,
     }
+}
+
+fn verdict(path: &Path, spec: &Spec, warnings: usize) -> String {
+    let (listeners, sites) = (spec.listeners.len(), spec.sites.len());
+    let mut line = format!(
+        "{}: ok, {}, {}",
+        path.display(),
+        count(listeners, "listener"),
+        count(sites, "site")
+    );
+    if warnings > 0 {
+        let _ = write!(line, ", {}", count(warnings, "warning"));
+    }
+    line.push('\n');
+    line
+}
+
+fn as_json(path: &Path, errors: &[Diagnostic], warnings: &[Diagnostic], told: &[Told]) -> String {
+    let each = |diagnostics: &[Diagnostic]| diagnostics.iter().map(diagnostic).collect::<Value>();
+    let report = json!({
+        "file": path.display().to_string(),
+        "ok": errors.is_empty(),
+        "errors": each(errors),
+        "warnings": each(warnings),
+        "certificates": told,
+    });
+    format!("{report:#}\n")
+}
+
+fn diagnostic(diagnostic: &Diagnostic) -> Value {
+    let place = diagnostic.place.as_ref();
+    let position = place.map(Place::line_column);
+    json!({
+        "severity": match diagnostic.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        },
+        "message": diagnostic.message,
+        "file": place.map(|place| place.path().display().to_string()),
+        "line": position.map(|(line, _)| line),
+        "column": position.map(|(_, column)| column),
+        "hint": diagnostic.hint,
+    })
 }
 
 /// Diagnostics as they are printed, each with an empty line after it.

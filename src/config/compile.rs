@@ -13,9 +13,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::diagnostics::{Diagnostic, sort};
+use super::diagnostics::{At, Diagnostic, sort};
 use super::snapshot::{OriginSpec, Site, Snapshot};
 use super::spec::{OriginTable, Spec};
+use crate::certs::transparency::LogList;
 use crate::tags::Tag;
 
 /// What became of a [`Spec`].
@@ -40,6 +41,7 @@ pub fn compile(spec: &Spec, previous: Option<&Snapshot>, now: SystemTime) -> Com
         // Also of those that no route names: a broken file is told.
         origin_tls::compile(name, table, &mut work);
     }
+    let logs = log_list(spec, previous, &mut work);
     let identities = identities(spec);
     let mut certificates = certificates::Source::new(spec, &mut work);
     let sites: Vec<Arc<Site>> = spec
@@ -73,6 +75,7 @@ pub fn compile(spec: &Spec, previous: Option<&Snapshot>, now: SystemTime) -> Com
             sessions: spec.sessions.clone(),
             ocsp: spec.ocsp.clone(),
             resolver: spec.resolver.clone(),
+            logs,
             sites,
         })
     } else {
@@ -82,6 +85,27 @@ pub fn compile(spec: &Spec, previous: Option<&Snapshot>, now: SystemTime) -> Com
         result,
         broken,
         warnings,
+    }
+}
+
+/// The list of logs. One that cannot be used costs no site anything: the former one stays.
+fn log_list(spec: &Spec, previous: Option<&Snapshot>, work: &mut Work<'_>) -> Option<Arc<LogList>> {
+    let At { value: path, place } = spec.log_list.as_ref()?;
+    let read = std::fs::read(path).map_err(|error| {
+        let message = format!("cannot read {}: {error}", path.display());
+        (message, "a path is relative to the file that it stands in")
+    });
+    let parsed = read.and_then(|json| {
+        let hint = "take https://www.gstatic.com/ct/log_list/v3/log_list.json, or Apple's";
+        LogList::parse(&json).map_err(|error| (format!("{}: {error}", path.display()), hint))
+    });
+    match parsed {
+        Ok(logs) => Some(Arc::new(logs)),
+        Err((message, hint)) => {
+            let error = Diagnostic::error(place.clone(), message);
+            work.broken.push(error.hint(hint));
+            previous.and_then(|previous| previous.logs.clone())
+        }
     }
 }
 

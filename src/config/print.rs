@@ -75,6 +75,10 @@ fn write_spec(spec: &Spec, out: &mut String) -> fmt::Result {
     writeln!(out, "timeout = {}", duration(resolver.timeout))?;
     let (least, most) = (duration(resolver.ttl.0), duration(resolver.ttl.1));
     writeln!(out, "min_ttl = {least}\nmax_ttl = {most}")?;
+    if let Some(file) = &spec.log_list {
+        let file = path(&file.value);
+        writeln!(out, "\n[certificate_transparency]\nlog_list = {file}")?;
+    }
     for (name, origin) in &spec.origins {
         writeln!(out, "\n[origin.{}]", string(name))?;
         for (key, value) in origin::keys(origin) {
@@ -152,6 +156,11 @@ fn write_site(site: &SiteSpec, out: &mut String) -> fmt::Result {
     let version = if site.tls12 { "1.2" } else { "1.3" };
     writeln!(out, "min_version = {}", string(version))?;
     writeln!(out, "early_data = {}", site.early_data.value)?;
+    let compression = match &site.certificate_compression[..] {
+        [] => string("off"),
+        several => list(several.iter().map(|one| one.as_str().to_owned())),
+    };
+    writeln!(out, "certificate_compression = {compression}")?;
     writeln!(out, "ocsp = {}", string(site.ocsp.value.as_str()))?;
     let timeouts = &site.timeouts;
     writeln!(

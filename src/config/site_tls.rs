@@ -5,11 +5,13 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use rustls::compress::CompressionCache;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::{NamedGroup, ServerConfig};
 
 use crate::certs::chooser::CertificateChooser;
+use crate::certs::compression::Algorithm;
 use crate::tags::Tag;
 
 /// The largest early data of one connection over TCP, in bytes of plaintext (EARLY-DATA R7).
@@ -96,6 +98,9 @@ pub struct SiteTls {
     pub tls12: bool,
     /// Whether early data is accepted. Default is false (EARLY-DATA R1).
     pub early_data: bool,
+    /// How certificates may be compressed (RFC 8879), in order of preference. Default is every
+    /// way there is.
+    pub certificate_compression: Vec<Algorithm>,
     /// Session tickets issued per full handshake, 1–4. Default is 1.
     pub tickets: usize,
     /// What a ticket must share with the site to resume at all (EARLY-DATA R6).
@@ -121,6 +126,7 @@ impl SiteTls {
             alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             tls12: false,
             early_data: false,
+            certificate_compression: Algorithm::ALL.to_vec(),
             tickets: 1,
             trust,
             early: Tag::of(&[b"cutwater early 1", &trust.0]),
@@ -143,6 +149,7 @@ impl SiteTls {
                 alpn: vec![b"h3".to_vec()],
                 tls12: false,
                 early_data: self.early_data,
+                certificate_compression: self.certificate_compression.clone(),
                 tickets: self.tickets,
                 trust,
                 early: Tag::of(&[
@@ -187,6 +194,11 @@ impl SiteTls {
                 .with_no_client_auth()
                 .with_cert_resolver(self.certificates.clone());
             config.alpn_protocols.clone_from(&self.alpn);
+            let algorithms = self.certificate_compression.iter();
+            config.cert_compressors = algorithms.map(|one| one.compressor()).collect();
+            // The compressors remember, for all sites and groups.
+            config.cert_compression_cache = Arc::new(CompressionCache::Disabled);
+            config.cert_decompressors = Vec::new();
             config.ignore_client_order = true;
             config.send_half_rtt_data = true;
             config.send_tls13_tickets = self.tickets;
@@ -209,6 +221,7 @@ impl fmt::Debug for SiteTls {
             .field("alpn", &self.alpn)
             .field("tls12", &self.tls12)
             .field("early_data", &self.early_data)
+            .field("certificate_compression", &self.certificate_compression)
             .field("trust", &self.trust)
             .finish_non_exhaustive()
     }

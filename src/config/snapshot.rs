@@ -17,6 +17,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::admission::Admission;
 use crate::certs::ocsp::{Settings, Stapled};
+use crate::certs::transparency::LogList;
 use crate::config::names::{NameIndex, SiteName};
 use crate::config::site_tls::SiteTls;
 use crate::early::EarlyDataPolicy;
@@ -57,6 +58,8 @@ pub struct Snapshot {
     pub ocsp: Settings,
     /// `[resolver]`.
     pub resolver: Resolver,
+    /// The logs of `[certificate_transparency]`, if it names some.
+    pub logs: Option<Arc<LogList>>,
     /// Every site, in the file's order. An unchanged site is the same `Arc` as in the snapshot
     /// before.
     pub sites: Vec<Arc<Site>>,

@@ -21,6 +21,7 @@ use super::snapshot::{
     SiteTimeouts,
 };
 use crate::admission::{Network, Rate};
+use crate::certs::compression::Algorithm;
 use crate::certs::ocsp::{OcspMode, Settings};
 use crate::early::EarlyDataPolicy;
 use crate::forwarded::{Fields, TrustedHeader};
@@ -47,6 +48,8 @@ pub struct Spec {
     pub ocsp: Settings,
     /// `[resolver]`.
     pub resolver: Resolver,
+    /// `log_list` of `[certificate_transparency]`.
+    pub log_list: Option<At<PathBuf>>,
     /// `[[listen]]`.
     pub listeners: Vec<ListenSpec>,
     /// `[origin.NAME]`.
@@ -143,6 +146,9 @@ pub struct SiteSpec {
     pub tls12: bool,
     /// Default is false (EARLY-DATA R1).
     pub early_data: At<bool>,
+    /// How its certificates may be compressed, in order of preference. Default is every way there
+    /// is.
+    pub certificate_compression: Vec<Algorithm>,
     /// Whether its certificates are stapled. Default is where they name a responder.
     pub ocsp: At<OcspMode>,
     /// Its timeouts.
@@ -165,6 +171,7 @@ impl SiteSpec {
             alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             tls12: false,
             early_data: false.into(),
+            certificate_compression: Algorithm::ALL.to_vec(),
             ocsp: OcspMode::default().into(),
             timeouts: SiteTimeouts::default(),
             error_pages: Vec::new(),
@@ -202,7 +209,7 @@ pub struct CertificateFiles {
     /// The key.
     pub key: At<PathBuf>,
     /// What is said of its staples.
-    pub ocsp: StapleFiles,
+    pub ocsp: Box<StapleFiles>,
 }
 
 /// What a `certificate` table says of staples.

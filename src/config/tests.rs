@@ -2,7 +2,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::check::check;
+use super::check::{Form, check};
 use super::file::{self, keys};
 use super::load;
 use super::print::print;
@@ -29,7 +29,7 @@ fn every_key_is_in_the_reference() {
 #[test]
 fn every_supported_key_is_in_the_full_example() {
     let full = fs::read_to_string(repository("examples/config/full.toml")).unwrap();
-    let not_built = ["client_auth"];
+    let not_built = ["client_auth", "scts"];
     for table in keys::ALL {
         for key in table.known.iter().filter(|key| !not_built.contains(key)) {
             let typed = [format!("{key} = "), format!("[{key}"), format!(".{key}]")];
@@ -42,6 +42,20 @@ fn every_supported_key_is_in_the_full_example() {
     }
 }
 
+/// A list of one log.
+fn log_list() -> String {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let key = rcgen::PublicKeyData::subject_public_key_info(&key);
+    let id = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &key);
+    let log = serde_json::json!({
+        "description": "a log",
+        "log_id": data_encoding::BASE64.encode(id.as_ref()),
+        "key": data_encoding::BASE64.encode(&key),
+        "state": { "usable": { "timestamp": "2026-01-01T00:00:00Z" } },
+    });
+    serde_json::json!({ "operators": [{ "name": "An operator", "logs": [log] }] }).to_string()
+}
+
 /// A copy of the examples, with the files that they name.
 fn examples() -> tempfile::TempDir {
     let directory = tempfile::TempDir::new().unwrap();
@@ -52,6 +66,7 @@ fn examples() -> tempfile::TempDir {
     fs::create_dir(path("sites.d")).unwrap();
     fs::create_dir(path("certs")).unwrap();
     fs::write(path("index.html"), "<!doctype html>").unwrap();
+    fs::write(path("log_list.json"), log_list()).unwrap();
     let pairs: [(&str, &[&str], _); 5] = [
         ("internal-ca", &["ca"], &rcgen::PKCS_ECDSA_P256_SHA256),
         (
@@ -86,7 +101,7 @@ fn examples() -> tempfile::TempDir {
 fn the_examples_are_in_order() {
     let examples = examples();
     for name in ["minimal.toml", "full.toml"] {
-        let report = check(&examples.path().join(name), false);
+        let report = check(&examples.path().join(name), Form::Text);
         assert_eq!(report.complaints, "");
         assert_eq!(report.code, 0);
     }
@@ -96,7 +111,7 @@ fn the_examples_are_in_order() {
 fn what_is_printed_means_the_same() {
     let examples = examples();
     for name in ["minimal.toml", "full.toml"] {
-        let printed = check(&examples.path().join(name), true).output;
+        let printed = check(&examples.path().join(name), Form::Merged).output;
         let again = examples.path().join("printed.toml");
         fs::write(&again, &printed).unwrap();
         let read = file::read(&again);
@@ -109,7 +124,7 @@ fn what_is_printed_means_the_same() {
 fn a_check_fails_for_broken_certificates_too() {
     let examples = examples();
     fs::write(examples.path().join("example.com.key"), "").unwrap();
-    let report = check(&examples.path().join("minimal.toml"), false);
+    let report = check(&examples.path().join("minimal.toml"), Form::Text);
     assert_eq!(report.code, 1);
     assert!(
         report.complaints.contains("no private key in it"),
@@ -122,7 +137,7 @@ fn a_check_fails_for_broken_certificates_too() {
         report.complaints
     );
     assert_eq!(report.output, "");
-    let missing = check(&examples.path().join("none.toml"), false);
+    let missing = check(&examples.path().join("none.toml"), Form::Text);
     assert_eq!(missing.code, 1);
     assert!(
         missing.complaints.starts_with("error: cannot read "),
@@ -160,7 +175,7 @@ origin = ["http://127.0.0.1:1"]
 request_headers = { set = { a = "x ${CARGO_PKG_DESCRIPTION}", b = "file:key.txt", c = "$${literal}" } }
 "#;
     fs::write(path("secret.toml"), minimal + routes).unwrap();
-    let report = check(&path("secret.toml"), true);
+    let report = check(&path("secret.toml"), Form::Merged);
     assert_eq!(report.complaints, "");
     let printed = report.output;
     assert!(!printed.contains(&secret), "{printed}");

@@ -3,16 +3,18 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use crate::certs::describe::{Known, describe};
 use crate::certs::ocsp::keeper::Keeper;
 use crate::config::reload::Current;
+use crate::config::snapshot::Snapshot;
 use crate::confirm::Confirmation;
 use crate::deadline::{Nudge, Ticker};
 use crate::origin::{Origins, Resolver, Upstreams};
 use crate::telemetry::connections::ConnectionLog;
 use crate::telemetry::labels::Cap;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{CertificateSeries, Metrics};
 use crate::telemetry::sink::LineSink;
 use crate::tls::selector::Selector;
 use crate::tls::session::{Sessions, Stats};
@@ -77,6 +79,36 @@ impl Process {
             .set(i64::try_from(snapshot.generation).unwrap_or(i64::MAX));
         config.sites.set((snapshot.sites.len() - refused) as i64);
         config.sites_refused.set(refused as i64);
+        self.report_certificates(&snapshot);
+    }
+
+    fn report_certificates(&self, snapshot: &Snapshot) {
+        let now = SystemTime::now();
+        let known = Known {
+            logs: snapshot.logs.as_deref(),
+            ..Known::default()
+        };
+        let mut series = Vec::new();
+        for site in &snapshot.sites {
+            let Some(tls) = &site.tls else { continue };
+            let kinds = tls.certificates.kinds().iter();
+            for (certificate, kind) in tls.certificates.certificates().iter().zip(kinds) {
+                // One that cannot be read is told by nothing but the load.
+                let Ok(described) = describe(&certificate.cert, now, &known) else {
+                    continue;
+                };
+                series.push(CertificateSeries {
+                    site: &site.name,
+                    key: kind.label(),
+                    problems: described.complaints().len(),
+                    scts: described.scts.len(),
+                    not_before: described.not_before,
+                    not_after: described.not_after,
+                    issuer: described.issuer,
+                });
+            }
+        }
+        self.metrics.certificates.replace(series);
     }
 
     /// Forgets old ticket keys and copies the figures of the session store into the metrics.

@@ -21,6 +21,9 @@ pub(super) struct Chosen {
     pub(super) tls: Arc<SiteTls>,
     /// Chosen as the listener's default, its names not being asked for.
     pub(super) by_default: bool,
+    /// What the handshake ends with unless it resumes: its certificate lacks the staple that it needs,
+    /// and resumption shows none.
+    pub(super) resume_or: Option<AlertDescription>,
     /// Whether it is for QUIC.
     quic: bool,
 }
@@ -54,7 +57,7 @@ pub(super) fn choose(
     hello: &ClientHello,
     selection: Selection,
 ) -> Result<Chosen, Unserved> {
-    let chosen = match selection {
+    let mut chosen = match selection {
         Selection::ByName => {
             let selected = select(
                 hello.server_name(),
@@ -69,11 +72,19 @@ pub(super) fn choose(
             site: site(listener, &name)?,
             tls,
             by_default: false,
+            resume_or: None,
             quic: false,
         }),
         Selection::Refuse(alert) => Err(Unserved::new(alert, HelloError::Rejected)),
     }?;
     check(&chosen.tls, hello)?;
+    if lacks_staple(&chosen.tls, hello) {
+        // TLS 1.2 resumes by what is in other extensions; it is spoken with who lacks 1.3.
+        if hello.offers_tls13() && !hello.offers_psk() {
+            return Err(Unserved::new(NO_STAPLE, HelloError::NoStaple));
+        }
+        chosen.resume_or = Some(NO_STAPLE);
+    }
     Ok(chosen)
 }
 
@@ -110,6 +121,7 @@ fn with_own_tls(site: Arc<Site>, by_default: bool) -> Result<Chosen, Unserved> {
             tls: Arc::clone(tls),
             site,
             by_default,
+            resume_or: None,
             quic: false,
         }),
         // Its certificate could not be read at start.
@@ -125,35 +137,14 @@ fn with_own_tls(site: Arc<Site>, by_default: bool) -> Result<Chosen, Unserved> {
 /// Clients send this alert when a server's response is bad (RFC 9846 §6.2); a server has none of
 /// its own for what is meant here. With internal_error nobody could tell such a site from one whose
 /// key is broken; this one names the cause in the client's own log, and is fatal either way.
-pub(super) const NO_STAPLE: AlertDescription = AlertDescription::BadCertificateStatusResponse;
-
-/// Whether a handshake may go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Showing {
-    /// The certificate may be shown.
-    Free,
-    /// It must not, but a handshake that resumes shows none.
-    OnlyResumption,
-    /// It must not, and the client has nothing to resume with.
-    Refused,
-}
+const NO_STAPLE: AlertDescription = AlertDescription::BadCertificateStatusResponse;
 
 /// Whether the certificate that this client would get lacks the staple that it needs.
-pub(super) fn showing(chosen: &Chosen, hello: &ClientHello) -> Showing {
-    let certificates = &chosen.tls.certificates;
+fn lacks_staple(tls: &SiteTls, hello: &ClientHello) -> bool {
+    let certificates = &tls.certificates;
     // Where no certificate needs one, nothing is gathered.
-    if !certificates.may_lack_staple() {
-        return Showing::Free;
-    }
-    let schemes: Vec<_> = hello.signature_schemes().collect();
-    if !certificates.lacks_staple(&schemes) {
-        return Showing::Free;
-    }
-    // TLS 1.2 resumes by what is in other extensions; it is spoken with clients that lack 1.3.
-    match hello.offers_psk() || !hello.offers_tls13() {
-        true => Showing::OnlyResumption,
-        false => Showing::Refused,
-    }
+    certificates.may_lack_staple()
+        && certificates.lacks_staple(&hello.signature_schemes().collect::<Vec<_>>())
 }
 
 /// Chooses how the handshake resumes and what configuration the engine starts with.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::handshake::{NO_STAPLE, Showing, choose, prepare, showing};
+use super::handshake::{choose, prepare};
 use super::hyper::{self, Hyper};
 use super::report;
 use super::seen::Seen;
@@ -101,19 +101,12 @@ impl Connection {
             .ok_or((rustls::AlertDescription::InternalError, HelloError::Other))
             .and_then(|listener| {
                 choose(listener, hello, selection).map_err(|no| (no.alert, no.label))
-            })
-            .and_then(|chosen| match showing(&chosen, hello) {
-                Showing::Refused => Err((NO_STAPLE, HelloError::NoStaple)),
-                showing => Ok((chosen, showing)),
             });
-        let (chosen, showing) = match chosen {
+        let chosen = match chosen {
             Ok(chosen) => chosen,
             Err((alert, label)) => {
                 process.metrics.handshakes.hello_errors.inc(label);
-                self.report.fail(match label {
-                    HelloError::NoStaple => "no staple for the certificate".to_owned(),
-                    label => format!("turned away: {}", label.as_str()),
-                });
+                self.report.fail(format!("turned away: {}", label.as_str()));
                 self.io.lock().tls.refuse(alert);
                 return self.close(ConnectionEnd::Alert);
             }
@@ -126,8 +119,8 @@ impl Connection {
         let started = {
             let config = Arc::clone(&prepared.config);
             let tls = &mut self.io.lock().tls;
-            if showing == Showing::OnlyResumption {
-                tls.resume_or_refuse(NO_STAPLE);
+            if let Some(alert) = chosen.resume_or {
+                tls.resume_or_refuse(alert);
             }
             tls.start(config, settler)
         };

@@ -14,8 +14,8 @@ use crate::connection::record;
 use crate::connection::seen::Seen;
 use crate::telemetry::connections::{ConnectionRecord, EarlyOutcome};
 use crate::telemetry::labels::{
-    Alert, ConnectionEnd, Direction, EarlyRefusal, FailedBy, HandshakeKind as Kind, Label,
-    TlsVersion,
+    Alert, CertificateCompression, ConnectionEnd, Direction, EarlyRefusal, FailedBy,
+    HandshakeKind as Kind, Label, TlsVersion,
 };
 use crate::telemetry::metrics::Metrics;
 use crate::tls::hello::ClientHello;
@@ -229,6 +229,13 @@ impl Report {
             _ => Kind::Full,
         };
         metrics.handshakes.complete(kind, version, took);
+        if let Some(compressed) = facts.compressed
+            && let Some(label) = CertificateCompression::from_word(compressed.algorithm.as_str())
+        {
+            let saved = u64::try_from(compressed.saved).unwrap_or(u64::MAX);
+            metrics.certificates.compressed.inc(label);
+            metrics.certificates.bytes_saved.add(label, saved);
+        }
         tracing::debug!(kind = kind.as_str(), ?took, "handshake complete");
     }
 
@@ -271,6 +278,7 @@ impl Report {
             version: seen.version.and_then(record::version),
             alpn: seen.alpn.and_then(|alpn| std::str::from_utf8(alpn).ok()),
             certificate: self.certificate.filter(|_| kind.is_some() && !resumed),
+            certificate_compression: facts.compressed.map(|one| one.algorithm.as_str()),
             resumed,
             early: self.early,
             tickets_sent: u8::try_from(tickets).unwrap_or(u8::MAX),

@@ -46,6 +46,7 @@ impl<'a> Seen<'a> {
                 early_bytes: u64::from(handshake.early_accepted),
                 early_accepted: handshake.early_accepted,
                 hellos: handshake.hellos,
+                compressed: handshake.compressed,
                 alert_sent: handshake.alert,
                 alert_received,
             },

@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::EdgeError;
+use crate::certs::compression::Algorithm;
 use crate::certs::ocsp::OcspMode;
 use crate::config::names::SiteName;
 use crate::config::snapshot::{HostHeader, OriginHost, OriginServer, PoolSpec};
@@ -32,6 +33,7 @@ pub struct Site {
     policy: EarlyDataPolicy,
     default: bool,
     tls12: bool,
+    certificate_compression: Vec<Algorithm>,
     ocsp: OcspMode,
     handshake_timeout: Option<Duration>,
     keep_alive: Option<Duration>,
@@ -50,6 +52,7 @@ impl Site {
             policy: EarlyDataPolicy::Wait,
             default: false,
             tls12: false,
+            certificate_compression: Algorithm::ALL.to_vec(),
             ocsp: OcspMode::default(),
             handshake_timeout: None,
             keep_alive: None,
@@ -129,6 +132,14 @@ impl Site {
         self
     }
 
+    /// How its certificates may be compressed (RFC 8879), in order of preference; empty is not at
+    /// all. Default is [`Algorithm::ALL`].
+    #[must_use]
+    pub fn certificate_compression(mut self, algorithms: &[Algorithm]) -> Self {
+        self.certificate_compression = algorithms.to_vec();
+        self
+    }
+
     /// Whether certificates are stapled. Default is [`OcspMode::Auto`]: those that name a responder,
     /// and have their issuer in the chain. A response in a
     /// [`certified_key`](Self::certified_key) is shown if it can be verified.
@@ -196,6 +207,7 @@ impl Site {
         spec.default = self.default.into();
         spec.early_data = self.early_data.into();
         spec.tls12 = self.tls12;
+        spec.certificate_compression = self.certificate_compression;
         spec.ocsp = self.ocsp.into();
         if let Some(limit) = self.handshake_timeout {
             spec.timeouts.handshake = limit;

@@ -24,6 +24,9 @@ pub struct Arguments {
     /// Authorities to trust, as PEM [default: the system's].
     #[arg(long, value_name = "FILE")]
     pub(super) ca: Option<PathBuf>,
+    /// Logs of Certificate Transparency, as JSON: verifies the timestamps of certificates.
+    #[arg(long, value_name = "FILE")]
+    pub(super) log_list: Option<PathBuf>,
     /// What is asked for by GET, behind the handshake and as early data.
     #[arg(long, default_value = "/", value_parser = path, value_name = "PATH")]
     pub(super) path: String,

@@ -1,18 +1,22 @@
 //! The chains that were shown, each described once.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
 
 use super::chains::Shown;
-use super::report::CertificateReport;
+use super::report::{CertificateReport, StapleReport, StapleState};
+use super::run::Trust;
 use super::witness::Learnt;
 use crate::certs::describe::{Anchors, Known, describe};
+use crate::certs::ocsp::subject::{Subject, Unfit};
+use crate::certs::ocsp::verify::verify;
+use crate::telemetry::timestamp::Rfc3339;
 
 /// Chains as they come in.
 #[derive(Debug)]
-pub(super) struct Certificates {
+pub(super) struct Certificates<'t> {
+    trust: &'t Trust,
     /// `None` where nothing is trusted: then nothing is said of trust.
     anchors: Option<Anchors>,
     now: SystemTime,
@@ -26,10 +30,12 @@ struct Seen {
     learnt: Learnt,
 }
 
-impl Certificates {
-    /// None yet; trust is told by these roots, time by `now`.
-    pub(super) fn new(roots: &Arc<RootCertStore>, now: SystemTime) -> Self {
+impl<'t> Certificates<'t> {
+    /// None yet; time is told by `now`.
+    pub(super) fn new(trust: &'t Trust, now: SystemTime) -> Self {
+        let roots = &trust.roots;
         Self {
+            trust,
             anchors: (!roots.is_empty()).then(|| Anchors::new(roots)),
             now,
             seen: Vec::new(),
@@ -82,6 +88,7 @@ impl Certificates {
     fn report(&self, seen: &Seen) -> CertificateReport {
         let known = Known {
             anchors: self.anchors.as_ref(),
+            ..Known::default()
         };
         let description = describe(&seen.shown.chain, self.now, &known);
         let trust = seen.learnt.trust.as_ref();
@@ -89,8 +96,57 @@ impl Certificates {
             shown_for: seen.kinds.clone(),
             trusted: trust.map(Result::is_ok),
             distrust: trust.and_then(|trust| trust.as_ref().err().cloned()),
-            staple: None,
+            staple: seen.shown.staple.as_ref().map(|staple| {
+                staple_report(staple, &seen.shown.chain, &self.trust.authorities, self.now)
+            }),
+            forged: seen.learnt.forged.clone(),
             description: description.ok(),
         }
+    }
+}
+
+/// What a staple says of the first certificate of this chain, verified by its issuer: from the
+/// chain, or one of these authorities.
+fn staple_report(
+    staple: &[u8],
+    chain: &[CertificateDer<'static>],
+    authorities: &[CertificateDer<'static>],
+    now: SystemTime,
+) -> StapleReport {
+    let bare = |state, why: String| StapleReport {
+        state,
+        why: Some(why),
+        this_update: None,
+        next_update: None,
+        age: None,
+        left: None,
+    };
+    let subject = match Subject::read(chain, &[]) {
+        // Whoever issues leaves directly need not send itself along.
+        Err(Unfit::NoIssuer) => Subject::read(chain, authorities),
+        read => read,
+    };
+    let subject = match subject {
+        Ok(subject) => subject,
+        Err(unfit) => return bare(StapleState::Unverified, unfit.to_string()),
+    };
+    let staple = match verify(staple, &subject, None, now) {
+        Ok(staple) => staple,
+        Err(refusal) => return bare(StapleState::Bad, refusal.to_string()),
+    };
+    let seconds = |from: SystemTime, to: SystemTime| {
+        let between = to.duration_since(from).unwrap_or_default();
+        Some(between.as_secs())
+    };
+    StapleReport {
+        state: match staple.is_revoked() {
+            true => StapleState::Revoked,
+            false => StapleState::Good,
+        },
+        why: None,
+        this_update: Some(Rfc3339(staple.this_update).to_string()),
+        next_update: Some(Rfc3339(staple.next_update).to_string()),
+        age: seconds(staple.this_update, now),
+        left: seconds(now, staple.next_update),
     }
 }

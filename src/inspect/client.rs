@@ -98,6 +98,11 @@ impl Client {
         }
     }
 
+    /// The name that is asked for.
+    pub(super) fn name(&self) -> &ServerName<'static> {
+        &self.name
+    }
+
     /// Makes an offer ready.
     pub(super) fn setup(&self, offer: &Offer) -> Result<Setup, Fault> {
         let witness = Arc::new(Witness::new(
@@ -135,6 +140,11 @@ impl Setup {
             config: Arc::new(config),
             ..self.clone()
         }
+    }
+
+    /// rustls's side of it.
+    pub(super) fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.config)
     }
 
     /// What the last connection learnt of the server.

@@ -11,9 +11,10 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::arguments::Arguments;
-use super::run::{self, Plan};
+use super::run::{self, Plan, Trust};
 use super::target::Target;
 use super::text;
+use crate::certs::transparency::LogList;
 use crate::load::arguments::files;
 
 /// Inspects a server: exit 0 if it could be inspected, whatever was found; otherwise 1.
@@ -39,7 +40,7 @@ fn inspected(arguments: &Arguments) -> Result<String, String> {
     let hint = "hint: --sni NAME says what to ask for";
     let name = ServerName::try_from(ascii)
         .map_err(|_| format!("{name:?} can be no server name\n{hint}"))?;
-    let (roots, note) = roots(arguments)?;
+    let (trust, note) = trust(arguments)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -53,7 +54,7 @@ fn inspected(arguments: &Arguments) -> Result<String, String> {
             target,
             address,
             name,
-            roots: Arc::new(roots),
+            trust,
             path: arguments.path.clone(),
             timeout: arguments.timeout,
         };
@@ -68,22 +69,36 @@ fn inspected(arguments: &Arguments) -> Result<String, String> {
     Ok(text::render(&inspection))
 }
 
-/// The authorities to trust. A machine without any can inspect all the same.
-fn roots(arguments: &Arguments) -> Result<(RootCertStore, Option<String>), String> {
-    let mut store = RootCertStore::empty();
-    let found = match &arguments.ca {
+/// Whose word is taken. A machine without a list of authorities can inspect all the same.
+fn trust(arguments: &Arguments) -> Result<(Trust, Option<String>), String> {
+    let mut trust = Trust {
+        authorities: Vec::new(),
+        roots: Arc::new(RootCertStore::empty()),
+        logs: None,
+    };
+    if let Some(file) = &arguments.log_list {
+        let wrong = |what: String| {
+            let hint = "hint: take https://www.gstatic.com/ct/log_list/v3/log_list.json";
+            format!("{}: {what}\n{hint}", file.display())
+        };
+        let json = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+        trust.logs = Some(LogList::parse(&json).map_err(wrong)?);
+    }
+    trust.authorities = match &arguments.ca {
         Some(file) => files::authorities(file).map_err(|error| error.to_string())?,
         None => match files::system_authorities() {
             Ok(found) => found,
             Err(error) => {
                 let why = error.to_string();
                 let why = why.lines().next().unwrap_or_default();
-                return Ok((store, Some(format!("trust is not known: {why}"))));
+                return Ok((trust, Some(format!("trust is not known: {why}"))));
             }
         },
     };
-    store.add_parsable_certificates(found);
-    Ok((store, None))
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(trust.authorities.iter().cloned());
+    trust.roots = Arc::new(roots);
+    Ok((trust, None))
 }
 
 /// The host's address. Of several, the first that takes a connection.

@@ -9,6 +9,7 @@ mod compression;
 mod early;
 mod line;
 mod names;
+mod quic;
 mod raw;
 pub mod report;
 mod resumption;

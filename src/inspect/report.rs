@@ -125,16 +125,42 @@ pub struct CertificateReport {
     pub trusted: Option<bool>,
     /// Why not.
     pub distrust: Option<String>,
-    /// The staple.
-    pub staple: Option<Staple>,
-    /// What the chain is like.
+    /// The staple; none if the server showed none.
+    pub staple: Option<StapleReport>,
+    /// What is wrong with the signature of the handshake.
+    pub forged: Option<String>,
+    /// What the chain is like; none if the certificate cannot be read.
     #[serde(flatten)]
     pub description: Option<Description>,
 }
 
 /// A stapled OCSP response.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Staple {
-    /// `good`, `revoked`, `unknown`, or why it is good for nothing.
-    pub status: String,
+pub struct StapleReport {
+    /// What it says.
+    pub state: StapleState,
+    /// Why it is good for nothing, or cannot be verified.
+    pub why: Option<String>,
+    /// When what it says was known to be right, by RFC 3339.
+    pub this_update: Option<String>,
+    /// When it ends.
+    pub next_update: Option<String>,
+    /// How old it is, in seconds.
+    pub age: Option<u64>,
+    /// How long it is still good for, in seconds.
+    pub left: Option<u64>,
+}
+
+/// What a staple comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StapleState {
+    /// The certificate is not revoked.
+    Good,
+    /// It is.
+    Revoked,
+    /// Clients refuse it: too old, wrongly signed, about something else.
+    Bad,
+    /// It cannot be verified without the issuer's certificate, which is not in the chain.
+    Unverified,
 }

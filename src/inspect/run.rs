@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustls::client::Tls12Resumption;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ProtocolVersion, RootCertStore};
 
 use super::certificates::Certificates;
@@ -19,7 +19,8 @@ use super::resumption::field;
 use super::suites::{self, Spoken};
 use super::target::Target;
 use super::witness::Learnt;
-use super::{compression, early, resumption};
+use super::{compression, early, quic, resumption};
+use crate::certs::transparency::LogList;
 use crate::telemetry::timestamp::Rfc3339;
 
 /// The bound of all connections together.
@@ -36,11 +37,22 @@ pub(super) struct Plan {
     pub(super) address: SocketAddr,
     /// The name that is asked for, and that certificates must have.
     pub(super) name: ServerName<'static>,
-    pub(super) roots: Arc<RootCertStore>,
+    pub(super) trust: Trust,
     /// What is asked for by GET.
     pub(super) path: String,
     /// The bound of each connection.
     pub(super) timeout: Duration,
+}
+
+/// Whose word is taken.
+#[derive(Clone, Debug)]
+pub(super) struct Trust {
+    /// Authorities, as they were read.
+    pub(super) authorities: Vec<CertificateDer<'static>>,
+    /// The same, for verifiers.
+    pub(super) roots: Arc<RootCertStore>,
+    /// Logs of Certificate Transparency.
+    pub(super) logs: Option<LogList>,
 }
 
 /// Inspects a server.
@@ -52,11 +64,11 @@ pub(super) async fn inspect(plan: &Plan) -> Result<Inspection, String> {
     let run = Run {
         plan,
         line: Line::new(plan.address, plan.timeout, TOTAL),
-        client: Client::new(plan.name.clone(), Arc::clone(&plan.roots)),
+        client: Client::new(plan.name.clone(), Arc::clone(&plan.trust.roots)),
         notes: RefCell::default(),
     };
     let (learnt, met) = run.first_word().await?;
-    let mut certificates = Certificates::new(&plan.roots, began);
+    let mut certificates = Certificates::new(&plan.trust, began);
     let (spoken, kinds, alpn) = tokio::join!(run.spoken(), run.kinds(), run.alpn());
     let mut spoken = spoken;
     for (kind, learnt) in &kinds {
@@ -74,17 +86,18 @@ pub(super) async fn inspect(plan: &Plan) -> Result<Inspection, String> {
         all.any(|(it, spoken)| *it == version && spoken.version == Some(true))
     };
     if !Version::ALL.into_iter().any(speaks) {
-        return Err(format!(
-            "{}: it speaks no version of TLS to us",
-            plan.target
-        ));
+        let why = run.notes.into_inner();
+        let why = why.first().map_or("no reason is known", String::as_str);
+        let target = &plan.target;
+        return Err(format!("{target}: no version of TLS is spoken: {why}"));
     }
 
-    let (groups, compressions, sessions, older) = tokio::join!(
+    let (groups, compressions, sessions, older, http3) = tokio::join!(
         run.groups(&spoken),
         run.compressions(speaks(Version::Tls13)),
         run.sessions(speaks(Version::Tls13), &alpn),
         run.older_sessions(speaks(Version::Tls12)),
+        run.http3(plan.address),
     );
     let promised = |version| {
         let mut all = spoken.iter();
@@ -105,6 +118,7 @@ pub(super) async fn inspect(plan: &Plan) -> Result<Inspection, String> {
             dh_bits: spoken.dh_bits,
         });
     let (tickets, resumed, early_data, alt_svc) = sessions;
+    let http3 = run.alternative(http3, alt_svc).await;
     Ok(Inspection {
         target: plan.target.to_string(),
         address: plan.address,
@@ -113,10 +127,7 @@ pub(super) async fn inspect(plan: &Plan) -> Result<Inspection, String> {
         versions: versions.collect(),
         usual: met.as_ref().map(usual),
         alpn,
-        http3: Http3 {
-            spoken: None,
-            alt_svc,
-        },
+        http3,
         resumption: Resumption {
             tickets,
             tls13: resumed,
@@ -318,6 +329,27 @@ impl Run<'_> {
             ask(Tls12Resumption::SessionIdOnly, "session ids of TLS 1.2"),
             ask(Tls12Resumption::SessionIdOrTickets, "tickets of TLS 1.2"),
         )
+    }
+
+    async fn http3(&self, address: SocketAddr) -> Option<bool> {
+        let told = quic::ask(&self.client, address, self.plan.timeout).await;
+        self.noted("HTTP/3", told)
+    }
+
+    /// HTTP/3 may be on another port than the one that was asked, if an answer says so.
+    async fn alternative(&self, spoken: Option<bool>, alt_svc: Option<String>) -> Http3 {
+        let port = alt_svc.as_deref().and_then(quic::alternative);
+        let spoken = match port {
+            Some(port) if port != self.plan.address.port() => {
+                self.http3((self.plan.address.ip(), port).into()).await
+            }
+            _ => spoken,
+        };
+        if let (Some(port), Some(false)) = (port, spoken) {
+            let note = format!("Alt-Svc promises HTTP/3 on port {port}: nobody speaks it there");
+            self.notes.borrow_mut().push(note);
+        }
+        Http3 { spoken, alt_svc }
     }
 
     fn request(&self) -> String {

@@ -2,7 +2,10 @@
 
 use std::fmt::{self, Write as _};
 
-use super::report::{CertificateReport, EarlyData, Http3, Inspection, Resumption, VersionReport};
+use super::report::{
+    CertificateReport, EarlyData, Http3, Inspection, Resumption, StapleReport, StapleState,
+    VersionReport,
+};
 
 /// How wide the names of lines are: as in the description of a certificate.
 const WIDTH: usize = 9;
@@ -50,7 +53,7 @@ fn write(out: &mut String, inspection: &Inspection) -> fmt::Result {
     line(out, "early", &early_data(&inspection.early_data))?;
 
     writeln!(out, "\nProtocols")?;
-    line(out, "ALPN", &or_none(&inspection.alpn.join(", ")))?;
+    line(out, "ALPN", or_none(&inspection.alpn.join(", ")))?;
     line(out, "HTTP/3", &http3(&inspection.http3))?;
 
     writeln!(out, "\nCertificates")?;
@@ -62,7 +65,7 @@ fn write(out: &mut String, inspection: &Inspection) -> fmt::Result {
         )
     });
     let compressions: Vec<String> = compressions.collect();
-    line(out, "packed", &or_none(&compressions.join(", ")))?;
+    line(out, "packed", or_none(&compressions.join(", ")))?;
     if inspection.client_certificate {
         line(out, "client", "asked for one too")?;
     }
@@ -148,9 +151,34 @@ fn write_certificate(out: &mut String, certificate: &CertificateReport) -> fmt::
         [] => line(out, "shown", "to older versions")?,
         kinds => line(out, "shown for", &kinds.join(", "))?,
     }
+    line(out, "staple", &staple(certificate.staple.as_ref()))?;
+    if let Some(why) = &certificate.forged {
+        line(out, "forged", &format!("the handshake's signature: {why}"))?;
+    }
     match (certificate.trusted, &certificate.distrust) {
         (Some(false), Some(why)) => line(out, "trusted", &format!("no: {why}")),
         (trusted, _) => line(out, "trusted", said(trusted)),
+    }
+}
+
+fn staple(staple: Option<&StapleReport>) -> String {
+    let Some(staple) = staple else {
+        return "none".to_owned();
+    };
+    let state = match staple.state {
+        StapleState::Good => "good",
+        StapleState::Revoked => "the certificate is REVOKED",
+        StapleState::Bad => "clients refuse it",
+        StapleState::Unverified => "not verified",
+    };
+    let hours = |seconds: u64| seconds / 3600;
+    match (staple.age, staple.left, &staple.why) {
+        (Some(age), Some(left), _) => {
+            let (age, left) = (hours(age), hours(left));
+            format!("{state}, {age} hours old, good for {left} hours more")
+        }
+        (.., Some(why)) => format!("{state}: {why}"),
+        _ => state.to_owned(),
     }
 }
 

@@ -91,6 +91,9 @@ pub struct Arguments {
     /// Key exchange groups in order of preference; the first one's share is sent.
     #[arg(long, value_delimiter = ',', value_parser = group, value_name = "GROUP,…")]
     groups: Vec<NamedGroup>,
+    /// Ask for compressed certificates: brotli or zlib.
+    #[arg(long)]
+    certificate_compression: bool,
     /// Server names, in turn: a.test,b.test or site-{1..100}.test [default: the URL's host].
     #[arg(long, value_name = "NAME,…")]
     sni: Option<String>,
@@ -237,6 +240,7 @@ impl Arguments {
         };
         plan.tls.suites.clone_from(&self.suites);
         plan.tls.groups.clone_from(&self.groups);
+        plan.tls.certificate_compression = self.certificate_compression;
         plan.proxy = self.proxy_protocol.map(|form| ProxyHeader {
             version: match form {
                 ProxyForm::V1 => ProxyVersion::V1,

@@ -73,6 +73,7 @@ impl Client {
             .with_root_certificates(roots)
             .with_no_client_auth();
         patient.alpn_protocols = vec![b"http/1.1".to_vec()];
+        patient.cert_decompressors = Vec::new();
         patient.resumption = Resumption::in_memory_sessions(64);
         // A clone shares the tickets and the verifier, without which rustls would not use them.
         let mut eager = patient.clone();

@@ -166,6 +166,8 @@ pub struct TlsPlan {
     /// Groups in order of preference; the first one's share goes out. Empty: X25519, P-256,
     /// X25519MLKEM768.
     pub groups: Vec<NamedGroup>,
+    /// Whether compressed certificates are asked for (RFC 8879), brotli first. Default: false.
+    pub certificate_compression: bool,
 }
 
 /// Which servers are believed.
@@ -285,6 +287,7 @@ impl Plan {
                 identity: None,
                 suites: Vec::new(),
                 groups: Vec::new(),
+                certificate_compression: false,
             },
             proxy: None,
             timeouts: Timeouts {

@@ -59,6 +59,8 @@ pub struct ConnectionRecord<'a> {
     pub alpn: Option<&'a str>,
     /// The kind of key of the certificate that was shown; `None` on resumption.
     pub certificate: Option<&'a str>,
+    /// How it was compressed; `None` if it was not.
+    pub certificate_compression: Option<&'a str>,
     /// Whether the handshake resumed a session.
     pub resumed: bool,
     /// What became of early data.

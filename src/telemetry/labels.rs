@@ -126,6 +126,14 @@ labels! {
         Early => "early",
     }
 
+    /// How a certificate was compressed (RFC 8879).
+    CertificateCompression {
+        /// RFC 7932.
+        Brotli => "brotli",
+        /// RFC 1950.
+        Zlib => "zlib",
+    }
+
     /// The TLS version that was negotiated.
     TlsVersion {
         /// TLS 1.2 (RFC 5246).

@@ -1,5 +1,6 @@
 //! Every metric of Cutwater, resolved once and grouped by subject. `docs/METRICS.md` lists them.
 
+mod certificates;
 mod ocsp;
 mod origins;
 
@@ -14,6 +15,7 @@ use super::labels::{
     StatusClass, Target, TimeoutKind, TlsVersion, TooEarlyBy,
 };
 
+pub use self::certificates::{CertificateSeries, Certificates};
 pub use self::ocsp::Ocsp;
 pub use self::origins::Origins;
 
@@ -26,6 +28,8 @@ pub struct Metrics {
     pub handshakes: Handshakes,
     /// QUIC.
     pub quic: Quic,
+    /// Certificates of the sites.
+    pub certificates: Certificates,
     /// Early data (EARLY-DATA P4).
     pub early: Early,
     /// HTTP requests.
@@ -220,6 +224,7 @@ impl Metrics {
                     "Clients asked to prove their address before a handshake",
                 )?,
             },
+            certificates: Certificates::new(&families)?,
             early: Early::new(&families)?,
             requests: Requests::new(&families)?,
             timeouts: families.counters("timeouts_total", "Deadlines that passed", "kind")?,

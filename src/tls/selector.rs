@@ -84,3 +84,25 @@ where
         Box::pin(self(hello, client, local))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::hello::testing::Builder;
+
+    fn at_once(selector: impl Selector) -> Selection {
+        let hello = Builder::tls13().server_name(b"a.example").parse();
+        let hello = Arc::new(hello.unwrap());
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        selector.select_at_once(hello, address, address)
+    }
+
+    #[test]
+    fn what_is_not_there_at_once_ends_a_handshake_over_quic() {
+        let ready = |_: Arc<ClientHello>, _, _| async { Selection::Site("a.example".into()) };
+        assert!(matches!(at_once(ready), Selection::Site(name) if &*name == "a.example"));
+        let later = |_: Arc<ClientHello>, _, _| std::future::pending::<Selection>();
+        let refused = Selection::Refuse(AlertDescription::InternalError);
+        assert_eq!(format!("{:?}", at_once(later)), format!("{refused:?}"));
+    }
+}

@@ -22,7 +22,8 @@ const COMPILED: &[&str] = &["config::names", "config::site_tls", "config::snapsh
 /// compiled configuration and telemetry: never each other, except as argued here.
 const STAGES: &[(&str, &[&str])] = &[
     ("listen", &[]),
-    ("tls", &[]),
+    // How a certificate was compressed is told to whoever drives the engine.
+    ("tls", &["certs::compression"]),
     ("http", &[]),
     ("gate", &[]),
     ("admission", &[]),
@@ -55,7 +56,15 @@ const BESIDE: &[(&str, &[&str])] = &[
 ];
 
 /// These put the others together, or stand outside: they may import anything but the typed file.
-const FREE: &[&str] = &["connection", "server", "edge", "serve", "demo", "load", "inspect"];
+const FREE: &[&str] = &[
+    "connection",
+    "server",
+    "edge",
+    "serve",
+    "demo",
+    "load",
+    "inspect",
+];
 
 /// Decisions that take time and state as arguments.
 const PURE: &[&str] = &["admission", "gate", "route", "tls::select"];

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use cutwater::body::Body;
+use cutwater::certs::ocsp::OcspMode;
 use cutwater::early::EarlyDataPolicy;
 use cutwater::edge::{Destination, Edge, EdgeError, EdgeHandle, Site};
 use cutwater::handler::{EarlyRequest, Handler, early};
@@ -44,6 +45,15 @@ async fn fetch(client: &mut Client, host: &str) -> (u16, String) {
     client.send(request.as_bytes()).await;
     let response = client.response().await;
     (response.status, response.text().to_owned())
+}
+
+#[tokio::test]
+async fn a_site_that_requires_a_staple_which_can_never_come_is_not_built() {
+    let pki = Pki::new();
+    let site = site(&pki, "a.example").ocsp(OcspMode::Required);
+    let built = Edge::builder().listen(ANY).site(site.handler(says("a")));
+    let error = built.build().err().unwrap().to_string();
+    assert!(error.contains("names no responder"), "{error}");
 }
 
 async fn refused(address: SocketAddr) {

@@ -1,4 +1,5 @@
-//! nginx and HAProxy, each with a configuration of the test's, and nghttpd.
+//! nginx and HAProxy, each with a configuration of the test's, nghttpd, and the servers that come
+//! with OpenSSL and GnuTLS.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,31 @@ impl Daemon {
             let files = format!("--htdocs={}", directory.display());
             let arguments = arguments.iter().map(|argument| (*argument).to_owned());
             first.into_iter().chain([files]).chain(arguments).collect()
+        };
+        Some(Self::start(&program, "", all, address).await)
+    }
+
+    /// OpenSSL's `s_server`, which answers over HTTP/1.0 with what it knows of the connection.
+    /// `None` if it is not installed. Waits until `address` is listened on.
+    pub async fn s_server(arguments: &[&str], address: SocketAddr) -> Option<Self> {
+        let program = tool("openssl")?;
+        let all = |_: &Path| {
+            let first = ["s_server", "-www", "-accept", &address.to_string()].map(str::to_owned);
+            let arguments = arguments.iter().map(|argument| (*argument).to_owned());
+            first.into_iter().chain(arguments).collect()
+        };
+        Some(Self::start(&program, "", all, address).await)
+    }
+
+    /// GnuTLS's `gnutls-serv` as a server of HTTP/1.0. `None` if it is not installed. Waits until
+    /// `address`, of which it uses the port, is listened on.
+    pub async fn gnutls_serv(arguments: &[&str], address: SocketAddr) -> Option<Self> {
+        let program = tool("gnutls-serv")?;
+        let all = |_: &Path| {
+            let port = address.port().to_string();
+            let first = ["--http", "--quiet", "--port", &port].map(str::to_owned);
+            let arguments = arguments.iter().map(|argument| (*argument).to_owned());
+            first.into_iter().chain(arguments).collect()
         };
         Some(Self::start(&program, "", all, address).await)
     }

@@ -8,7 +8,8 @@
 //! - [`edge`]: the compiled program with a config file, its logs and signals
 //! - [`origin`]: an HTTP/1.1 origin that does as it is told
 //! - [`http2_origin`]: the same over HTTP/2, in the clear or over TLS
-//! - [`daemon`]: nginx and HAProxy with configurations of the test's, nghttpd
+//! - [`daemon`]: nginx and HAProxy with configurations of the test's, nghttpd, `s_server`,
+//!   `gnutls-serv`
 //! - [`secure`]: an origin over TLS
 //! - [`tool`]: programs that may be missing
 #![allow(dead_code)]

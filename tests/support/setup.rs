@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
+use rustls::compress::CertDecompressor;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::CertifiedKey;
@@ -33,6 +34,7 @@ pub struct ClientSetup {
     early_data: bool,
     sni: bool,
     fragment: Option<usize>,
+    decompressors: Vec<&'static dyn CertDecompressor>,
 }
 
 impl ClientSetup {
@@ -53,6 +55,7 @@ impl ClientSetup {
             early_data: true,
             sni: true,
             fragment: None,
+            decompressors: Vec::new(),
         }
     }
 
@@ -126,6 +129,12 @@ impl ClientSetup {
         self
     }
 
+    /// Asks for certificates that one of these understands. Default is none.
+    pub fn decompressors(mut self, decompressors: &[&'static dyn CertDecompressor]) -> Self {
+        self.decompressors = decompressors.to_vec();
+        self
+    }
+
     /// Sends no server name.
     pub fn no_sni(mut self) -> Self {
         self.sni = false;
@@ -150,6 +159,7 @@ impl ClientSetup {
             .with_custom_certificate_verifier(Arc::clone(&self.verifier))
             .with_client_cert_resolver(Arc::clone(&self.identity));
         config.alpn_protocols.clone_from(&self.alpn);
+        config.cert_decompressors.clone_from(&self.decompressors);
         config.enable_early_data = self.early_data;
         config.enable_sni = self.sni;
         config.max_fragment_size = self.fragment;

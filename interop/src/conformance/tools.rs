@@ -61,7 +61,9 @@ fn read_testssl(text: &str) -> Result<(usize, Vec<Failure>), String> {
     let (good, bad): (Vec<_>, Vec<_>) = findings
         .into_iter()
         .partition(|one| matches!(one.severity.as_str(), "OK" | "INFO" | "DEBUG"));
-    let failures = bad.into_iter().map(|one| failure(&one.id, &one.finding));
+    let failures = bad
+        .into_iter()
+        .map(|one| Failure::new(&one.id, &one.finding));
     Ok((good.len(), failures.collect()))
 }
 
@@ -145,7 +147,7 @@ fn read_sslyze(text: &str) -> Result<(usize, Vec<Failure>), String> {
         .partition(|(_, found, wanted)| found.as_ref() == Some(wanted));
     let failures = bad.into_iter().map(|(id, found, wanted)| {
         let found = found.map_or_else(|| "nothing".into(), |found| found.to_string());
-        failure(id, &format!("{found}, should be {wanted}"))
+        Failure::new(id, &format!("{found}, should be {wanted}"))
     });
     Ok((good.len(), failures.collect()))
 }
@@ -198,7 +200,7 @@ fn read_h2spec(text: &str) -> Result<(usize, Vec<Failure>), String> {
                 .split_once(": ")
                 .map_or(what.trim(), |(_, words)| words);
             if !failures.iter().any(|one| one.id == id) {
-                failures.push(failure(id, "failed"));
+                failures.push(Failure::new(id, "failed"));
             }
         }
     }
@@ -208,86 +210,8 @@ fn read_h2spec(text: &str) -> Result<(usize, Vec<Failure>), String> {
     }
 }
 
-/// tlsfuzzer's scripts, which know no server names either.
-pub(super) fn tlsfuzzer(
-    ground: &dyn Ground,
-    directory: Option<&Path>,
-    scripts: &[String],
-    logs: &Path,
-) -> ToolResult {
-    let Some(directory) = directory else {
-        return result(
-            "tlsfuzzer",
-            None,
-            Err("packaged nowhere; --tlsfuzzer DIRECTORY".into()),
-        );
-    };
-    let edge = ground.edge(true);
-    let (mut passed, mut failures) = (0, Vec::new());
-    for line in scripts {
-        let mut words = line.split_whitespace();
-        let Some(script) = words.next() else { continue };
-        let mut command = bounded(Path::new("python3"));
-        command
-            .arg(directory.join("scripts").join(script))
-            .env("PYTHONPATH", directory);
-        command
-            .args(["-h", &edge.ip().to_string(), "-p", &edge.port().to_string()])
-            .args(words);
-        match said(command, &logs.join(format!("tlsfuzzer-{script}.log"))) {
-            Ok((true, _)) => passed += 1,
-            Ok((false, text)) => match failed_of(&text) {
-                Some(what) => failures.push(Failure {
-                    conversations: conversations_of(&text),
-                    ..failure(script, &what)
-                }),
-                // Whatever is accepted of this script, this is not.
-                None => failures.push(failure(&format!("{script}, as a whole"), "it did not run")),
-            },
-            // Nor that it did not end.
-            Err(error) => failures.push(failure(&format!("{script}, as a whole"), &error)),
-        }
-    }
-    // It has no releases. What speaks TLS for it has.
-    let ask = "import tlslite; print(tlslite.__version__)";
-    let library = text_of(Command::new("python3").args(["-c", ask]));
-    let mut git = Command::new("git");
-    let commit = text_of(
-        git.arg("-C")
-            .arg(directory)
-            .args(["rev-parse", "--short", "HEAD"]),
-    );
-    let parts = [
-        commit.map(|it| format!("commit {it}")),
-        library.map(|it| format!("tlslite-ng {it}")),
-    ];
-    let version = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
-    let version = Some(version).filter(|it| !it.is_empty());
-    result("tlsfuzzer", version, Ok((passed, failures)))
-}
-
-/// How many conversations of a script failed, by the summary at its end.
-fn failed_of(text: &str) -> Option<String> {
-    let count = |name| {
-        let mut lines = text.lines().rev();
-        lines.find_map(|line| line.strip_prefix(name)?.trim().parse::<usize>().ok())
-    };
-    Some(format!(
-        "{} of {} failed",
-        count("FAIL:")?,
-        count("TOTAL:")?
-    ))
-}
-
-/// Their names, as they stand behind the summary: indented and quoted.
-fn conversations_of(text: &str) -> Vec<String> {
-    let behind = text.lines().skip_while(|line| *line != "FAILED:").skip(1);
-    let names = behind.map_while(|line| line.strip_prefix("\t'")?.strip_suffix('\''));
-    names.map(str::to_owned).collect()
-}
-
 /// What a program prints, if it runs.
-fn text_of(command: &mut Command) -> Option<String> {
+pub(super) fn text_of(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     Some(text).filter(|text| !text.is_empty())
@@ -300,14 +224,14 @@ fn after(text: &str, word: &str) -> Option<String> {
     version.map(str::to_owned)
 }
 
-fn bounded(program: &Path) -> Command {
+pub(super) fn bounded(program: &Path) -> Command {
     let mut command = Command::new("timeout");
     command.args(["-k", "5", BOUND]).arg(program);
     command
 }
 
 /// Whether it exited with 0, and what it printed, which is kept.
-fn said(mut command: Command, log: &Path) -> Result<(bool, String), String> {
+pub(super) fn said(mut command: Command, log: &Path) -> Result<(bool, String), String> {
     let output = command
         .stdin(Stdio::null())
         .output()
@@ -323,16 +247,7 @@ fn said(mut command: Command, log: &Path) -> Result<(bool, String), String> {
     }
 }
 
-fn failure(id: &str, what: &str) -> Failure {
-    Failure {
-        id: id.into(),
-        what: what.into(),
-        conversations: Vec::new(),
-        accepted: None,
-    }
-}
-
-fn result(
+pub(super) fn result(
     name: &str,
     version: Option<String>,
     found: Result<(usize, Vec<Failure>), String>,
@@ -342,7 +257,7 @@ fn result(
         // It is there, and began: that is no tool that is missing.
         Err(why) if why == LATE => (
             None,
-            (0, vec![failure(&format!("{name}, as a whole"), LATE)]),
+            (0, vec![Failure::new(&format!("{name}, as a whole"), LATE)]),
         ),
         Err(why) => (Some(why), (0, Vec::new())),
     };
@@ -352,6 +267,7 @@ fn result(
         missing,
         passed,
         failures,
+        ..ToolResult::default()
     }
 }
 
@@ -366,7 +282,7 @@ mod tests {
             {"id": "SWEET32", "severity": "LOW", "finding": "vulnerable"}]"#;
         let (passed, failures) = read_testssl(text).unwrap();
         assert_eq!(passed, 2);
-        assert_eq!(failures, [failure("SWEET32", "vulnerable")]);
+        assert_eq!(failures, [Failure::new("SWEET32", "vulnerable")]);
         assert!(read_testssl("").is_err());
     }
 
@@ -377,29 +293,17 @@ mod tests {
             "tls_1_3_cipher_suites": {"result": {"accepted_cipher_suites": [1, 2]}}}}]}"#;
         let (passed, failures) = read_sslyze(text).unwrap();
         assert_eq!(passed, 1);
-        assert!(failures.contains(&failure("tls_1_3", "2, should be 3")));
-        assert!(failures.contains(&failure("heartbleed", "nothing, should be false")));
+        assert!(failures.contains(&Failure::new("tls_1_3", "2, should be 3")));
+        assert!(failures.contains(&Failure::new("heartbleed", "nothing, should be false")));
         let nothing = r#"{"server_scan_results": [{"scan_result": null}]}"#;
         assert!(read_sslyze(nothing).is_err());
-    }
-
-    #[test]
-    fn a_script_that_did_not_run_is_no_failure_that_may_be_accepted() {
-        let summary = "TOTAL: 31\nSKIP: 0\nPASS: 29\nFAIL: 2\nXPASS: 0\n";
-        assert_eq!(failed_of(summary).as_deref(), Some("2 of 31 failed"));
-        let names = "FAILED:\n\t'padding - cipher, pad_left 1'\n\t'empty'\n\nOK\n";
-        assert_eq!(
-            conversations_of(names),
-            ["padding - cipher, pad_left 1", "empty"]
-        );
-        assert_eq!(failed_of("Traceback (most recent call last):"), None);
     }
 
     #[test]
     fn a_tool_that_hits_its_bound_fails() {
         let result = result("h2spec", None, Err(LATE.into()));
         assert_eq!(result.missing, None);
-        assert_eq!(result.failures, [failure("h2spec, as a whole", LATE)]);
+        assert_eq!(result.failures, [Failure::new("h2spec, as a whole", LATE)]);
     }
 
     #[test]
@@ -416,7 +320,10 @@ mod tests {
         let text = "  1: Sends a PING\r  ✔ 1: Sends a PING\n  × 2: Sends a frame: too large\n\nFailures:\n  × 2: Sends a frame: too large\n";
         let (passed, failures) = read_h2spec(text).unwrap();
         assert_eq!(passed, 1);
-        assert_eq!(failures, [failure("Sends a frame: too large", "failed")]);
+        assert_eq!(
+            failures,
+            [Failure::new("Sends a frame: too large", "failed")]
+        );
         assert!(read_h2spec("no connection").is_err());
     }
 }

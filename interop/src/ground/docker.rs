@@ -16,6 +16,8 @@ use crate::sites::Places;
 
 const MAIN: u16 = 8443;
 const STRICT: u16 = 8444;
+const OLD: u16 = 8445;
+const ED25519: u16 = 8446;
 const ADMIN: u16 = 9901;
 const ORIGIN: u16 = 8080;
 
@@ -145,6 +147,8 @@ impl Ground for Docker {
             pki: PKI.into(),
             main: format!("[::]:{MAIN}"),
             strict: format!("[::]:{STRICT}"),
+            old: format!("[::]:{OLD}"),
+            ed25519: format!("[::]:{ED25519}"),
             admin: format!("0.0.0.0:{ADMIN}"),
             origin: SocketAddr::new(self.v4(ORIGIN_HOST), ORIGIN).to_string(),
         }
@@ -152,6 +156,14 @@ impl Ground for Docker {
 
     fn edge(&self, strict: bool) -> SocketAddr {
         SocketAddr::new(self.v4(EDGE), if strict { STRICT } else { MAIN })
+    }
+
+    fn edge_old(&self) -> SocketAddr {
+        SocketAddr::new(self.v4(EDGE), OLD)
+    }
+
+    fn edge_ed25519(&self) -> SocketAddr {
+        SocketAddr::new(self.v4(EDGE), ED25519)
     }
 
     fn edge_v6(&self) -> SocketAddr {
@@ -226,6 +238,13 @@ impl Ground for Docker {
     fn load_command(&self, arguments: &[String]) -> Command {
         let mut command = self.container("load", None);
         command.args(["--rm", "--no-healthcheck", &self.edge_image, "load"]);
+        command.args(arguments);
+        command
+    }
+
+    fn inspect_command(&self, arguments: &[String]) -> Command {
+        let mut command = self.container("inspect", None);
+        command.args(["--rm", "--no-healthcheck", &self.edge_image, "inspect"]);
         command.args(arguments);
         command
     }

@@ -17,6 +17,8 @@ pub struct Local {
     cutwater: PathBuf,
     main: u16,
     strict: u16,
+    old: u16,
+    ed25519: u16,
     admin: u16,
     origin: u16,
 }
@@ -32,13 +34,17 @@ impl Local {
             let hint = "hint: cargo build --release, or --binary FILE";
             return Err(format!("no program {}\n{hint}", cutwater.display()));
         }
+        // It is started in another directory.
+        let cutwater = cutwater.canonicalize().map_err(|error| error.to_string())?;
         Ok(Self {
             directory: directory.to_owned(),
             peers: peers.to_owned(),
             program: std::env::current_exe().map_err(|error| error.to_string())?,
-            cutwater: cutwater.to_owned(),
+            cutwater,
             main: free()?,
             strict: free()?,
+            old: free()?,
+            ed25519: free()?,
             admin: free()?,
             origin: free()?,
         })
@@ -68,6 +74,8 @@ impl Ground for Local {
             pki: self.pki(),
             main: format!("[::]:{}", self.main),
             strict: format!("[::]:{}", self.strict),
+            old: format!("[::]:{}", self.old),
+            ed25519: format!("[::]:{}", self.ed25519),
             admin: loopback(self.admin).to_string(),
             origin: loopback(self.origin).to_string(),
         }
@@ -75,6 +83,14 @@ impl Ground for Local {
 
     fn edge(&self, strict: bool) -> SocketAddr {
         loopback(if strict { self.strict } else { self.main })
+    }
+
+    fn edge_old(&self) -> SocketAddr {
+        loopback(self.old)
+    }
+
+    fn edge_ed25519(&self) -> SocketAddr {
+        loopback(self.ed25519)
     }
 
     fn edge_v6(&self) -> SocketAddr {
@@ -137,6 +153,12 @@ impl Ground for Local {
     fn load_command(&self, arguments: &[String]) -> Command {
         let mut command = Command::new(&self.cutwater);
         command.arg("load").args(arguments);
+        command
+    }
+
+    fn inspect_command(&self, arguments: &[String]) -> Command {
+        let mut command = Command::new(&self.cutwater);
+        command.arg("inspect").args(arguments);
         command
     }
 

@@ -45,8 +45,12 @@ pub(super) fn render(run: &Run, tools: &Found, log: impl Fn(&str) -> String) -> 
     if !tools.tools.is_empty() {
         let ran = escape(&tools_ran(tools));
         let _ = writeln!(page, "<h2>Conformance tools</h2>\n<p>{ran}\n<ul>");
-        for line in tool_lines(tools) {
-            let _ = writeln!(page, "<li>{}", escape(&line));
+        for (line, items) in tool_lines(tools) {
+            let _ = writeln!(page, "<li>{}\n<ul>", escape(&line));
+            for item in items {
+                let _ = writeln!(page, "<li>{}", escape(&item));
+            }
+            page.push_str("</ul>\n");
         }
         page.push_str("</ul>\n");
     }
@@ -134,7 +138,7 @@ pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::conformance::{Failure, ToolResult};
+    use crate::conformance::{Failure, Scripts, ToolResult};
     use crate::expected::{Outcome, Verdict};
     use crate::report::markdown;
     use crate::results::{CellResult, PeerVersion};
@@ -186,24 +190,44 @@ pub(super) mod tests {
     }
 
     fn tools() -> Found {
-        let failure = |id: &str, accepted: Option<&str>| Failure {
-            id: id.into(),
-            what: "bad".into(),
+        let failure = |id: &str, conversation: Option<&str>, accepted: Option<&str>| Failure {
+            conversation: conversation.map(str::to_owned),
             accepted: accepted.map(str::to_owned),
-            conversations: Vec::new(),
+            ..Failure::new(id, "bad")
         };
-        let failures = vec![failure("x", Some("known")), failure("y", None)];
+        let checks = vec![failure("x", None, Some("known")), failure("y", None, None)];
+        let conversations = vec![
+            failure("a.py", Some("one"), Some("known")),
+            failure("a.py", Some("two"), Some("known")),
+            failure("a.py", Some("three"), None),
+            failure("b.py", Some("one"), Some("known")),
+        ];
+        let scripts = Scripts {
+            run: 5,
+            clean: 3,
+            inapplicable: vec![(vec!["c.py".into(), "d.py".into()], "not built".into())],
+        };
         Found {
             date: "2026-01-30 12:00 UTC".into(),
             commit: Some("abd".into()),
             edge: "image e".into(),
-            tools: vec![ToolResult {
-                name: "t".into(),
-                version: Some("3.1".into()),
-                missing: None,
-                passed: 3,
-                failures,
-            }],
+            tools: vec![
+                ToolResult {
+                    name: "t".into(),
+                    version: Some("3.1".into()),
+                    passed: 3,
+                    failures: checks,
+                    ..ToolResult::default()
+                },
+                ToolResult {
+                    name: "u".into(),
+                    passed: 90,
+                    failures: conversations,
+                    stale: vec!["b.py, four: bad".into()],
+                    scripts: Some(scripts),
+                    ..ToolResult::default()
+                },
+            ],
         }
     }
 
@@ -246,7 +270,11 @@ pub(super) mod tests {
             "Versions: A 1.2.",
             "Cutwater 0.1.0 (abc), image e (sha256:1), in Docker 1",
             "2026-01-30 12:00 UTC: against Cutwater (abd), image e.",
-            "- t 3.1: 3 passed; x: bad (accepted: known); y: bad (NOT ACCEPTED)",
+            "- t 3.1: 3 passed\n  - x: bad (accepted: known)\n  - y: bad (NOT ACCEPTED)\n",
+            "- u: 90 passed in 5 scripts, of which 3 are clean\n",
+            "  - a.py (2), b.py (1): bad (accepted: known)\n  - a.py (1): bad (NOT ACCEPTED)\n",
+            "  - STALE, accepted and did not occur: b.py, four: bad\n",
+            "  - inapplicable: c.py, d.py: not built\n",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::ABSENT;
 use crate::cases::Direction;
-use crate::conformance::Found;
+use crate::conformance::{Failure, Found, ToolResult};
 use crate::expected::{Outcome, Verdict};
 use crate::results::{CellResult, Run};
 
@@ -119,8 +119,11 @@ pub(super) fn render_tables(run: &Run, tools: &Found) -> String {
     }
     if !tools.tools.is_empty() {
         let _ = writeln!(text, "\n### Conformance tools\n\n{}\n", tools_ran(tools));
-        for line in tool_lines(tools) {
+        for (line, items) in tool_lines(tools) {
             let _ = writeln!(text, "- {line}");
+            for item in items {
+                let _ = writeln!(text, "  - {item}");
+            }
         }
     }
     text
@@ -132,23 +135,66 @@ pub(super) fn tools_ran(found: &Found) -> String {
     format!("{}: against Cutwater{commit}, {}.", found.date, found.edge)
 }
 
-/// What the conformance tools found, a line each.
-pub(super) fn tool_lines(found: &Found) -> impl Iterator<Item = String> + '_ {
+/// What the conformance tools found: a line for each, and what there is to say of it.
+pub(super) fn tool_lines(found: &Found) -> impl Iterator<Item = (String, Vec<String>)> + '_ {
     found.tools.iter().map(|tool| {
         let version = tool.version.as_deref();
         let version = version.map_or_else(String::new, |version| format!(" {version}"));
         if let Some(why) = &tool.missing {
-            return format!("{}{version}: did not run: {why}", tool.name);
+            return (
+                format!("{}{version}: did not run: {why}", tool.name),
+                Vec::new(),
+            );
         }
         let mut line = format!("{}{version}: {} passed", tool.name, tool.passed);
-        for failure in &tool.failures {
-            let reason = failure.accepted.as_deref();
-            let reason =
-                reason.map_or_else(|| "NOT ACCEPTED".into(), |it| format!("accepted: {it}"));
-            let _ = write!(line, "; {}: {} ({reason})", failure.id, failure.what);
+        let mut items = failures(tool);
+        items.extend(
+            tool.stale
+                .iter()
+                .map(|it| format!("STALE, accepted and did not occur: {it}")),
+        );
+        if let Some(scripts) = &tool.scripts {
+            let _ = write!(
+                line,
+                " in {} scripts, of which {} are clean",
+                scripts.run, scripts.clean
+            );
+            for (names, reason) in &scripts.inapplicable {
+                items.push(format!("inapplicable: {}: {reason}", names.join(", ")));
+            }
         }
-        line
+        (line, items)
     })
+}
+
+/// Failures, those together that say the same and are accepted for the same reason.
+fn failures(tool: &ToolResult) -> Vec<String> {
+    let mut groups: Vec<(&Failure, Vec<(&str, usize)>)> = Vec::new();
+    for failure in &tool.failures {
+        let same = |it: &&mut (&Failure, Vec<_>)| {
+            failure.conversation.is_some()
+                && (&it.0.what, &it.0.accepted) == (&failure.what, &failure.accepted)
+        };
+        let Some((_, ids)) = groups.iter_mut().find(same) else {
+            groups.push((failure, vec![(&failure.id, 1)]));
+            continue;
+        };
+        match ids.iter_mut().find(|(id, _)| *id == failure.id) {
+            Some((_, count)) => *count += 1,
+            None => ids.push((&failure.id, 1)),
+        }
+    }
+    let told = groups.into_iter().map(|(first, ids)| {
+        let counted = |(id, count): (&str, usize)| match first.conversation {
+            Some(_) => format!("{id} ({count})"),
+            None => id.to_owned(),
+        };
+        let ids: Vec<String> = ids.into_iter().map(counted).collect();
+        let reason = first.accepted.as_deref();
+        let reason = reason.map_or_else(|| "NOT ACCEPTED".into(), |it| format!("accepted: {it}"));
+        format!("{}: {} ({reason})", ids.join(", "), first.what)
+    });
+    told.collect()
 }
 
 pub(super) fn commit(commit: Option<&str>) -> String {

@@ -241,6 +241,8 @@ impl fmt::Display for ChainProblem {
 pub(super) struct Examined {
     /// Whether it ends at a trusted authority.
     pub anchored: Option<bool>,
+    /// Which certificate is the leaf's issuer.
+    pub issuer: Option<usize>,
     pub problems: Vec<ChainProblem>,
 }
 
@@ -266,7 +268,11 @@ pub(super) fn examine(
     let steps = path.iter().filter_map(|&index| chain[index].as_ref().ok());
     let anchored = anchors.map(|anchors| steps.clone().any(|step| anchors.vouch_for(step)));
     end(steps, path.len(), anchored, &mut problems);
-    Examined { anchored, problems }
+    Examined {
+        anchored,
+        issuer: path.get(1).copied(),
+        problems,
+    }
 }
 
 /// What can be seen in a certificate by itself.

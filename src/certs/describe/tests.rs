@@ -81,6 +81,7 @@ impl Public {
         let anchors = self.anchors();
         let known = Known {
             anchors: Some(&anchors),
+            ..Known::default()
         };
         describe(chain, now(), &known).unwrap()
     }

@@ -23,13 +23,17 @@ impl fmt::Display for Description {
         let key = format!("{}, signed with {}", self.key, self.signature);
         line(f, "key", &key)?;
         line(f, "valid", &self.validity())?;
-        line(f, "staple", &self.staple())?;
+        line(f, "responder", &self.responder())?;
         let chain: Vec<&str> = self.chain.iter().map(|link| &*link.subject).collect();
         if !chain.is_empty() {
             line(f, "chain", &chain.join(" < "))?;
         }
+        line(f, "logged", &self.timestamps())?;
         for problem in &self.problems {
             line(f, "note", &problem.to_string())?;
+        }
+        if let Some(shortfall) = &self.shortfall {
+            line(f, "note", &shortfall.to_string())?;
         }
         Ok(())
     }
@@ -45,11 +49,25 @@ impl Description {
         }
     }
 
-    fn staple(&self) -> String {
-        let required = if self.must_staple { ", required" } else { "" };
+    fn timestamps(&self) -> String {
+        match self.scts.len() {
+            0 => "no timestamps".to_owned(),
+            _ => {
+                let each: Vec<String> = self.scts.iter().map(ToString::to_string).collect();
+                each.join("; ")
+            }
+        }
+    }
+
+    fn responder(&self) -> String {
+        let required = if self.must_staple {
+            ", a staple is required"
+        } else {
+            ""
+        };
         match &self.responder {
-            Some(responder) => format!("from {responder}{required}"),
-            None => format!("none, it names no responder{required}"),
+            Some(responder) => format!("{responder}{required}"),
+            None => format!("none{required}"),
         }
     }
 }

@@ -161,7 +161,7 @@ impl Book {
         let mut wanted: HashMap<Tag, Vec<Arc<Stapled>>> = HashMap::new();
         for stapled in stapled {
             if let Some(subject) = stapled.subject() {
-                wanted.entry(key(subject)).or_default().push(stapled);
+                wanted.entry(subject.tag()).or_default().push(stapled);
             }
         }
         let lines = &mut self.lines;
@@ -378,21 +378,4 @@ fn line(source: &Source) -> Arc<str> {
         Source::Responder(uri) => uri.authority().map_or("", |a| a.as_str()).into(),
         Source::File(_) => "files".into(),
     }
-}
-
-/// What is asked of whom about which certificate.
-fn key(subject: &Subject) -> Tag {
-    let source = match &subject.source {
-        Some(Source::Responder(uri)) => format!("responder {uri}"),
-        Some(Source::File(path)) => format!("file {}", path.display()),
-        None => String::new(),
-    };
-    let given = subject.given.as_deref().unwrap_or_default();
-    Tag::of(&[
-        b"cutwater ocsp 1",
-        &subject.fingerprint,
-        &subject.issuer,
-        source.as_bytes(),
-        given,
-    ])
 }

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use rustls::sign::CertifiedKey;
 
 use super::{Staple, Subject};
+use crate::tags::Tag;
 
 /// A certificate and its key, with or without a staple. A handshake takes what is current.
 pub struct Stapled {
@@ -87,6 +88,13 @@ impl Stapled {
     /// What can be asked about it; `None` if it is never stapled.
     pub fn subject(&self) -> Option<&Arc<Subject>> {
         self.subject.as_ref()
+    }
+
+    /// A hash over what is said of its staples: equal means that they are come by alike.
+    pub fn tag(&self) -> Tag {
+        let subject = self.subject.as_ref().map(|subject| subject.tag().0);
+        let subject = subject.as_ref().map_or(&[][..], |tag| &tag[..]);
+        Tag::of(&[b"cutwater stapled 1", &[u8::from(self.required)], subject])
     }
 
     /// Whether it needs a staple to be shown.

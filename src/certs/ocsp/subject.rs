@@ -15,6 +15,8 @@ use x509_cert::ext::pkix::{AuthorityInfoAccessSyntax, SubjectAltName};
 use x509_cert::name::Name;
 use x509_cert::serial_number::SerialNumber;
 
+use crate::tags::Tag;
+
 /// id-ad-ocsp (RFC 6960 §3.1).
 const ID_AD_OCSP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1");
 
@@ -145,6 +147,22 @@ impl Subject {
             source: None,
             given: None,
         })
+    }
+
+    /// A hash over all that is asked about it, and of whom.
+    pub fn tag(&self) -> Tag {
+        let source = match &self.source {
+            Some(Source::Responder(uri)) => format!("responder {uri}"),
+            Some(Source::File(path)) => format!("file {}", path.display()),
+            None => String::new(),
+        };
+        Tag::of(&[
+            b"cutwater ocsp 1",
+            &self.fingerprint,
+            &self.issuer,
+            source.as_bytes(),
+            self.given.as_deref().unwrap_or_default(),
+        ])
     }
 
     /// What its issuer is called and signs with, as RFC 6960 §4.1.1 hashes them.

@@ -135,7 +135,7 @@ impl Source {
         // One broken pair of several breaks the set: with fewer kinds of key, clients that could
         // connect before cannot.
         (pairs.len() == files.len() && !pairs.is_empty()).then(|| Found {
-            files: files.iter().map(|files| files.ocsp.clone()).collect(),
+            files: files.iter().map(|files| (*files.ocsp).clone()).collect(),
             ..Found::new(pairs, &tags)
         })
     }

@@ -12,7 +12,6 @@ use crate::certs::ocsp::subject::Demand;
 use crate::certs::ocsp::{OcspMode, Source, Stapled, Subject, store};
 use crate::config::diagnostics::{Diagnostic, Place};
 use crate::config::spec::{SiteSpec, Spec, StapleFiles};
-use crate::tags::Tag;
 
 /// The certificates as they are shown; `None` if one needs a staple and can never have one, which
 /// is then reported.
@@ -29,23 +28,6 @@ pub(super) fn staple(
         all.push(Arc::new(one(spec, site, pair, files, work)?));
     }
     Some(all)
-}
-
-/// A hash over what decides about a site's staples beside its certificates.
-pub(super) fn tag(site: &SiteSpec, files: &[StapleFiles]) -> Tag {
-    let said = files.iter().map(|files| {
-        let path = |path: Option<&std::path::PathBuf>| format!("{path:?}");
-        let issuer = files.issuer.as_ref().map(|at| &at.value);
-        let staple = files.staple.as_ref().map(|at| &at.value);
-        let responder = files.responder.as_ref().map(|at| at.value.to_string());
-        format!("{} {} {responder:?};", path(issuer), path(staple))
-    });
-    let said: String = said.collect();
-    Tag::of(&[
-        b"cutwater staples 1",
-        site.ocsp.value.as_str().as_bytes(),
-        said.as_bytes(),
-    ])
 }
 
 fn one(

@@ -194,6 +194,8 @@ fn client(
         }
     };
     client.alpn_protocols.clone_from(&spec.alpn);
+    // Connections to origins are kept, and few: their certificates are not worth a decompressor.
+    client.cert_decompressors = Vec::new();
     Some(client)
 }
 

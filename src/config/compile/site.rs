@@ -104,9 +104,12 @@ fn tls(
     let found = certificates.find(spec, site, work);
     let chooser = found.and_then(|found| {
         let keys = super::ocsp::staple(spec, site, &found, work)?;
-        let staples = super::ocsp::tag(site, &found.files);
+        let mut tags = vec![found.tag];
+        tags.extend(keys.iter().map(|key| key.tag()));
+        let tags: Vec<&[u8]> = tags.iter().map(|tag| &tag.0[..]).collect();
+        let tag = Tag::of(&tags);
         match CertificateChooser::stapled(keys) {
-            Ok(chooser) => Some((Tag::of(&[&found.tag.0, &staples.0]), Arc::new(chooser))),
+            Ok(chooser) => Some((tag, Arc::new(chooser))),
             Err(error) => {
                 let message = format!("site {}: {error}", site.label());
                 work.broken
@@ -125,11 +128,16 @@ fn tls(
     tls.alpn.clone_from(&site.alpn);
     tls.tls12 = site.tls12;
     tls.early_data = site.early_data.value;
+    tls.certificate_compression
+        .clone_from(&site.certificate_compression);
     tls.tickets = spec.sessions.tickets;
     tls.trust = trust;
     tls.early = early(&tls.trust, site, routes);
     let same = |former: &SiteTls| {
-        former.trust == tls.trust && former.early == tls.early && former.tickets == tls.tickets
+        former.trust == tls.trust
+            && former.early == tls.early
+            && former.tickets == tls.tickets
+            && former.certificate_compression == tls.certificate_compression
     };
     match (former, former_tls) {
         // The rustls configurations that it made live on.

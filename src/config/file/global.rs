@@ -26,6 +26,7 @@ pub(super) fn read(top: &Table<'_>, spec: &mut Spec) -> Vec<At<PathBuf>> {
     sessions(top, spec);
     ocsp::read(top, spec);
     resolver::read(top, spec);
+    transparency(top, spec);
     spec.listeners = listener::read_all(top);
     if let Some(value) = top.get("origin") {
         for named in value.named("[origin.app]") {
@@ -120,6 +121,16 @@ fn log(top: &Table<'_>, spec: &mut Spec) {
         .and_then(|value| value.choice(&choices))
     {
         spec.log.connections = which;
+    }
+}
+
+fn transparency(top: &Table<'_>, spec: &mut Spec) {
+    let keys = &keys::CERTIFICATE_TRANSPARENCY;
+    let Some(table) = table(top, "certificate_transparency", keys) else {
+        return;
+    };
+    if let Some(value) = table.get("log_list") {
+        spec.log_list = value.path("log_list.json");
     }
 }
 

@@ -22,7 +22,7 @@ macro_rules! tables {
 }
 
 tables! {
-    TOP "the file" ["include" "certificate_directory" "server" "limits" "log" "listen" "admin" "sessions" "ocsp" "resolver" "origin" "error_pages" "site"];
+    TOP "the file" ["include" "certificate_directory" "server" "limits" "log" "listen" "admin" "sessions" "ocsp" "resolver" "certificate_transparency" "origin" "error_pages" "site"];
     INCLUDED "an included file" ["site"];
     SERVER "[server]" ["workers" "drain"];
     DRAIN "drain" ["delay" "timeout"];
@@ -34,6 +34,7 @@ tables! {
     SESSIONS "[sessions]" ["capacity" "tickets" "store"];
     OCSP "[ocsp]" ["directory" "proxy" "timeout"];
     RESOLVER "[resolver]" ["servers" "timeout" "min_ttl" "max_ttl"];
+    CERTIFICATE_TRANSPARENCY "[certificate_transparency]" ["log_list"];
     ORIGIN "[origin.NAME]" ["servers" "early_data_aware" "host" "forwarded" "proxy_protocol" "tls" "balance" "limits" "timeouts" "health" "ejection" "retries" "slow_start"];
     ORIGIN_TLS "tls of [origin.NAME]" ["ca" "server_name" "verify_name" "certificate" "alpn" "min_version"];
     ORIGIN_CERTIFICATE "certificate in tls of [origin.NAME]" ["chain" "key"];
@@ -44,10 +45,10 @@ tables! {
     HEALTH "health" ["path" "host" "interval" "jitter" "timeout" "status" "healthy" "unhealthy"];
     EJECTION "ejection" ["failures" "time" "max_time" "max_percent" "status"];
     RETRIES "retries" ["attempts" "budget" "min" "status"];
-    SITE "[[site]]" ["names" "listen" "certificate" "default" "alpn" "min_version" "early_data" "ocsp" "client_auth" "timeouts" "error_pages" "route"];
+    SITE "[[site]]" ["names" "listen" "certificate" "default" "alpn" "min_version" "early_data" "certificate_compression" "ocsp" "client_auth" "timeouts" "error_pages" "route"];
     ERROR_PAGES "error_pages" ["403" "404" "421" "425" "429" "502" "503" "504"];
     ERROR_PAGE "a page of error_pages" ["body" "body_file" "headers"];
-    CERTIFICATE "certificate" ["chain" "key" "issuer" "responder" "staple"];
+    CERTIFICATE "certificate" ["chain" "key" "issuer" "responder" "staple" "scts"];
     SITE_TIMEOUTS "timeouts of [[site]]" ["handshake" "request_headers" "keep_alive"];
     ROUTE "[[site.route]]" ["path" "exact" "methods" "host" "early_data" "origin" "respond" "redirect" "allow" "deny" "rate_limit" "strip_prefix" "prefix_rewrite" "request_headers" "response_headers" "timeouts" "limits"];
     ROUTE_TIMEOUTS "timeouts of [[site.route]]" ["connect" "request_body_idle" "response_headers" "response_idle" "write_idle" "total"];

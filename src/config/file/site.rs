@@ -4,9 +4,10 @@ use toml::de::DeValue;
 
 use super::tree::{Table, Value};
 use super::{keys, ocsp, route};
+use crate::certs::compression::Algorithm;
 use crate::config::diagnostics::At;
 use crate::config::names::{NameError, SiteName};
-use crate::config::spec::{CertificateFiles, Certificates, SiteSpec, StapleFiles};
+use crate::config::spec::{CertificateFiles, Certificates, SiteSpec};
 
 const CERTIFICATE: &str =
     "certificate = { chain = \"example.com.pem\", key = \"example.com.key\" }";
@@ -56,6 +57,9 @@ fn read(value: &Value<'_>) -> Option<SiteSpec> {
     }
     if let Some(early_data) = table.get("early_data").and_then(|value| value.boolean()) {
         site.early_data = early_data;
+    }
+    if let Some(value) = table.get("certificate_compression") {
+        site.certificate_compression = compression(&value);
     }
     if let Some(value) = table.get("ocsp")
         && let Some(mode) = ocsp::mode(&value)
@@ -140,8 +144,8 @@ fn certificates(value: &Value<'_>) -> Certificates {
     }
 }
 
-/// A chain and a key. What is said of staples belongs to sites' certificates, not to those that
-/// origins see.
+/// A chain and a key. What is said of staples and timestamps belongs to sites' certificates, not to
+/// those that origins see.
 pub(super) fn certificate(
     value: &Value<'_>,
     known: &'static keys::Keys,
@@ -153,14 +157,55 @@ pub(super) fn certificate(
     let chain = chain.and_then(|value| value.path("example.com.pem"));
     let key = key.and_then(|value| value.path("example.com.key"));
     let ocsp = match known.known.contains(&"staple") {
-        true => ocsp::staple_files(&table),
-        false => StapleFiles::default(),
+        true => {
+            timestamps(&table);
+            Box::new(ocsp::staple_files(&table))
+        }
+        false => Box::default(),
     };
     Some(CertificateFiles {
         chain: chain?,
         key: key?,
         ocsp,
     })
+}
+
+/// rustls 0.23 sends one extension with a certificate, status_request, and has no type for
+/// signed_certificate_timestamp (RFC 6962 §3.3.1) that anything could be put into.
+fn timestamps(table: &Table<'_>) {
+    if let Some(value) = table.get("scts") {
+        let hint = "take this away: authorities embed timestamps in the certificates themselves";
+        value.unsupported("the TLS extension for certificate timestamps", hint);
+    }
+}
+
+/// `"off"`, or a list.
+fn compression(value: &Value<'_>) -> Vec<Algorithm> {
+    if matches!(value.raw(), DeValue::String(_)) {
+        value.choice(&[("off", ())]);
+        return Vec::new();
+    }
+    let example = "[\"brotli\", \"zlib\"]";
+    let list = value.full_list("algorithms", example).unwrap_or_default();
+    let mut algorithms: Vec<Algorithm> = Vec::new();
+    for value in list {
+        if value.raw().as_str() == Some("zstd") {
+            let hint = "take it away: who takes zstd takes brotli or zlib too";
+            value.unsupported("zstd", hint);
+            continue;
+        }
+        let choices = Algorithm::ALL.map(|algorithm| (algorithm.as_str(), algorithm));
+        let Some(algorithm) = value.choice(&choices) else {
+            continue;
+        };
+        if algorithms.contains(&algorithm) {
+            let message = format!("{:?} stands there twice", algorithm.as_str());
+            value.error(message, "take one of them away");
+            continue;
+        }
+        algorithms.push(algorithm);
+    }
+    algorithms
 }
 
 pub(super) fn alpn(value: &Value<'_>) -> Vec<Vec<u8>> {

@@ -186,7 +186,7 @@ fn each_mistake_in_a_site_is_told_with_place_and_hint() {
         ),
         (
             "ocsp = \"on\"",
-            "3:8 `ocsp` cannot be \"on\" / did you mean \"off\"? allowed are \"auto\", \"off\", \"required\"",
+            "3:8 `ocsp` cannot be \"on\" / allowed are \"auto\", \"off\", \"required\"",
         ),
         (
             "client_auth = { ca = \"a\" }",
@@ -447,6 +447,8 @@ fn values_are_what_was_typed_and_defaults_stand_for_the_rest() {
     );
 }
 
+mod certificates;
+mod ocsp;
 mod origins;
 
 #[test]

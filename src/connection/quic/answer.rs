@@ -12,8 +12,8 @@ use http_body::Body as _;
 use quinn::{SendStream, WriteError};
 
 use super::code;
-use super::connection::Http3;
 use super::content::Between;
+use super::http3::Http3;
 use super::ranks::Rank;
 use crate::connection::bodies::ResponseBody;
 use crate::connection::service::{Answer, Answered};

@@ -2,10 +2,9 @@
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Duration;
 
 use quinn::{ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, VarInt};
 use rustls::{AlertDescription, ProtocolVersion};
@@ -13,116 +12,28 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use super::code;
+use super::http3::Http3;
 use super::opening::{Opened, Opening};
-use super::ranks::Ranks;
-use super::{peer, stream};
+use super::{control, peer, stream};
 use crate::config::snapshot::Listener;
 use crate::connection::context::{Permit, Worker};
 use crate::connection::report::Report;
 use crate::connection::seen::Seen;
 use crate::connection::shared::{Past, Shared};
-use crate::deadline::{Alarm, Nudge, TICK};
-use crate::http::h3::{Code, MAX, Peer, goaway, settings, stream_type};
+use crate::deadline::Alarm;
+use crate::http::h3::{Code, MAX};
 use crate::state::{ConnectionState, Protocol};
 use crate::telemetry::labels::{ConnectionEnd, HelloError, Label, TimeoutKind};
 use crate::tls::ja4::Transport;
 use crate::tls::quic::{Crypto, Facts, Progress};
-
-/// How many requests a client may give up, one after the other, before any is answered: more than a
-/// person does, fewer than an attack wants.
-const GIVEN_UP: usize = 512;
 
 /// What a listener knows of a connection.
 pub(super) struct Accepted {
     pub(super) listener: Arc<str>,
     pub(super) client: SocketAddr,
     pub(super) local: SocketAddr,
-    /// Whether the client has proved its address.
+    /// Whether the client has proved its address by a Retry.
     pub(super) validated: bool,
-}
-
-/// What a connection and the tasks of its streams share.
-pub(super) struct Http3 {
-    pub(super) quic: quinn::Connection,
-    pub(super) shared: Arc<Shared>,
-    pub(super) peer: Mutex<Peer>,
-    pub(super) ranks: Ranks,
-    /// Streams of requests that have a task.
-    open: AtomicUsize,
-    /// The first request that is not here yet.
-    next: AtomicU64,
-    /// Requests that were given up since the last answer.
-    given_up: AtomicUsize,
-    /// Due when nothing was asked for `keep_alive`.
-    idle: Alarm,
-    keep_alive: Duration,
-    nudge: Nudge,
-    /// What ends the connection.
-    wrong: OnceLock<Code>,
-    /// Whether further requests are turned away.
-    turns_away: AtomicBool,
-}
-
-impl Http3 {
-    /// Ends the connection with an error.
-    pub(super) fn fail(&self, wrong: Code) {
-        if self.quic.close_reason().is_none() {
-            let _ = self.wrong.set(wrong);
-            self.quic.close(code(wrong), b"");
-        }
-    }
-
-    /// The first request that is not here yet.
-    pub(super) fn next(&self) -> u64 {
-        self.next.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn peer(&self) -> MutexGuard<'_, Peer> {
-        self.peer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A request is answered.
-    pub(super) fn answered(&self) {
-        self.given_up.store(0, Ordering::Relaxed);
-    }
-
-    /// A client gave up a request before it was answered. It costs us more than it costs the client
-    /// (the "rapid reset" of HTTP/2, CVE-2023-44487).
-    pub(super) fn given_up(&self) {
-        if self.given_up.fetch_add(1, Ordering::Relaxed) >= GIVEN_UP {
-            self.fail(Code::EXCESSIVE_LOAD);
-        }
-    }
-}
-
-/// A request's place in the count of open ones.
-pub(super) struct Place {
-    http3: Arc<Http3>,
-    stream: u64,
-}
-
-impl Place {
-    fn take(http3: &Arc<Http3>, stream: u64) -> Self {
-        http3.open.fetch_add(1, Ordering::Relaxed);
-        http3.idle.clear();
-        Self {
-            http3: Arc::clone(http3),
-            stream,
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let http3 = &self.http3;
-        http3.ranks.end(self.stream);
-        if http3.open.fetch_sub(1, Ordering::Relaxed) == 1 {
-            http3.idle.set(Some(http3.keep_alive));
-        }
-        if http3.shared.is_closing() || http3.turns_away.load(Ordering::Relaxed) {
-            http3.nudge.nudge();
-        }
-    }
 }
 
 /// How far a goodbye has come (RFC 9114 §5.2).
@@ -272,20 +183,8 @@ impl Connection {
         let Some(shared) = self.make_shared(opened) else {
             return false;
         };
-        self.http3 = Some(Arc::new(Http3 {
-            quic,
-            shared,
-            peer: Mutex::default(),
-            ranks: Ranks::default(),
-            open: AtomicUsize::new(0),
-            next: AtomicU64::new(0),
-            given_up: AtomicUsize::new(0),
-            idle: self.worker.ticker.alarm(),
-            keep_alive: timeouts.keep_alive,
-            nudge: self.alarm.waker(),
-            wrong: OnceLock::new(),
-            turns_away: AtomicBool::new(false),
-        }));
+        let nudge = self.alarm.waker();
+        self.http3 = Some(Http3::new(quic, shared, timeouts.keep_alive, nudge));
         true
     }
 
@@ -344,7 +243,7 @@ impl Connection {
             return;
         };
         let (tell, told) = watch::channel(None);
-        tokio::spawn(control(http3.quic.clone(), told).in_current_span());
+        tokio::spawn(control::run(http3.quic.clone(), told).in_current_span());
         let mut leaving = Leaving::No;
         // Due when the next step of a goodbye is.
         let goodbye = self.worker.ticker.alarm();
@@ -370,17 +269,17 @@ impl Connection {
                     return;
                 }
                 Woken::Idle => {
-                    http3.idle.clear();
+                    http3.forget_idle();
                     let metrics = &self.worker.process.metrics;
                     metrics.timeouts.inc(TimeoutKind::KeepAlive);
                     http3.shared.closing.store(true, Ordering::Relaxed);
                 }
                 Woken::Leave => {
-                    http3.idle.clear();
+                    http3.forget_idle();
                     http3.shared.closing.store(true, Ordering::Relaxed);
                     tell.send_replace(Some(MAX & !3));
                     leaving = Leaving::Told;
-                    goodbye.set(Some(under_way(&http3)));
+                    goodbye.set(Some(control::under_way(&http3)));
                 }
                 Woken::GoodbyeDue => match leaving {
                     Leaving::Last => {
@@ -389,10 +288,10 @@ impl Connection {
                         return;
                     }
                     _ => {
-                        http3.turns_away.store(true, Ordering::Relaxed);
+                        http3.turn_away();
                         tell.send_replace(Some(http3.next()));
                         leaving = Leaving::Last;
-                        goodbye.set(Some(under_way(&http3)));
+                        goodbye.set(Some(control::under_way(&http3)));
                     }
                 },
             }
@@ -438,9 +337,9 @@ impl Connection {
                     if http3.shared.is_closing() || self.worker.process.is_draining() {
                         return Poll::Ready(Woken::Leave);
                     }
-                    http3.idle.poll_due(cx).map(|()| Woken::Idle)
+                    http3.poll_idle(cx).map(|()| Woken::Idle)
                 }
-                Leaving::Last if http3.open.load(Ordering::Relaxed) > 0 => Poll::Pending,
+                Leaving::Last if http3.is_busy() => Poll::Pending,
                 _ => goodbye.poll_due(cx).map(|()| Woken::GoodbyeDue),
             }
         })
@@ -448,15 +347,13 @@ impl Connection {
     }
 
     fn request(&self, http3: &Arc<Http3>, mut send: SendStream, mut recv: RecvStream) {
-        if http3.turns_away.load(Ordering::Relaxed) {
+        if http3.turns_away() {
             let _ = send.reset(code(Code::REQUEST_REJECTED));
             let _ = recv.stop(code(Code::REQUEST_REJECTED));
             return;
         }
         let id = u64::from(VarInt::from(recv.id()));
-        // They come in order (RFC 9000 §2.1).
-        http3.next.store(id + 4, Ordering::Relaxed);
-        let place = Place::take(http3, id);
+        let place = http3.begin(id);
         // EARLY-DATA R23: before its end the handshake yields no keys but those of early data.
         let early = recv.is_0rtt();
         let task = stream::serve(Arc::clone(http3), place, id, send, recv, early);
@@ -468,9 +365,7 @@ impl Connection {
         self.end_of_handshake();
         self.permit.finish_handshake();
         http3.shared.write_lines();
-        if http3.open.load(Ordering::Relaxed) == 0 {
-            http3.idle.set(Some(http3.keep_alive));
-        }
+        http3.rest();
     }
 
     fn end_of_handshake(&mut self) {
@@ -505,7 +400,7 @@ impl Connection {
 
     /// How it ended, if nothing of ours ended it.
     fn end(&mut self) {
-        if let Some(wrong) = self.http3.as_ref().and_then(|http3| http3.wrong.get()) {
+        if let Some(wrong) = self.http3.as_ref().and_then(|http3| http3.wrong()) {
             self.report.fail(format!("HTTP/3 error {:#x}", wrong.0));
             self.report.end(ConnectionEnd::Error);
         }
@@ -568,41 +463,5 @@ fn alert(error: &ConnectionError) -> Option<AlertDescription> {
             u8::try_from(alert).ok().map(AlertDescription::from)
         }
         _ => None,
-    }
-}
-
-/// How long what the client has sent before it heard of something may take to come.
-fn under_way(http3: &Http3) -> Duration {
-    (2 * http3.quic.rtt()).clamp(TICK, Duration::from_secs(2))
-}
-
-/// Our control stream: SETTINGS, and GOAWAY as often as `told` changes.
-async fn control(quic: quinn::Connection, mut told: watch::Receiver<Option<u64>>) {
-    const CONTROL: u64 = 0;
-    let Ok(mut stream) = quic.open_uni().await else {
-        return;
-    };
-    // What it says is of use before all answers.
-    let _ = stream.set_priority(i32::MAX);
-    let begin = [&stream_type(CONTROL)[..], &settings()].concat();
-    if stream.write_all(&begin).await.is_err() {
-        return;
-    }
-    loop {
-        let id = tokio::select! {
-            changed = told.changed() => match changed {
-                Ok(()) => *told.borrow_and_update(),
-                Err(_) => None,
-            },
-            _ = quic.closed() => return,
-        };
-        match id {
-            Some(id) if stream.write_all(&goaway(id)).await.is_ok() => {}
-            // The stream must not end before the connection does (RFC 9114 §6.2.1).
-            _ => {
-                quic.closed().await;
-                return;
-            }
-        }
     }
 }

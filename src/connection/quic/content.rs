@@ -13,7 +13,7 @@ use quinn::{ReadError, RecvStream};
 use tokio::sync::Notify;
 
 use super::code;
-use super::connection::Http3;
+use super::http3::Http3;
 use crate::body::BoxError;
 use crate::http::h3::{self, Code, Message, NoHead, Received, Wrong};
 

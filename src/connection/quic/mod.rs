@@ -8,6 +8,8 @@
 mod answer;
 mod connection;
 mod content;
+mod control;
+mod http3;
 mod opening;
 mod peer;
 mod port;

@@ -113,6 +113,7 @@ impl Hellos for Opening {
             config: Arc::clone(&prepared.config),
             sessions: prepared.sessions.clone(),
             settler,
+            resume_or: chosen.resume_or,
         };
         // A session asks once.
         let _ = self.opened.set(Opened {
@@ -123,6 +124,11 @@ impl Hellos for Opening {
             prepared: Mutex::new(Some(prepared)),
         });
         Ok(start)
+    }
+
+    fn not_resumed(&self) {
+        let label = HelloError::NoStaple;
+        self.fail(label, format!("turned away: {}", label.as_str()));
     }
 
     fn refused(&self, error: &hello::HelloError) {

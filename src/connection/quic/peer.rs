@@ -6,7 +6,7 @@ use bytes::Bytes;
 use quinn::RecvStream;
 
 use super::code;
-use super::connection::Http3;
+use super::http3::Http3;
 use crate::http::h3::{Code, Decoder, Frames, Prefix, StreamKind, encoder};
 
 /// What one read may bring, in bytes.

@@ -11,8 +11,8 @@ use http_body::Body as _;
 use quinn::{RecvStream, SendStream};
 
 use super::answer::{Sending, respond};
-use super::connection::{Http3, Place};
 use super::content::{Between, Content, Receiving};
+use super::http3::{Http3, Place};
 use crate::confirm::Confirmation;
 use crate::connection::incoming::Incoming;
 use crate::connection::service::Http;

@@ -10,6 +10,7 @@ use crate::load::relay::Records;
 const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
+const APPLICATION_DATA: u8 = 23;
 
 /// Handshake messages. RFC 9846 §4, RFC 5246 §7.4, RFC 6066 §8
 const SERVER_HELLO: u8 = 2;
@@ -83,6 +84,10 @@ fn read(bytes: &[u8]) -> Result<Option<Answer>, Wrong> {
     let mut records = Records::of(bytes);
     let mut messages = Vec::new();
     for record in records.by_ref() {
+        let version = bytes.get(record.at + 1);
+        if !matches!(record.kind, CHANGE_CIPHER_SPEC..=APPLICATION_DATA) || version != Some(&3) {
+            return Err(Wrong("not TLS"));
+        }
         match (record.kind, record.body) {
             (CHANGE_CIPHER_SPEC, _) => {}
             // A warning: of the name, or that the version is old. The server goes on.

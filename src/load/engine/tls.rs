@@ -64,13 +64,17 @@ pub(in crate::load) fn with_provider(
                 .with_custom_certificate_verifier(believer)
         }
     };
-    Ok(match &plan.identity {
+    let mut config = match &plan.identity {
         Some(identity) => {
             let key = identity.key.clone_key();
             builder.with_client_auth_cert(identity.chain.clone(), key)?
         }
         None => builder.with_no_client_auth(),
-    })
+    };
+    if !plan.certificate_compression {
+        config.cert_decompressors = Vec::new();
+    }
+    Ok(config)
 }
 
 fn provider(plan: &TlsPlan) -> Result<CryptoProvider, RunError> {

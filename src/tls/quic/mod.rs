@@ -24,6 +24,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, CipherSuite, HandshakeKind, NamedGroup};
 
 use self::session::Waiting;
+use crate::certs::compression::Compressed;
 use crate::confirm::Settler;
 use crate::tls::hello::{ClientHello, HelloError};
 use crate::tls::session::ConnectionSessions;
@@ -39,6 +40,9 @@ pub trait Hellos: Send + Sync + 'static {
     /// The alert.
     fn choose(&self, hello: Arc<ClientHello>) -> Result<Start, AlertDescription>;
 
+    /// The handshake did not resume, and ends as [`Start::resume_or`] says.
+    fn not_resumed(&self);
+
     /// There will be no ClientHello: what came cannot become one.
     fn refused(&self, error: &HelloError);
 }
@@ -51,6 +55,8 @@ pub struct Start {
     pub sessions: Option<Arc<ConnectionSessions>>,
     /// Told of the client's Finished.
     pub settler: Settler,
+    /// What the handshake ends with unless it resumes: its certificate must not be shown.
+    pub resume_or: Option<AlertDescription>,
 }
 
 /// What is known of a handshake.
@@ -66,6 +72,8 @@ pub struct Facts {
     pub early_accepted: bool,
     /// ClientHellos: two after a HelloRetryRequest.
     pub hellos: u8,
+    /// How the certificate was compressed that was sent.
+    pub compressed: Option<Compressed>,
     /// The alert that the handshake ended with.
     pub alert: Option<AlertDescription>,
 }

@@ -14,6 +14,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::quic::{Connection, KeyChange, Secrets, ServerConnection, Version};
 
 use super::{Hellos, Known, Progress, VERSION, header, packet, stateless};
+use crate::certs::compression;
 use crate::tls::hello::{ClientHello, HelloError};
 use crate::tls::session::ConnectionSessions;
 
@@ -118,7 +119,17 @@ impl Waiting {
             state.facts.hellos = 1;
             state.settler = Some(start.settler);
         }
-        self.advance(&message)
+        self.advance(&message)?;
+        match (start.resume_or, self.progress.facts().kind) {
+            (None, _) | (_, Some(rustls::HandshakeKind::Resumed)) => Ok(()),
+            (Some(alert), _) => {
+                // Before anything of the handshake is sent.
+                self.engine = None;
+                self.progress.give_up();
+                hellos.not_resumed();
+                Err(self.fail(alert, String::new()))
+            }
+        }
     }
 
     /// Gives handshake bytes to rustls and sees what has become of the handshake.
@@ -126,7 +137,7 @@ impl Waiting {
         let Some(engine) = &mut self.engine else {
             return Ok(());
         };
-        let read = engine.tls.read_hs(bytes);
+        let (read, compressed) = compression::watch(|| engine.tls.read_hs(bytes));
         let kind = engine.tls.handshake_kind();
         if let Some(sessions) = &engine.sessions {
             // EARLY-DATA R9: what was taken for nothing goes back.
@@ -135,6 +146,7 @@ impl Waiting {
         {
             let facts = &mut self.progress.lock().facts;
             facts.kind = kind;
+            facts.compressed = compressed.or(facts.compressed);
             facts.suite = engine
                 .tls
                 .negotiated_cipher_suite()

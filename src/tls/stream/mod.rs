@@ -33,6 +33,7 @@ pub use self::outcome::{Facts, Read, StreamError};
 use self::outcome::{accepts_early_data, alert_for, wants_unexpected_message};
 use self::skip::{Skip, Skipping, probe, too_much};
 pub use self::socket::Socket;
+use crate::certs::compression;
 use crate::confirm::Settler;
 use crate::tls::hello::{ClientHello, HelloReader, alert_record};
 
@@ -257,8 +258,15 @@ impl<S: Socket> TlsStream<S> {
             let mut more = true;
             let mut idle = false;
             // rustls breaks off at every record of plaintext: `shown` records are never cut.
-            let UnbufferedStatus { discard, state, .. } =
-                engine.process_tls_records(&mut input[at..end]);
+            let shown = &mut input[at..end];
+            let UnbufferedStatus { discard, state, .. } = if self.hello > 0 {
+                // Only what answers a ClientHello has a certificate.
+                let (status, compressed) = compression::watch(|| engine.process_tls_records(shown));
+                self.facts.compressed = compressed.or(self.facts.compressed);
+                status
+            } else {
+                engine.process_tls_records(shown)
+            };
             match state {
                 Ok(ConnectionState::EncodeTlsData(mut record)) => {
                     let encoded = self.out.encode(&mut record);

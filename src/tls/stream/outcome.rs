@@ -5,6 +5,7 @@ use std::io;
 use rustls::server::UnbufferedServerConnection;
 use rustls::{AlertDescription, CipherSuite};
 
+use crate::certs::compression::Compressed;
 use crate::tls::hello::HelloError;
 
 /// Why a stream came to an end before its time.
@@ -26,7 +27,7 @@ impl std::fmt::Display for StreamError {
             Self::Io(error) => error.fmt(f),
             Self::Hello(error) => error.fmt(f),
             Self::Tls(error) => error.fmt(f),
-            Self::Certificate => f.write_str("no staple for the certificate"),
+            Self::Certificate => f.write_str("turned away: no_staple"),
         }
     }
 }
@@ -55,6 +56,8 @@ pub struct Facts {
     pub early_bytes: u64,
     /// Whether the ServerHello flight accepted early data.
     pub early_accepted: bool,
+    /// How the certificate was compressed that the ServerHello flight has.
+    pub compressed: Option<Compressed>,
     /// ClientHellos: two after a HelloRetryRequest.
     pub hellos: u8,
     /// The alert that we sent.

@@ -45,7 +45,7 @@ async fn refuses_until_answered(more: &str, must_staple: bool) {
     assert_eq!(refused.await, 1.0);
     let line = edge.until_connection(|line| line["sni"] == NAME).await;
     assert_eq!(line["alert_sent"], "bad_certificate_status_response");
-    assert_eq!(line["error"], "no staple for the certificate");
+    assert_eq!(line["error"], "turned away: no_staple");
     edge.until_text("handshakes that need this certificate are refused")
         .await;
     responder.does(GOOD);

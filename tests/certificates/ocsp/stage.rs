@@ -15,6 +15,7 @@ use rustls::{
 
 use super::authority::{Authority, Status, read};
 use crate::support::edge::Edge;
+use crate::support::tickets::Tickets;
 use crate::support::within;
 
 pub const NAME: &str = "example.com";
@@ -50,6 +51,8 @@ pub struct Shown {
 pub struct Looker {
     config: Arc<ClientConfig>,
     seen: Arc<Mutex<Vec<u8>>>,
+    /// Those of QUIC.
+    pub tickets: Arc<Tickets>,
 }
 
 impl Looker {
@@ -86,6 +89,7 @@ impl Looker {
         Self {
             config: Arc::new(config),
             seen,
+            tickets: Arc::default(),
         }
     }
 
@@ -179,6 +183,21 @@ impl Looker {
         self.until(edge, name, stapled).await.unwrap()
     }
 
+    /// Its configuration for HTTP/3. What was seen before is forgotten.
+    pub fn quic(&self) -> ClientConfig {
+        self.seen.lock().unwrap().clear();
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = vec![b"h3".to_vec()];
+        config.resumption = Resumption::store(Arc::clone(&self.tickets) as Arc<_>);
+        config
+    }
+
+    /// What the last handshake showed.
+    pub fn staple(&self) -> Option<(Status, u8)> {
+        let bytes = self.seen.lock().unwrap();
+        (!bytes.is_empty()).then(|| read(&bytes))
+    }
+
     /// The same client without tickets.
     pub fn fresh(&self) -> Self {
         let mut config = ClientConfig::clone(&self.config);
@@ -186,6 +205,7 @@ impl Looker {
         Self {
             config: Arc::new(config),
             seen: Arc::clone(&self.seen),
+            tickets: Arc::default(),
         }
     }
 }

@@ -63,7 +63,7 @@ fn each_mistake_in_an_origin_is_told_with_place_and_hint() {
         ),
         (
             "origin.a = { servers = [\"https://a\"], tls = { certificate = { chain = \"a.pem\" } } }",
-            "1:61 `key` is missing in certificate / add key = \"example.com.key\"",
+            "1:61 `key` is missing in certificate in tls of [origin.NAME] / add key = \"example.com.key\"",
         ),
         (
             "origin.a = { servers = [\"https://a\"], tls = { alpn = [\"h3\"] } }",

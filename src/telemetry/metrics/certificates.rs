@@ -1,0 +1,126 @@
+//! Metrics of certificates.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prometheus::{IntGauge, Result};
+
+use crate::telemetry::family::{Counters, Families, NamedGauges};
+use crate::telemetry::labels::CertificateCompression;
+
+/// How many certificates have series of their own. A site more costs a monitor five series, and
+/// whoever has thousands watches the first end.
+const MOST_SERIES: usize = 1000;
+
+/// Metrics of the certificates of the sites.
+#[derive(Debug)]
+pub struct Certificates {
+    /// Sent compressed, by algorithm.
+    pub compressed: Counters<CertificateCompression>,
+    /// Bytes that were not sent for that.
+    pub bytes_saved: Counters<CertificateCompression>,
+    /// How many sites show, each counted for each site.
+    shown: IntGauge,
+    first_end: IntGauge,
+    not_before: NamedGauges<2>,
+    not_after: NamedGauges<2>,
+    scts: NamedGauges<2>,
+    problems: NamedGauges<2>,
+    info: NamedGauges<3>,
+}
+
+/// What is told of one certificate of one site.
+#[derive(Clone, Debug)]
+pub struct CertificateSeries<'a> {
+    /// The site's first name.
+    pub site: &'a str,
+    /// The kind of its key.
+    pub key: &'a str,
+    /// Its issuer.
+    pub issuer: String,
+    /// The first second that it is valid.
+    pub not_before: SystemTime,
+    /// The last.
+    pub not_after: SystemTime,
+    /// How many certificate timestamps are in it.
+    pub scts: usize,
+    /// How much is wrong with it and its chain.
+    pub problems: usize,
+}
+
+impl Certificates {
+    pub(super) fn new(families: &Families<'_>) -> Result<Self> {
+        let labels = ["site", "key"];
+        Ok(Self {
+            compressed: families.counters(
+                "certificates_compressed_total",
+                "Certificates sent compressed (RFC 8879)",
+                "algorithm",
+            )?,
+            bytes_saved: families.counters(
+                "certificate_bytes_saved_total",
+                "Bytes that compressed certificates were shorter by",
+                "algorithm",
+            )?,
+            shown: families.gauge("certificates", "Certificates of all sites")?,
+            first_end: families.gauge(
+                "certificates_first_end_seconds",
+                "When the first certificate of all sites ends, in seconds since the Unix epoch",
+            )?,
+            not_before: families.named_gauges(
+                "certificate_not_before_seconds",
+                "When a certificate begins, in seconds since the Unix epoch",
+                labels,
+            )?,
+            not_after: families.named_gauges(
+                "certificate_not_after_seconds",
+                "When a certificate ends, in seconds since the Unix epoch",
+                labels,
+            )?,
+            scts: families.named_gauges(
+                "certificate_scts",
+                "Certificate timestamps (RFC 6962) in a certificate",
+                labels,
+            )?,
+            problems: families.named_gauges(
+                "certificate_problems",
+                "What cutwater check warns of in a certificate and its chain",
+                labels,
+            )?,
+            info: families.named_gauges(
+                "certificate_info",
+                "Always 1; the labels tell a certificate's issuer",
+                ["site", "key", "issuer"],
+            )?,
+        })
+    }
+
+    /// These are the certificates now. The ones that end first have series of their own, up to a
+    /// thousand.
+    pub fn replace(&self, mut all: Vec<CertificateSeries<'_>>) {
+        all.sort_by_key(|one| one.not_after);
+        let ends = |one: &CertificateSeries<'_>| seconds(one.not_after);
+        self.shown.set(i64::try_from(all.len()).unwrap_or(i64::MAX));
+        self.first_end.set(all.first().map_or(0, ends));
+        all.truncate(MOST_SERIES);
+        // Of two with the same labels the one that ends first is told: it is the last to be set.
+        all.reverse();
+        let each = |value: fn(&CertificateSeries<'_>) -> i64| {
+            all.iter().map(move |one| ([one.site, one.key], value(one)))
+        };
+        self.not_before.replace(each(|one| seconds(one.not_before)));
+        self.not_after.replace(each(|one| seconds(one.not_after)));
+        self.scts.replace(each(|one| count(one.scts)));
+        self.problems.replace(each(|one| count(one.problems)));
+        self.info
+            .replace(all.iter().map(|one| ([one.site, one.key, &*one.issuer], 1)));
+    }
+}
+
+fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn count(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
