@@ -101,14 +101,6 @@ fn each_mistake_in_the_tables_of_the_process_is_told_with_place_and_hint() {
             "1:1 `address` is missing in [[listen]] / add address = \"0.0.0.0:443\"",
         ),
         (
-            "listen = [{ address = \"[::]:1\", quic_retry = \"always\" }]",
-            "1:33 `quic_retry` of a listener without QUIC / add quic = true, or take this away",
-        ),
-        (
-            "listen = [{ address = \"[::]:1\", quic = true, quic_retry = \"on\" }]",
-            "1:59 `quic_retry` cannot be \"on\" / allowed are \"auto\", \"always\", \"never\"",
-        ),
-        (
             "listen = [{ address = \"[::]:1\", timeouts = { proxy_header = \"off\" } }]",
             "1:61 `proxy_header` cannot be \"off\" / it always has an end: write, for example, \"10s\"",
         ),
