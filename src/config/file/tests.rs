@@ -185,26 +185,6 @@ fn each_mistake_in_a_site_is_told_with_place_and_hint() {
             "3:15 `min_version` cannot be \"1.1\" / did you mean \"1.3\"? allowed are \"1.3\", \"1.2\"",
         ),
         (
-            "certificate_compression = \"on\"",
-            "3:27 `certificate_compression` cannot be \"on\" / allowed are \"off\"",
-        ),
-        (
-            "certificate_compression = [\"brotli\", \"zlip\"]",
-            "3:38 `certificate_compression` cannot be \"zlip\" / did you mean \"zlib\"? allowed are \"brotli\", \"zlib\"",
-        ),
-        (
-            "certificate_compression = [\"zlib\", \"zlib\"]",
-            "3:36 \"zlib\" stands there twice / take one of them away",
-        ),
-        (
-            "certificate_compression = [\"zstd\"]",
-            "3:28 zstd is not supported in this version / take it away: who takes zstd takes brotli or zlib too",
-        ),
-        (
-            "certificate = { chain = \"a.pem\", key = \"a.key\", scts = \"a.sct\" }",
-            "3:56 the TLS extension for certificate timestamps is not supported in this version / take this away: authorities embed timestamps in the certificates themselves",
-        ),
-        (
             "ocsp = \"on\"",
             "3:8 `ocsp` cannot be \"on\" / allowed are \"auto\", \"off\", \"required\"",
         ),
@@ -467,6 +447,7 @@ fn values_are_what_was_typed_and_defaults_stand_for_the_rest() {
     );
 }
 
+mod certificates;
 mod ocsp;
 mod origins;
 

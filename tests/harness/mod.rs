@@ -1,0 +1,8 @@
+//! The tools that the other tests stand on.
+
+mod client;
+mod h2;
+mod origin;
+mod relay;
+mod server;
+mod tools;
