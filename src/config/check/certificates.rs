@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::time::SystemTime;
 
-use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 
@@ -33,7 +32,7 @@ pub(super) fn tell(
     snapshot: &Snapshot,
     now: SystemTime,
 ) -> (Vec<Told>, Vec<Diagnostic>) {
-    let anchors = system_anchors();
+    let anchors = Anchors::of_system();
     let known = Known {
         anchors: anchors.as_ref(),
         logs: snapshot.logs.as_deref(),
@@ -97,14 +96,6 @@ fn warn(description: &Description, place: Option<&Place>, warnings: &mut Vec<Dia
             warnings.push(warning.hint(hint));
         }
     }
-}
-
-/// The authorities that this system trusts; `None` if it has none.
-fn system_anchors() -> Option<Anchors> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(found.certs);
-    (added > 0).then(|| Anchors::new(&roots))
 }
 
 /// As text: a paragraph for each.
