@@ -180,3 +180,49 @@ fn seconds(time: SystemTime) -> i64 {
 fn count(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use prometheus::Registry;
+
+    use super::*;
+
+    fn series(registry: &Registry) -> usize {
+        let families = registry.gather();
+        let of_staples = families
+            .iter()
+            .filter(|family| family.name().contains("certificate_staple_next"));
+        of_staples.map(|family| family.get_metric().len()).sum()
+    }
+
+    #[test]
+    fn the_staples_that_end_first_have_series_and_one_that_is_gone_has_none() {
+        let registry = Registry::new();
+        let certificates = Certificates::new(&Families(&registry)).unwrap();
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let sites: Vec<String> = (0..1500).map(|site| format!("{site}.test")).collect();
+        let all = sites.iter().enumerate().map(|(number, site)| StapleSeries {
+            site,
+            key: "rsa",
+            this_update: at(1),
+            // The last site's ends first.
+            next_update: at(10_000 - number as u64),
+        });
+        let all: Vec<_> = all.collect();
+        certificates.replace_staples(all.clone());
+        assert_eq!(series(&registry), MOST_SERIES);
+        let next = |site| certificates.staple_next_update.get([site, "rsa"]);
+        assert_eq!(next("1499.test"), 8501);
+        certificates.replace_staples(vec![all[1499]]);
+        assert_eq!(series(&registry), 1);
+        certificates.replace_staples(Vec::new());
+        assert_eq!(series(&registry), 0);
+        // Of two with the same labels the one that ends first is told.
+        let mut later = all[0];
+        later.next_update = at(20_000);
+        certificates.replace_staples(vec![later, all[0]]);
+        assert_eq!(next("0.test"), 10_000);
+    }
+}
