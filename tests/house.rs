@@ -7,6 +7,7 @@ mod support;
 
 mod harness {
     mod client;
+    mod datagrams;
     mod h2;
     mod origin;
     mod relay;

@@ -138,7 +138,10 @@ impl<'a, 'b> Cell<'a, 'b> {
         };
         let list = arguments.list(&self.lab.ground.pki(), &self.mark, seconds);
         self.note("asked", [list.join(" ")]);
-        let mut command = self.lab.ground.client_command(self.peer, &list, seconds + FORCE);
+        let mut command = self
+            .lab
+            .ground
+            .client_command(self.peer, &list, seconds + FORCE);
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -16,8 +16,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::admission::Admission;
-use crate::certs::transparency::LogList;
 use crate::certs::ocsp::{Settings, Stapled};
+use crate::certs::transparency::LogList;
 use crate::config::names::{NameIndex, SiteName};
 use crate::config::site_tls::SiteTls;
 use crate::early::EarlyDataPolicy;
