@@ -155,7 +155,11 @@ impl Http3 {
         let exchange = async {
             loop {
                 let content = |piece: &[u8]| length += piece.len() as u64;
-                match session.http.exchange(&session.ask, &mut first, content).await {
+                match session
+                    .http
+                    .exchange(&session.ask, &mut first, content)
+                    .await
+                {
                     Err(Lost::Refused) => again(session).await?,
                     result => return Ok::<_, Failure>(result),
                 }

@@ -187,7 +187,10 @@ impl Slot {
         Ok((stream, number, begin))
     }
 
-    pub(super) async fn ticket(&self, place: Place<'_>) -> Result<Tls13ClientSessionValue, Failure> {
+    pub(super) async fn ticket(
+        &self,
+        place: Place<'_>,
+    ) -> Result<Tls13ClientSessionValue, Failure> {
         let tickets = &place.endpoint.tickets;
         loop {
             if let Some(ticket) = tickets.take(place.name) {

@@ -80,12 +80,7 @@ impl ClientConfig for Crypto {
     ) -> Result<Box<dyn Session>, ConnectError> {
         let mut own = Vec::new();
         parameters.write(&mut own);
-        let tls = ClientConnection::new(
-            Arc::clone(&self.tls),
-            Version::V1,
-            self.name.clone(),
-            own,
-        );
+        let tls = ClientConnection::new(Arc::clone(&self.tls), Version::V1, self.name.clone(), own);
         match tls {
             Ok(tls) => Ok(Box::new(Engine {
                 tls,

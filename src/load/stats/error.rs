@@ -217,10 +217,7 @@ mod tests {
         let io = |kind: io::ErrorKind| ErrorKind::from_io(&kind.into()).to_string();
         assert_eq!(io(io::ErrorKind::ConnectionRefused), "refused");
         assert_eq!(io(io::ErrorKind::ConnectionReset), "reset");
-        assert_eq!(
-            ErrorKind::Http3(0x10b).to_string(),
-            "h3: request rejected"
-        );
+        assert_eq!(ErrorKind::Http3(0x10b).to_string(), "h3: request rejected");
         assert_eq!(
             ErrorKind::Http3(0x202).to_string(),
             "h3: qpack decoder stream error"

@@ -243,6 +243,8 @@ pub(crate) fn packet(key: Box<dyn rustls::quic::PacketKey>) -> Box<dyn crypto::P
 }
 
 /// A header key of rustls as quinn takes it.
-pub(crate) fn header(key: Box<dyn rustls::quic::HeaderProtectionKey>) -> Box<dyn crypto::HeaderKey> {
+pub(crate) fn header(
+    key: Box<dyn rustls::quic::HeaderProtectionKey>,
+) -> Box<dyn crypto::HeaderKey> {
     Box::new(key)
 }
