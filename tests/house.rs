@@ -5,15 +5,7 @@
 
 mod support;
 
-mod harness {
-    mod client;
-    mod datagrams;
-    mod h2;
-    mod origin;
-    mod relay;
-    mod server;
-    mod tools;
-}
+mod harness;
 
 mod house {
     mod arrows;

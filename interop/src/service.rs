@@ -223,6 +223,21 @@ mod tests {
     }
 
     #[test]
+    fn the_end_is_that_of_both_outputs() {
+        let mut service = shell("exec 1>&-; read line; echo last >&2");
+        assert!(
+            service
+                .said
+                .wait(BOUND, |_, ended| ended.then_some(()))
+                .is_some()
+        );
+        assert!(!service.ended_within(Duration::ZERO));
+        service.tell("go on").unwrap();
+        assert!(service.ended_within(BOUND));
+        assert_eq!(service.complained.all(), ["last"]);
+    }
+
+    #[test]
     fn waiting_ends_when_no_line_can_come_any_more() {
         let service = shell("true");
         let never = service.said.wait(BOUND, |_, _| None::<()>);

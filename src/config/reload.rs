@@ -29,7 +29,20 @@ impl Current {
 
     /// Makes `snapshot` current; it counts as the next generation. Gives what it replaces.
     pub fn store(&self, mut snapshot: Snapshot) -> Arc<Snapshot> {
-        snapshot.generation = self.0.load().generation + 1;
+        let former = self.0.load();
+        snapshot.generation = former.generation + 1;
+        for listener in &mut snapshot.listeners {
+            let mut bound = former.listeners.iter();
+            let Some(bound) = bound.find(|bound| bound.name == listener.name) else {
+                continue;
+            };
+            // A UDP port is there or not since the start, and clients are told of no other.
+            listener.quic = bound.quic.as_ref().map(|before| {
+                let mut quic = listener.quic.take().unwrap_or_else(|| before.clone());
+                quic.at(before.address);
+                quic
+            });
+        }
         self.0.swap(Arc::new(snapshot))
     }
 }
@@ -45,6 +58,7 @@ pub fn fixed_at_start(old: &Snapshot, new: &Snapshot) -> Vec<&'static str> {
                     listener.address,
                     listener.tls,
                     listener.backlog,
+                    listener.quic.as_ref().map(|quic| quic.migration),
                 )
             })
             .collect::<Vec<_>>()

@@ -92,7 +92,7 @@ pub(super) fn choose(
 fn check(tls: &SiteTls, hello: &ClientHello) -> Result<(), Unserved> {
     // RFC 9846 §E.2: protocol_version. Clients of before TLS 1.2 name no signature algorithms, and
     // rustls, which looks for those first, would answer handshake_failure.
-    if !hello.offers_tls13() && !(tls.tls12 && hello.offers_tls12()) {
+    if !(hello.offers_tls13() || tls.tls12 && hello.offers_tls12()) {
         let alert = AlertDescription::ProtocolVersion;
         return Err(Unserved::new(alert, HelloError::UnsupportedVersion));
     }

@@ -181,8 +181,8 @@ impl Shared {
     ///
     /// Over TCP it is: no byte comes before the client has answered our SYN-ACK from that address,
     /// and listeners do not use TCP Fast Open, which would let a first byte come before. Over QUIC
-    /// early data may come in the very first datagram, from a forged address: a Retry, a token of
-    /// an earlier connection, or the handshake's end prove it.
+    /// early data may come in the very first datagram, from a forged address: a Retry proves it, or
+    /// the handshake's end.
     ///
     /// An address that a balancer or a trusted proxy tells is proved as far as theirs is: who sends
     /// a recorded flight again does so from an address of its own, and is believed in nothing.

@@ -85,7 +85,7 @@ pub(super) async fn run(
         pool,
         metrics,
     };
-    let result = exchange.run(parts, early, &forward.confirmation).await;
+    let result = exchange.run(&mut parts, early, &forward.confirmation).await;
     result.map_err(|kind| ForwardError {
         kind,
         address: exchange.address,
@@ -144,7 +144,7 @@ enum Failure {
 impl Exchange<'_> {
     async fn run(
         &mut self,
-        mut parts: Parts,
+        parts: &mut Parts,
         mut early: bool,
         confirmation: &Confirmation,
     ) -> Result<Forwarded, ForwardErrorKind> {
@@ -158,7 +158,7 @@ impl Exchange<'_> {
                 parts.headers.insert(HOST, host.clone());
             }
             let (begin, began) = (Instant::now(), self.pool.ticker.now());
-            let failure = match self.send(&mut lease, &parts).await {
+            let failure = match self.send(&mut lease, parts).await {
                 Ok(head) => {
                     let origin_time = begin.elapsed();
                     self.metrics

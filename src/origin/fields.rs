@@ -134,6 +134,13 @@ fn one_length(headers: &HeaderMap) -> Result<Option<u64>, Ambiguous> {
     }
 }
 
+/// Whether the length is said once, and as everybody says it.
+fn is_plain(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let first = lengths.next().map_or(&[][..], HeaderValue::as_bytes);
+    lengths.next().is_none() && (first.len() == 1 || first.first() != Some(&b'0'))
+}
+
 /// RFC 9113 §8.2.3: HTTP/2 clients may send a cookie in pieces.
 fn join_cookies(headers: &mut HeaderMap) {
     let mut crumbs = headers.get_all(COOKIE).iter();
@@ -197,7 +204,9 @@ pub(super) fn prepare_response(parts: &mut http::response::Parts) -> Result<Fram
         framing = match one_length(headers)? {
             None => Framing::UntilClose,
             Some(length) => {
-                headers.insert(CONTENT_LENGTH, length.into());
+                if !is_plain(headers) {
+                    headers.insert(CONTENT_LENGTH, length.into());
+                }
                 Framing::Length(length)
             }
         };

@@ -187,9 +187,13 @@ impl Origins {
     /// # Errors
     /// [`ForwardError`] if there is no answer to pass on; its
     /// [`status`](ForwardError::status) is what the client gets.
-    pub async fn forward(&self, forward: Forward) -> Result<Forwarded, ForwardError> {
+    // Not `async`: the future would be moved once more, and it is large.
+    pub fn forward(
+        &self,
+        forward: Forward,
+    ) -> impl Future<Output = Result<Forwarded, ForwardError>> + Send {
         let pool = self.pool(&forward.spec);
-        exchange::run(pool, &self.metrics, forward).await
+        exchange::run(pool, &self.metrics, forward)
     }
 
     /// Closes connections that idled too long and forgets pools that nobody uses. To be called

@@ -11,7 +11,7 @@ use http::header::{CONNECTION, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, response};
 use http_body::Frame;
 use httparse::{Header, ParserConfig, Status};
-use memchr::{memchr, memmem};
+use memchr::{memchr, memchr_iter};
 use tokio::io::AsyncReadExt;
 
 use super::fields::{self, Framing};
@@ -190,10 +190,13 @@ impl Receiving {
     fn find_end(&mut self) -> Option<usize> {
         let from = self.searched.saturating_sub(3);
         let rest = self.input.get(from..).unwrap_or_default();
-        let crlf = memmem::find(rest, b"\n\r\n").map(|at| at + 3);
-        let lf = memmem::find(rest.get(..crlf.unwrap_or(rest.len()))?, b"\n\n").map(|at| at + 2);
+        let end = memchr_iter(b'\n', rest).find_map(|at| match rest.get(at + 1..)? {
+            [b'\n', ..] => Some(at + 2),
+            [b'\r', b'\n', ..] => Some(at + 3),
+            _ => None,
+        });
         self.searched = self.input.len();
-        Some(from + lf.or(crlf)?)
+        Some(from + end?)
     }
 
     /// The next frame of the body: `None` if it has not come yet, `Some(None)` at the end.

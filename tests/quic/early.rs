@@ -258,10 +258,13 @@ async fn r6_no_ticket_goes_from_one_transport_to_the_other() {
     assert_eq!(client.kind(), Some(rustls::HandshakeKind::Full));
 }
 
+/// A route that admits by address.
+const INSIDE: &str = "[[site.route]]\npath = \"/inside\"\nearly_data = \"safe\"\nallow = [\"127.0.0.1/32\"]\nrespond = { status = 200, body = \"inside\" }";
+
 #[tokio::test]
 async fn r15_no_address_counts_before_it_is_proved() {
     let wants = Wants {
-        routes: "[[site.route]]\npath = \"/inside\"\nearly_data = \"safe\"\nallow = [\"127.0.0.1/32\"]\nrespond = { status = 200, body = \"inside\" }",
+        routes: INSIDE,
         ..Wants::default()
     };
     let scene = Scene::with(wants).await;
@@ -273,14 +276,63 @@ async fn r15_no_address_counts_before_it_is_proved() {
         .await;
     wire.release().await;
     assert_eq!(answer(&mut stream).await.status, 425);
-    within(
-        "Finished",
-        scene.edge.until_access(|line| line["status"] == 425),
-    )
-    .await;
-    assert_eq!(
-        client.get("https://example.com/inside").await.text(),
-        "inside"
-    );
+    let refused = |line: &Value| line["status"] == 425;
+    scene.edge.until_access(refused).await;
+    let url = "https://example.com/inside";
+    assert_eq!(client.get(url).await.text(), "inside");
     client.close().await;
+}
+
+#[tokio::test]
+async fn r15_a_retry_proves_an_address() {
+    let wants = Wants {
+        listener: "quic_retry = \"always\"",
+        routes: INSIDE,
+        ..Wants::default()
+    };
+    let scene = Scene::with(wants).await;
+    scene.ticket().await;
+    // The Retry is let through, and nothing else.
+    let wire = Wire::after(1, scene.address()).await;
+    let (mut client, _) = Client::early(wire.address(), NAME, &scene.setup).await;
+    let mut stream = client.begin(get("https://example.com/inside")).await;
+    stream.finish().await.unwrap();
+    scene
+        .until_metric("answered_before_finished_total", &[], 1.0)
+        .await;
+    wire.turn().await;
+    assert_eq!(answer(&mut stream).await.text(), "inside");
+    assert_eq!(scene.metric("quic_retries_total", &[]).await, 2.0);
+    wire.release().await;
+    client.close().await;
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn r15_a_proxy_is_believed_once_it_is_where_it_says() {
+    let origin = Origin::start(|_| Reply::ok("answer")).await;
+    let routes = route_to("/origin", &origin.url(), "early_data = \"safe\"");
+    let wants = Wants {
+        listener: "trusted_proxies = [\"127.0.0.1/32\"]",
+        routes: &routes,
+        ..Wants::default()
+    };
+    let scene = Scene::with(wants).await;
+    let (mut client, wire) = held(&scene).await;
+    let mut asked = get("https://example.com/origin");
+    let told = "192.0.2.7".parse().unwrap();
+    asked.headers_mut().insert("x-forwarded-for", told);
+    let mut stream = client.begin(asked).await;
+    stream.finish().await.unwrap();
+    scene.until_metric("handshakes_unfinished", &[], 1.0).await;
+    wire.turn().await;
+    let waiting = tokio::time::timeout(Duration::from_millis(50), stream.recv_response()).await;
+    assert!(waiting.is_err(), "{waiting:?}");
+    assert_eq!(origin.heads().len(), 0);
+    wire.release().await;
+    assert_eq!(answer(&mut stream).await.text(), "answer");
+    let asked = origin.until_requests(1).await.remove(0);
+    assert_eq!(asked.field("x-forwarded-for"), Some("192.0.2.7, 127.0.0.1"));
+    client.close().await;
+    scene.settle().await;
 }

@@ -31,16 +31,24 @@ struct State {
     /// What is held back, where something is.
     from_client: Option<Vec<Vec<u8>>>,
     from_edge: Option<Vec<Vec<u8>>>,
+    /// How many of the edge's datagrams are let through nevertheless.
+    passes: usize,
 }
 
 impl Wire {
     /// To this edge. What the edge sends is held back at first.
     pub async fn to(edge: SocketAddr) -> Self {
+        Self::after(0, edge).await
+    }
+
+    /// To this edge. What the edge sends is held back after so many datagrams.
+    pub async fn after(passes: usize, edge: SocketAddr) -> Self {
         let near = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let far = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = near.local_addr().unwrap();
         let state = State {
             from_edge: Some(Vec::new()),
+            passes,
             ..State::default()
         };
         let inside = Arc::new(Inside {
@@ -139,7 +147,9 @@ async fn back(inside: Arc<Inside>) {
         let datagram = buffer[..length].to_vec();
         let client = {
             let mut state = inside.state.lock().unwrap();
-            if let Some(held) = &mut state.from_edge {
+            if state.passes > 0 {
+                state.passes -= 1;
+            } else if let Some(held) = &mut state.from_edge {
                 held.push(datagram);
                 continue;
             }

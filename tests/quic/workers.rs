@@ -185,15 +185,10 @@ async fn a_drain_lets_requests_end_and_turns_later_ones_away() {
     scene.edge.signal("TERM").await;
     // GOAWAY comes, and the client starts nothing any more.
     let refused = async {
-        loop {
-            match client.http.send_request(get("https://example.com/")).await {
-                Ok(mut stream) => {
-                    let _ = stream.finish().await;
-                    if stream.recv_response().await.is_err() {
-                        break;
-                    }
-                }
-                Err(_) => break,
+        while let Ok(mut stream) = client.http.send_request(get("https://example.com/")).await {
+            let _ = stream.finish().await;
+            if stream.recv_response().await.is_err() {
+                break;
             }
         }
     };

@@ -92,6 +92,7 @@ pub(super) fn compile<'s>(
 fn quic(listen: &ListenSpec) -> Option<Quic> {
     listen.quic.value.then(|| {
         let mut quic = Quic {
+            address: listen.address.value,
             alt_svc_age: listen.alt_svc,
             alt_svc: None,
             retry: listen.quic_retry,

@@ -164,7 +164,7 @@ mod tests {
     use crate::config::file::tests::errors;
 
     #[test]
-    fn mistakes_about_who_stands_in_front_are_told() {
+    fn mistakes_about_who_stands_in_front_and_about_quic_are_told() {
         for (text, expected) in [
             (
                 "listen = [{ address = \"[::]:1\", proxy_protocol = \"v2\" }]",
@@ -189,6 +189,14 @@ mod tests {
             (
                 "listen = [{ address = \"[::]:1\", trusted_header = \"forwarded\" }]",
                 "1:33 `trusted_header` without `trusted_proxies` / add trusted_proxies = [\"10.0.0.0/8\"], or take this away",
+            ),
+            (
+                "listen = [{ address = \"[::]:1\", quic_retry = \"always\" }]",
+                "1:33 `quic_retry` of a listener without QUIC / add quic = true, or take this away",
+            ),
+            (
+                "listen = [{ address = \"[::]:1\", quic = true, quic_retry = \"on\" }]",
+                "1:59 `quic_retry` cannot be \"on\" / allowed are \"auto\", \"always\", \"never\"",
             ),
         ] {
             assert_eq!(errors(text), [expected], "{text}");

@@ -101,14 +101,6 @@ fn each_mistake_in_the_tables_of_the_process_is_told_with_place_and_hint() {
             "1:1 `address` is missing in [[listen]] / add address = \"0.0.0.0:443\"",
         ),
         (
-            "listen = [{ address = \"[::]:1\", quic_retry = \"always\" }]",
-            "1:33 `quic_retry` of a listener without QUIC / add quic = true, or take this away",
-        ),
-        (
-            "listen = [{ address = \"[::]:1\", quic = true, quic_retry = \"on\" }]",
-            "1:59 `quic_retry` cannot be \"on\" / allowed are \"auto\", \"always\", \"never\"",
-        ),
-        (
             "listen = [{ address = \"[::]:1\", timeouts = { proxy_header = \"off\" } }]",
             "1:61 `proxy_header` cannot be \"off\" / it always has an end: write, for example, \"10s\"",
         ),
@@ -183,26 +175,6 @@ fn each_mistake_in_a_site_is_told_with_place_and_hint() {
         (
             "min_version = \"1.1\"",
             "3:15 `min_version` cannot be \"1.1\" / did you mean \"1.3\"? allowed are \"1.3\", \"1.2\"",
-        ),
-        (
-            "certificate_compression = \"on\"",
-            "3:27 `certificate_compression` cannot be \"on\" / allowed are \"off\"",
-        ),
-        (
-            "certificate_compression = [\"brotli\", \"zlip\"]",
-            "3:38 `certificate_compression` cannot be \"zlip\" / did you mean \"zlib\"? allowed are \"brotli\", \"zlib\"",
-        ),
-        (
-            "certificate_compression = [\"zlib\", \"zlib\"]",
-            "3:36 \"zlib\" stands there twice / take one of them away",
-        ),
-        (
-            "certificate_compression = [\"zstd\"]",
-            "3:28 zstd is not supported in this version / take it away: who takes zstd takes brotli or zlib too",
-        ),
-        (
-            "certificate = { chain = \"a.pem\", key = \"a.key\", scts = \"a.sct\" }",
-            "3:56 the TLS extension for certificate timestamps is not supported in this version / take this away: authorities embed timestamps in the certificates themselves",
         ),
         (
             "ocsp = \"on\"",
@@ -467,6 +439,7 @@ fn values_are_what_was_typed_and_defaults_stand_for_the_rest() {
     );
 }
 
+mod certificates;
 mod ocsp;
 mod origins;
 

@@ -8,6 +8,8 @@ use http::HeaderValue;
 /// QUIC on one listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quic {
+    /// Where it listens, once that is known.
+    pub address: SocketAddr,
     /// How long clients are told to remember HTTP/3; `None` tells them nothing.
     pub alt_svc_age: Option<Duration>,
     /// The Alt-Svc field of answers over TCP that tells them (RFC 7838), for the listener's port.
@@ -19,8 +21,9 @@ pub struct Quic {
 }
 
 impl Quic {
-    /// Names the port in Alt-Svc, once it is known.
+    /// It listens there: names the port in Alt-Svc.
     pub fn at(&mut self, address: SocketAddr) {
+        self.address = address;
         self.alt_svc = self.alt_svc_age.and_then(|age| {
             let value = format!("h3=\":{}\"; ma={}", address.port(), age.as_secs());
             HeaderValue::try_from(value).ok()

@@ -32,7 +32,7 @@ pub(super) struct Accepted {
     pub(super) listener: Arc<str>,
     pub(super) client: SocketAddr,
     pub(super) local: SocketAddr,
-    /// Whether the client has proved its address.
+    /// Whether the client has proved its address by a Retry.
     pub(super) validated: bool,
 }
 

@@ -199,7 +199,9 @@ impl Accepting {
             listener: Arc::clone(&self.listener),
             client,
             local: SocketAddr::new(ip, self.address.port()),
-            validated: incoming.remote_address_validated(),
+            // Who may not be asked again has just answered a Retry. A token of an earlier connection
+            // spares the client that, but is no proof of where it is now (EARLY-DATA R15).
+            validated: !incoming.may_retry(),
         };
         let span = tracing::debug_span!("connection", %client, listener = %self.listener, worker = self.worker.index, quic = true);
         let worker = Arc::clone(&self.worker);

@@ -374,3 +374,28 @@ fn serve(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::CASES;
+    use super::*;
+
+    #[test]
+    fn a_failure_names_what_our_client_saw() {
+        let case = CASES.iter().find(|case| case.name == "full").unwrap();
+        let text = r#"{"counts": {}, "errors": {"alert: handshake_failure": 3}, "rounds": []}"#;
+        let mut notes = Notes::default();
+        let judged = judge(
+            &mut notes,
+            case,
+            Some(1),
+            &serde_json::from_str(text).unwrap(),
+        );
+        let (outcome, _) = notes.end(judged);
+        let Outcome::Fail(why) = outcome else {
+            panic!("{outcome:?}");
+        };
+        let says = "errors: [(\"alert: handshake_failure\", 3)], should be []";
+        assert!(why.contains(says), "{why}");
+    }
+}
