@@ -19,7 +19,7 @@ use rustls::pki_types::CertificateDer;
 use serde::{Serialize, Serializer};
 use x509_cert::der::DateTime;
 
-use self::certificate::Certificate;
+pub(in crate::certs) use self::certificate::Certificate;
 pub use self::chain::ChainProblem;
 pub use self::key::{KeyDescription, Weakness};
 use super::transparency::{self, LogList, Sct, Shortfall};
