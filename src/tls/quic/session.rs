@@ -5,7 +5,7 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use quinn_proto::crypto::{
-    self, ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey, ServerConfig, Session,
+    ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey, Session,
 };
 use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectionId, Side, TransportError, TransportErrorCode};
@@ -13,7 +13,7 @@ use rustls::AlertDescription;
 use rustls::pki_types::CertificateDer;
 use rustls::quic::{Connection, KeyChange, Secrets, ServerConnection, Version};
 
-use super::{Hellos, Known, Progress, VERSION, header, packet, stateless};
+use super::{Hellos, Known, Progress, header, initial_keys, packet};
 use crate::certs::compression;
 use crate::tls::hello::{ClientHello, HelloError};
 use crate::tls::session::ConnectionSessions;
@@ -179,15 +179,7 @@ impl Waiting {
 
 impl Session for Waiting {
     fn initial_keys(&self, id: &ConnectionId, side: Side) -> Keys {
-        // Servers are asked for their own side only, and never with a version that has none.
-        match (stateless().initial_keys(VERSION, id), side) {
-            (Ok(keys), Side::Server) => keys,
-            (Ok(keys), Side::Client) => Keys {
-                header: swapped(keys.header),
-                packet: swapped(keys.packet),
-            },
-            (Err(_), _) => unreachable!("the version is spoken"),
-        }
+        initial_keys(id, side)
     }
 
     fn handshake_data(&self) -> Option<Box<dyn Any>> {
@@ -289,12 +281,5 @@ impl Session for Waiting {
             .tls
             .export_keying_material(output, label, Some(context));
         exported.map(|_| ()).map_err(|_| ExportKeyingMaterialError)
-    }
-}
-
-fn swapped<T>(keys: crypto::KeyPair<T>) -> crypto::KeyPair<T> {
-    crypto::KeyPair {
-        local: keys.remote,
-        remote: keys.local,
     }
 }
