@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -263,26 +263,6 @@ struct Inside {
     readiness: Arc<Readiness>,
 }
 
-/// A renewed certificate that needs a staple has none before its responder has answered: until then
-/// the site goes on with the former one.
-fn stand_in(new: &Snapshot, former: &Snapshot) {
-    let now = SystemTime::now();
-    for site in &new.sites {
-        let old = former.sites.iter().find(|old| old.name == site.name);
-        let (Some(old), Some(tls)) = (old.and_then(|old| old.tls.as_ref()), &site.tls) else {
-            continue;
-        };
-        for subject in tls.certificates.stand_in(&old.certificates, now) {
-            tracing::warn!(
-                site = %site.name,
-                certificate = subject.name,
-                serial = subject.serial_hex(),
-                "the former certificate is shown until the new one has its first staple"
-            );
-        }
-    }
-}
-
 /// Governs a running server from anywhere.
 #[derive(Clone)]
 pub struct Handle(Arc<Inside>);
@@ -298,7 +278,7 @@ impl Handle {
         let keeper = &self.0.process.keeper;
         // Before it is in force: what is known is shown from the first handshake on.
         keeper.follow(snapshot.staples(), &snapshot.ocsp);
-        stand_in(&snapshot, &self.current());
+        snapshot.stand_in(&self.current());
         self.0.process.resolver.configure(&snapshot.resolver);
         self.0.process.current.store(snapshot);
         self.0.process.metrics.config.reloads.inc(ReloadResult::Ok);
