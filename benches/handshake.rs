@@ -124,7 +124,7 @@ fn key() -> Arc<CertifiedKey> {
 
 fn stapled(key: Arc<CertifiedKey>) -> Stapled {
     let subject = Arc::new(Subject::read(&key.cert, &[]).unwrap());
-    let stapled = Stapled::awaiting(key, subject, true);
+    let stapled = Stapled::awaiting(&key, subject, true);
     let now = SystemTime::now();
     stapled.show(&Staple {
         der: Arc::from([0; 500]),

@@ -278,6 +278,7 @@ impl Handle {
         let keeper = &self.0.process.keeper;
         // Before it is in force: what is known is shown from the first handshake on.
         keeper.follow(snapshot.staples(), &snapshot.ocsp);
+        snapshot.stand_in(&self.current());
         self.0.process.resolver.configure(&snapshot.resolver);
         self.0.process.current.store(snapshot);
         self.0.process.metrics.config.reloads.inc(ReloadResult::Ok);

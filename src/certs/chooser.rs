@@ -7,7 +7,7 @@ use rustls::server::ResolvesServerCert;
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{CipherSuite, SignatureScheme};
 
-use super::ocsp::{Stapled, Unstapled};
+use super::ocsp::{Stapled, Subject, Unstapled};
 
 /// What kind of key a certificate has, in the order of preference.
 ///
@@ -157,13 +157,31 @@ impl CertificateChooser {
         &self.keys
     }
 
-    /// Whether a client that offers `schemes` would get a certificate that must not be shown,
-    /// because it needs a staple and has none that holds.
-    #[must_use]
-    pub fn lacks_staple(&self, schemes: &[SignatureScheme]) -> bool {
-        let index = choose_certificate(&self.kinds, schemes).unwrap_or(0);
-        let key = self.keys.get(index);
+    /// Whether a client that offers `schemes` and `suites` would get a certificate that must not be
+    /// shown, because it needs a staple and has none that holds.
+    pub fn lacks_staple<S, C>(&self, schemes: impl Fn() -> S, suites: impl Fn() -> C) -> bool
+    where
+        S: Iterator<Item = SignatureScheme>,
+        C: Iterator<Item = CipherSuite>,
+    {
+        let key = self.keys.get(self.index_for(schemes, suites).unwrap_or(0));
         key.is_some_and(|key| !key.may_be_shown(SystemTime::now))
+    }
+
+    /// Of the certificates that need a staple and have none yet, has the one of the same kind in
+    /// `former` stand in while its own staple holds. Gives those that are stood in for.
+    pub fn stand_in(&self, former: &Self, now: SystemTime) -> Vec<Arc<Subject>> {
+        let mut held = Vec::new();
+        for (key, kind) in self.keys.iter().zip(&self.kinds) {
+            let old = former.kinds.iter().position(|old| old == kind);
+            let old = old.and_then(|index| former.keys.get(index));
+            // One that goes on unchanged is the same.
+            let old = old.filter(|old| !Arc::ptr_eq(old, key));
+            if old.is_some_and(|old| key.stand_in(old, now)) {
+                held.extend(key.subject().cloned());
+            }
+        }
+        held
     }
 
     /// Whether any of the certificates may come to lack one.
@@ -210,12 +228,21 @@ impl CertificateChooser {
         S: Iterator<Item = SignatureScheme>,
         C: Iterator<Item = CipherSuite>,
     {
-        let index = choose(&self.kinds, |kind| {
+        let index = self.index_for(schemes, suites)?;
+        self.kinds.get(index).copied()
+    }
+
+    /// What [`resolve`](ResolvesServerCert::resolve) will choose for such a client.
+    fn index_for<S, C>(&self, schemes: impl Fn() -> S, suites: impl Fn() -> C) -> Option<usize>
+    where
+        S: Iterator<Item = SignatureScheme>,
+        C: Iterator<Item = CipherSuite>,
+    {
+        choose(&self.kinds, |kind| {
             let verifiable = schemes().any(|scheme| kind.schemes().contains(&scheme));
             // rustls leaves out schemes that no common suite goes with.
             verifiable && suites().any(|suite| kind.fits(suite))
-        })?;
-        self.kinds.get(index).copied()
+        })
     }
 }
 

@@ -20,7 +20,7 @@ use rustls::pki_types::CertificateDer;
 use serde::{Serialize, Serializer};
 use x509_cert::der::DateTime;
 
-use self::certificate::Certificate;
+pub(in crate::certs) use self::certificate::Certificate;
 pub use self::key::{KeyDescription, Weakness};
 pub use self::problem::ChainProblem;
 use super::transparency::{self, LogList, Sct, Shortfall};

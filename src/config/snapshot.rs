@@ -10,7 +10,7 @@ mod variables;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -79,6 +79,26 @@ impl Snapshot {
     pub fn staples(&self) -> impl Iterator<Item = &Arc<Stapled>> {
         let sides = self.sites.iter().filter_map(|site| site.tls.as_ref());
         sides.flat_map(|tls| tls.certificates.staples())
+    }
+
+    /// A renewed certificate that needs a staple has none before its responder has answered: until
+    /// then its site goes on with that of `former`.
+    pub fn stand_in(&self, former: &Self) {
+        let now = SystemTime::now();
+        for site in &self.sites {
+            let old = former.sites.iter().find(|old| old.name == site.name);
+            let (Some(old), Some(tls)) = (old.and_then(|old| old.tls.as_ref()), &site.tls) else {
+                continue;
+            };
+            for subject in tls.certificates.stand_in(&old.certificates, now) {
+                tracing::warn!(
+                    site = %site.name,
+                    certificate = subject.name,
+                    serial = subject.serial_hex(),
+                    "the former certificate is shown until the new one has its first staple"
+                );
+            }
+        }
     }
 }
 

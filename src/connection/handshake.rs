@@ -142,9 +142,9 @@ const NO_STAPLE: AlertDescription = AlertDescription::BadCertificateStatusRespon
 /// Whether the certificate that this client would get lacks the staple that it needs.
 fn lacks_staple(tls: &SiteTls, hello: &ClientHello) -> bool {
     let certificates = &tls.certificates;
-    // Where no certificate needs one, nothing is gathered.
+    // Where no certificate needs one, the clock is not asked.
     certificates.may_lack_staple()
-        && certificates.lacks_staple(&hello.signature_schemes().collect::<Vec<_>>())
+        && certificates.lacks_staple(|| hello.signature_schemes(), || hello.cipher_suites())
 }
 
 /// Chooses how the handshake resumes and what configuration the engine starts with.

@@ -2,10 +2,10 @@
 
 use std::sync::Mutex;
 
-use rustls::CertificateCompressionAlgorithm;
 use rustls::compress::{
     BROTLI_DECOMPRESSOR, CertDecompressor, DecompressionFailed, ZLIB_DECOMPRESSOR,
 };
+use rustls::{CertificateCompressionAlgorithm, NamedGroup};
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
@@ -129,6 +129,23 @@ async fn a_client_that_asks_gets_its_certificate_compressed() {
         assert_eq!(line["certificate_compression"], Value::Null);
         assert_eq!(counted(&edge, name).await, (2.0, 2.0 * saved));
     }
+}
+
+#[tokio::test]
+async fn a_certificate_behind_a_hello_retry_request_is_counted_too() {
+    let pki = Pki::new();
+    let edge = edge(&pki, "").await;
+    let noting = Noting::new(ZLIB_DECOMPRESSOR);
+    let groups = [NamedGroup::MLKEM768, NamedGroup::secp256r1];
+    let setup = pki.client().decompressors(&[noting]).groups(&groups);
+    let line = visit(&edge, &setup).await;
+    assert_eq!(line["client_hellos"], 2);
+    assert_eq!(line["certificate_compression"], "zlib");
+    let [(compressed, whole)] = noting.take()[..] else {
+        panic!("one certificate");
+    };
+    let saved = (whole - compressed) as f64;
+    assert_eq!(counted(&edge, "zlib").await, (1.0, saved));
 }
 
 #[tokio::test]

@@ -2,23 +2,27 @@
 //!
 //! No clock, no I/O: the keeper asks what is [due](Book::due), does it, and tells what came of it.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::schedule::{LOOK, after_answer, after_failure, after_start, pause};
-use super::{Source, Staple, Stapled, Subject};
+use super::line::{Line, line};
+use super::schedule::{
+    LEAST, LOOK, MOST_WANTED, MOST_WRONG, after_answer, after_failure, after_start, after_want,
+    pause,
+};
+use super::{Source, Staple, StapleStatus, Stapled, Subject};
 use crate::tags::Tag;
 use crate::telemetry::labels::OcspFetch;
 
 /// Attempts at once, over all responders.
 pub const AT_ONCE: usize = 16;
 
-/// Attempts at once at one responder.
-pub const AT_ONE: usize = 2;
-
 /// The least between two attempts at one responder: 50 in a second.
 pub const BETWEEN: Duration = Duration::from_millis(20);
+
+/// How often a revocation is told of.
+const REMIND: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Numbers by chance, from 0 to 1.
 pub type Chance = Box<dyn FnMut() -> f64 + Send>;
@@ -26,7 +30,7 @@ pub type Chance = Box<dyn FnMut() -> f64 + Send>;
 /// What is to be done now.
 #[derive(Clone, Debug)]
 pub struct Job {
-    key: Tag,
+    pub(super) key: Tag,
     line: Arc<str>,
     /// The certificate.
     pub subject: Arc<Subject>,
@@ -83,6 +87,8 @@ pub struct Figures {
     pub oldest: Option<SystemTime>,
     /// Certificates that are not shown for want of a staple, and were not told of yet.
     pub lapsed: Vec<Arc<Subject>>,
+    /// Certificates that are revoked, with since when, and were not told of for a day.
+    pub told_revoked: Vec<(Arc<Subject>, SystemTime)>,
 }
 
 struct Entry {
@@ -94,28 +100,10 @@ struct Entry {
     failures: u32,
     running: bool,
     told: bool,
-}
-
-/// The certificates of one responder, by when they are due.
-#[derive(Default)]
-struct Line {
-    waiting: BTreeSet<(SystemTime, [u8; 32])>,
-    running: usize,
-    failures: u32,
-    not_before: Option<SystemTime>,
-}
-
-impl Line {
-    /// When its first job can begin.
-    fn next(&self) -> Option<SystemTime> {
-        // While it fails, one certificate finds out for all.
-        let most = if self.failures > 0 { 1 } else { AT_ONE };
-        let (due, _) = self.waiting.first().filter(|_| self.running < most)?;
-        Some(
-            self.not_before
-                .map_or(*due, |not_before| not_before.max(*due)),
-        )
-    }
+    /// When its revocation was told of last.
+    reminded: Option<SystemTime>,
+    /// Whether its staple is on disk.
+    kept: bool,
 }
 
 /// All certificates that are stapled.
@@ -124,6 +112,8 @@ pub struct Book {
     lines: HashMap<Arc<str>, Line>,
     running: usize,
     chance: Chance,
+    /// The clock as it was last.
+    clock: Option<SystemTime>,
 }
 
 impl Book {
@@ -134,6 +124,7 @@ impl Book {
             lines: HashMap::new(),
             running: 0,
             chance,
+            clock: None,
         }
     }
 
@@ -175,10 +166,9 @@ impl Book {
         for (key, shown) in wanted {
             match self.entries.get_mut(&key) {
                 Some(entry) => {
-                    let staple = entry.staple.as_ref().filter(|staple| staple.is_valid(now));
                     for new in &shown {
                         let old = entry.shown.iter().any(|old| Arc::ptr_eq(old, new));
-                        if let (false, Some(staple)) = (old, staple) {
+                        if let (false, Some(staple)) = (old, &entry.staple) {
                             new.show(staple);
                         }
                     }
@@ -207,11 +197,8 @@ impl Book {
                 stapled.show(staple);
             }
         }
-        let due = match (&staple, &subject.source) {
-            (Some(staple), Some(Source::Responder(_))) => after_start(staple, now, (self.chance)()),
-            (Some(_), _) => now + LOOK,
-            (None, _) => now,
-        };
+        let due = first_due(&subject, staple.as_ref(), now, (self.chance)());
+        let kept = staple.is_some();
         let line = subject.source.as_ref().map(line);
         if let Some(line) = &line {
             let line = self.lines.entry(Arc::clone(line)).or_default();
@@ -226,20 +213,16 @@ impl Book {
             failures: 0,
             running: false,
             told: false,
+            reminded: None,
+            kept,
         };
         self.entries.insert(key, entry);
     }
 
     /// What is to be done now; to be called until there is nothing.
     pub fn due(&mut self, now: SystemTime) -> Option<Job> {
-        if self.running >= AT_ONCE {
-            return None;
-        }
-        let ready = self
-            .lines
-            .iter()
-            .filter_map(|(name, line)| Some((line.next()?, name)));
-        let (next, name) = ready.min()?;
+        self.look_at_clock(now);
+        let (next, name) = self.ready()?;
         if next > now {
             return None;
         }
@@ -250,7 +233,10 @@ impl Book {
         let source = entry.subject.source.clone()?;
         entry.running = true;
         line.running += 1;
-        line.not_before = Some(now + BETWEEN);
+        line.not_before = match source {
+            Source::Responder(_) => Some(now + BETWEEN),
+            Source::File(_) => None,
+        };
         self.running += 1;
         Some(Job {
             key: Tag(key),
@@ -262,12 +248,71 @@ impl Book {
 
     /// When something will be due; `None` if not before something else happens.
     pub fn next(&self) -> Option<SystemTime> {
-        let room = self.running < AT_ONCE;
-        self.lines
-            .values()
-            .filter(|_| room)
-            .filter_map(Line::next)
+        self.ready().map(|(next, _)| next)
+    }
+
+    /// Whose first job can begin first, and when.
+    fn ready(&self) -> Option<(SystemTime, &Arc<str>)> {
+        if self.running >= AT_ONCE {
+            return None;
+        }
+        // However many responders are silent, there is room for those that answer.
+        let failing = self.lines.values().filter(|line| line.failures > 0);
+        let full = failing.map(|line| line.running).sum::<usize>() >= AT_ONCE / 2;
+        let lines = self.lines.iter();
+        lines
+            .filter(|(_, line)| !(full && line.failures > 0))
+            .filter_map(|(name, line)| Some((line.next()?, name)))
             .min()
+    }
+
+    /// After a clock that has gone back everything would be due when it comes to where it has been:
+    /// all is reckoned anew.
+    fn look_at_clock(&mut self, now: SystemTime) {
+        let last = self.clock.replace(now);
+        if last.is_none_or(|last| last <= now + LEAST) {
+            return;
+        }
+        for line in self.lines.values_mut() {
+            line.not_before = None;
+        }
+        for (key, entry) in &mut self.entries {
+            let line = entry
+                .line
+                .as_ref()
+                .and_then(|line| self.lines.get_mut(line));
+            if let Some(line) = line
+                && line.waiting.remove(&(entry.due, key.0))
+            {
+                let staple = entry.staple.as_ref().filter(|staple| staple.is_valid(now));
+                entry.due = first_due(&entry.subject, staple, now, (self.chance)());
+                line.waiting.insert((entry.due, key.0));
+            }
+            entry.reminded = None;
+        }
+    }
+
+    /// Staples that responders gave and that are not on disk.
+    pub fn not_kept(&self) -> Vec<(Arc<Subject>, Staple)> {
+        let entries = self.entries.values().filter(|entry| !entry.kept);
+        let asked = entries
+            .filter(|entry| matches!(entry.subject.source, Some(Source::Responder(_))))
+            .filter_map(|entry| Some((Arc::clone(&entry.subject), entry.staple.clone()?)));
+        asked.collect()
+    }
+
+    /// This staple is on disk now.
+    pub fn kept(&mut self, subject: &Subject, staple: &Staple) {
+        if let Some(entry) = self.entries.get_mut(&subject.tag()) {
+            entry.kept |= entry.staple.as_ref() == Some(staple);
+        }
+    }
+
+    /// No staple is on disk: they are kept elsewhere from now on.
+    pub fn keep_anew(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.kept = false;
+        }
     }
 
     /// A job has ended.
@@ -281,15 +326,18 @@ impl Book {
         let chance = (self.chance)();
         let line = self.lines.entry(Arc::clone(&job.line)).or_default();
         line.running = line.running.saturating_sub(1);
-        let of_responder = matches!(&result, Err(failure) if failure.of_responder);
-        line.failures = match of_responder {
-            true => line.failures.saturating_add(1),
-            false => 0,
-        };
-        if of_responder {
-            line.not_before = Some(now + pause(line.failures, chance));
+        let blamed = line.ended(job, &result);
+        let answers = matches!(&result, Err(failure) if !failure.of_responder);
+        let entry = self.entries.get_mut(&job.key);
+        if blamed {
+            let most = match &entry {
+                _ if answers => MOST_WRONG,
+                Some(entry) if entry.is_wanted(now) => MOST_WANTED,
+                _ => Duration::MAX,
+            };
+            line.not_before = Some(now + pause(line.failures, chance).min(most));
         }
-        let Some(entry) = self.entries.get_mut(&job.key).filter(|entry| entry.running) else {
+        let Some(entry) = entry.filter(|entry| entry.running) else {
             return Happened::Nothing;
         };
         entry.running = false;
@@ -297,7 +345,7 @@ impl Book {
             Ok(staple) => entry.take(staple, now),
             Err(_) => {
                 entry.failures = entry.failures.saturating_add(1);
-                let times = if of_responder {
+                let times = if blamed {
                     line.failures
                 } else {
                     entry.failures
@@ -310,6 +358,7 @@ impl Book {
             (Happened::New { .. } | Happened::Same, _, Some(staple)) => {
                 after_answer(staple, now, chance)
             }
+            _ if entry.is_wanted(now) => after_want(entry.failures.max(1), now, chance),
             (_, _, staple) => after_failure(entry.failures.max(1), staple.as_ref(), now, chance),
         };
         line.waiting.insert((entry.due, job.key.0));
@@ -331,6 +380,14 @@ impl Book {
                     };
                     figures.first_end = least(figures.first_end, staple.next_update);
                     figures.oldest = least(figures.oldest, staple.this_update);
+                    let fresh = |at| now.duration_since(at).is_ok_and(|ago| ago < REMIND);
+                    if let StapleStatus::Revoked(since) = staple.status
+                        && !entry.reminded.is_some_and(fresh)
+                    {
+                        entry.reminded = Some(now);
+                        let subject = Arc::clone(&entry.subject);
+                        figures.told_revoked.push((subject, since));
+                    }
                     entry.told = false;
                     continue;
                 }
@@ -339,8 +396,10 @@ impl Book {
             }
             // Of one that is being asked about for the first time nothing can be said yet.
             let tried = entry.staple.is_some() || entry.failures > 0;
-            let required = entry.shown.iter().any(|stapled| stapled.is_required());
-            if required && tried && !std::mem::replace(&mut entry.told, true) {
+            // Another may stand in for it.
+            let refused = |stapled: &Arc<Stapled>| !stapled.may_be_shown(|| now);
+            let refused = entry.shown.iter().any(refused);
+            if refused && tried && !std::mem::replace(&mut entry.told, true) {
                 figures.lapsed.push(Arc::clone(&entry.subject));
             }
         }
@@ -349,11 +408,21 @@ impl Book {
 }
 
 impl Entry {
+    /// Whether handshakes are refused, or will be soon, because it has no staple.
+    fn is_wanted(&self, now: SystemTime) -> bool {
+        let staple = self.staple.as_ref();
+        !staple.is_some_and(|staple| staple.is_valid(now))
+            && self.shown.iter().any(|stapled| stapled.is_required())
+    }
+
     fn take(&mut self, staple: Staple, now: SystemTime) -> Happened {
         let current = self.staple.as_ref().filter(|current| current.is_valid(now));
         if let Some(current) = current {
             if current.der == staple.der {
                 self.failures = 0;
+                for stapled in &self.shown {
+                    stapled.show(&staple);
+                }
                 return Happened::Same;
             }
             // Whoever sends what was once true must not undo a revocation.
@@ -368,14 +437,22 @@ impl Entry {
         self.failures = 0;
         let first = self.staple.is_none();
         self.staple = Some(staple);
+        self.kept = false;
+        self.reminded = None;
         Happened::New { first }
     }
 }
 
-/// Certificates of one responder stand in one line; those of files in another.
-fn line(source: &Source) -> Arc<str> {
-    match source {
-        Source::Responder(uri) => uri.authority().map_or("", |a| a.as_str()).into(),
-        Source::File(_) => "files".into(),
+/// When a certificate is asked about for the first time.
+fn first_due(
+    subject: &Subject,
+    staple: Option<&Staple>,
+    now: SystemTime,
+    chance: f64,
+) -> SystemTime {
+    match (staple, &subject.source) {
+        (Some(staple), Some(Source::Responder(_))) => after_start(staple, now, chance),
+        (Some(_), _) => now + LOOK,
+        (None, _) => now,
     }
 }

@@ -13,7 +13,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::book::Failure;
 use super::verify::{Refusal, verify};
@@ -102,7 +102,7 @@ impl From<Refusal> for Failure {
 }
 
 /// Asks for a certificate's staple: by GET where the request is short, which caches can answer;
-/// by POST, with a nonce, where it is long or the responder does not take GET.
+/// by POST, with a nonce, where it is long, or where GET brings nothing or nothing new.
 ///
 /// # Errors
 /// [`Failure`].
@@ -112,38 +112,52 @@ pub async fn ask(
     settings: &Settings,
     now: fn() -> SystemTime,
 ) -> Result<Staple, Failure> {
-    let asked = async {
-        let broken = |message| Failure {
-            result: OcspFetch::Malformed,
-            of_responder: false,
-            message,
+    let begun = Instant::now();
+    // RFC 5019 §2.1.1, §4: a nonce makes a new address of each GET, which no cache knows.
+    let plain = request::build(subject, None).map_err(unmade)?;
+    let mut got = None;
+    if let Some(address) = request::get(responder, &plain) {
+        let limit = settings.timeout / 2;
+        let answered = async {
+            let response = fetch(&address, None, settings, limit).await?;
+            Ok::<_, FetchError>(verify(&response, subject, None, now()))
         };
-        // RFC 5019 §2.1.1, §4: a nonce makes a new address of each GET, which no cache knows.
-        let plain = request::build(subject, None).map_err(broken)?;
-        if let Some(address) = request::get(responder, &plain) {
-            match fetch(&address, None, settings).await {
-                Ok(response) => match verify(&response, subject, None, now()) {
-                    // The last is what a cache says that should have asked again.
-                    Err(
-                        Refusal::Malformed(_)
-                        | Refusal::Declined("malformedRequest")
-                        | Refusal::Expired,
-                    ) => {}
-                    verified => return Ok(verified?),
-                },
-                Err(FetchError::Status(400..=499 | 501)) => {}
-                Err(error) => return Err(error.into()),
+        match timeout(limit, answered).await {
+            // What a cache, or a responder that is stuck, says past half of its life may be older
+            // than what there is.
+            Ok(Ok(Ok(staple))) if staple.is_past_half(now()) => got = Some(staple),
+            Ok(Ok(Ok(staple))) => return Ok(staple),
+            // It asks to be left alone, or is not there: with the other method too.
+            Ok(Ok(Err(refusal @ Refusal::Declined("tryLater")))) => return Err(refusal.into()),
+            Ok(Err(error @ (FetchError::Status(429 | 503) | FetchError::Connect(_)))) => {
+                return Err(error.into());
             }
+            // Whatever else is wrong may be wrong with GET alone.
+            Ok(Ok(Err(_)) | Err(_)) | Err(_) => {}
         }
-        let nonce = request::nonce();
-        let nonce = nonce.as_ref().map(|nonce| &nonce[..]);
-        let body = request::build(subject, nonce).map_err(broken)?;
-        let response = fetch(responder, Some(body.into()), settings).await?;
-        Ok(verify(&response, subject, nonce, now())?)
-    };
-    match timeout(settings.timeout, asked).await {
-        Ok(result) => result,
+    }
+    let nonce = request::nonce();
+    let nonce = nonce.as_ref().map(|nonce| &nonce[..]);
+    let body = request::build(subject, nonce).map_err(unmade)?;
+    let limit = settings.timeout.saturating_sub(begun.elapsed());
+    let answered = fetch(responder, Some(body.into()), settings, limit);
+    let posted = match timeout(limit, answered).await {
+        Ok(Ok(response)) => verify(&response, subject, nonce, now()).map_err(Failure::from),
+        Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(FetchError::Timeout.into()),
+    };
+    match (posted, got) {
+        (Ok(posted), Some(got)) if got.this_update > posted.this_update => Ok(got),
+        (Err(_), Some(got)) => Ok(got),
+        (posted, _) => posted,
+    }
+}
+
+fn unmade(message: String) -> Failure {
+    Failure {
+        result: OcspFetch::Malformed,
+        of_responder: false,
+        message,
     }
 }
 
@@ -152,12 +166,13 @@ async fn fetch(
     address: &Uri,
     body: Option<Bytes>,
     settings: &Settings,
+    limit: Duration,
 ) -> Result<Vec<u8>, FetchError> {
     let mut address = address.clone();
     for _ in 0..=REDIRECTS {
         // Dropped with this turn, and with it the connection.
         let mut driver = JoinSet::new();
-        let response = exchange(&address, body.clone(), settings, &mut driver).await?;
+        let response = exchange(&address, body.clone(), settings, limit, &mut driver).await?;
         match response.status() {
             StatusCode::OK => return read(response.into_body()).await,
             StatusCode::MOVED_PERMANENTLY
@@ -191,6 +206,7 @@ async fn exchange(
     address: &Uri,
     body: Option<Bytes>,
     settings: &Settings,
+    limit: Duration,
     driver: &mut JoinSet<()>,
 ) -> Result<Response<Incoming>, FetchError> {
     let authority = address
@@ -206,7 +222,7 @@ async fn exchange(
     };
     // An IPv6 address stands in brackets there.
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let socket = connect(host, port, settings.timeout).await?;
+    let socket = connect(host, port, limit).await?;
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD)
         .handshake(TokioIo::new(socket))

@@ -3,7 +3,7 @@
 //! No handshake waits for it. It begins with the first certificate that is to be stapled.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,12 +16,15 @@ use tokio::time::timeout;
 use super::book::{Book, Failure, Figures, Happened, Job};
 use super::store::{self, FileError};
 use super::verify::verify;
-use super::{Settings, Source, Staple, StapleStatus, Stapled, Subject, fetch};
+use super::{Settings, Source, Staple, Stapled, Subject, fetch};
 use crate::telemetry::labels::{OcspFetch, StapleState};
 use crate::telemetry::metrics::Metrics;
 
 /// The longest rest: figures are brought up to date, and a clock that was set is noticed.
 const REST: Duration = Duration::from_secs(10);
+
+/// How often what could not be written to disk is tried again.
+const KEEP: Duration = Duration::from_secs(60);
 
 /// How often files of certificates that are gone are looked for.
 const SWEEP: Duration = Duration::from_secs(24 * 60 * 60);
@@ -59,10 +62,13 @@ impl Keeper {
     /// on disk, is shown when this returns: so it comes before they serve.
     pub fn follow<'s>(&self, stapled: impl Iterator<Item = &'s Arc<Stapled>>, settings: &Settings) {
         let inner = &self.inner;
-        inner.settings.store(Arc::new(settings.clone()));
+        let former = inner.settings.swap(Arc::new(settings.clone()));
         let now = SystemTime::now();
         let mut recall = |subject: &Subject| recall(subject, settings, now);
         let mut book = inner.book();
+        if former.directory != settings.directory {
+            book.keep_anew();
+        }
         book.follow(stapled.cloned(), &mut recall, now);
         let idle = book.is_empty();
         inner.report(book.figures(now));
@@ -136,11 +142,22 @@ fn work(inner: &Arc<Inner>) {
 async fn keep(inner: &Arc<Inner>) {
     let mut jobs = JoinSet::new();
     let mut swept = None;
+    let mut kept: Option<(SystemTime, Option<PathBuf>)> = None;
     while !inner.stopped.load(Ordering::Relaxed) {
         let now = SystemTime::now();
         if swept.is_none_or(|at| now.duration_since(at).is_ok_and(|age| age > SWEEP)) {
             swept = Some(now);
             inner.sweep(now).await;
+        }
+        let directory = inner.settings.load().directory.clone();
+        let again = kept.as_ref().is_none_or(|(at, before)| {
+            *before != directory || now.duration_since(*at).map_or(true, |age| age > KEEP)
+        });
+        if again {
+            if let Some(directory) = &directory {
+                jobs.spawn(Arc::clone(inner).keep_rest(directory.clone()));
+            }
+            kept = Some((now, directory));
         }
         let rest = {
             let mut book = inner.book();
@@ -212,13 +229,38 @@ impl Inner {
             (happened, result, settings.directory.clone(), of_responder)
         {
             let subject = Arc::clone(&job.subject);
-            let write = move || {
-                if let Err(error) = store::write(&directory, &subject, &staple) {
-                    let directory = directory.display();
-                    tracing::warn!(%directory, %error, "a staple cannot be kept for the next start");
+            self.keep(directory, vec![(subject, staple)]).await;
+        }
+    }
+
+    /// Keeps what is not on disk, because that failed or the directory is new.
+    async fn keep_rest(self: Arc<Self>, directory: PathBuf) {
+        let staples = self.book().not_kept();
+        self.keep(directory, staples).await;
+    }
+
+    async fn keep(&self, directory: PathBuf, staples: Vec<(Arc<Subject>, Staple)>) {
+        let write = move || {
+            let mut written = Vec::with_capacity(staples.len());
+            for (subject, staple) in staples {
+                match store::write(&directory, &subject, &staple) {
+                    Ok(()) => written.push((subject, staple)),
+                    Err(error) => {
+                        let directory = directory.display();
+                        tracing::warn!(%directory, %error, "a staple cannot be kept for the next start");
+                        // So it will be with the others.
+                        break;
+                    }
                 }
-            };
-            let _ = spawn_blocking(write).await;
+            }
+            written
+        };
+        let Ok(written) = spawn_blocking(write).await else {
+            return;
+        };
+        let mut book = self.book();
+        for (subject, staple) in &written {
+            book.kept(subject, staple);
         }
     }
 
@@ -236,6 +278,17 @@ impl Inner {
         }
         metrics.first_end.set(figures.first_end.map_or(0, seconds));
         metrics.oldest.set(figures.oldest.map_or(0, seconds));
+        for (subject, since) in figures.told_revoked {
+            let ago = SystemTime::now().duration_since(since).unwrap_or_default();
+            let since = format!("{}s", ago.as_secs());
+            tracing::error!(
+                certificate = subject.name,
+                serial = subject.serial_hex(),
+                from = subject.source.as_ref().map(from),
+                since,
+                "the certificate is REVOKED by its authority: replace it"
+            );
+        }
         for subject in figures.lapsed {
             tracing::error!(
                 certificate = subject.name,
@@ -287,30 +340,13 @@ async fn look(path: &Path, subject: &Arc<Subject>) -> Result<Staple, Failure> {
 /// A line in the log for what an operator wants to know; of failures in a row ever fewer.
 fn tell(job: &Job, result: &Result<Staple, Failure>, happened: &Happened, now: SystemTime) {
     let (certificate, serial) = (&job.subject.name, job.subject.serial_hex());
-    let from = match &job.source {
-        Source::Responder(uri) => uri.to_string(),
-        Source::File(path) => path.display().to_string(),
-    };
+    let from = from(&job.source);
     match (happened, result) {
         (Happened::New { .. }, Ok(staple)) => {
             let left = staple.next_update.duration_since(now).unwrap_or_default();
             let valid_for = format!("{}s", left.as_secs());
-            match staple.status {
-                StapleStatus::Good => {
-                    tracing::info!(certificate, serial, from, valid_for, "new staple");
-                }
-                StapleStatus::Revoked(at) => {
-                    let ago = now.duration_since(at).unwrap_or_default().as_secs();
-                    let since = format!("{ago}s");
-                    tracing::error!(
-                        certificate,
-                        serial,
-                        from,
-                        since,
-                        "the certificate is REVOKED by its authority: replace it"
-                    );
-                }
-            }
+            // A revocation is told by the figures, again and again.
+            tracing::info!(certificate, serial, from, valid_for, "new staple");
         }
         (Happened::Failed { times }, Err(failure)) if times.is_power_of_two() => {
             let error = &failure.message;
@@ -325,6 +361,13 @@ fn tell(job: &Job, result: &Result<Staple, Failure>, happened: &Happened, now: S
             );
         }
         _ => tracing::debug!(certificate, serial, from, ?happened, "asked for a staple"),
+    }
+}
+
+fn from(source: &Source) -> String {
+    match source {
+        Source::Responder(uri) => uri.to_string(),
+        Source::File(path) => path.display().to_string(),
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod book;
 pub mod fetch;
 pub mod keeper;
+mod line;
 pub mod request;
 pub mod schedule;
 pub mod stapled;
@@ -100,6 +101,12 @@ impl Staple {
     /// Whether it may be shown at `now`.
     pub fn is_valid(&self, now: SystemTime) -> bool {
         now < self.next_update
+    }
+
+    /// Whether half of its life is over at `now`.
+    pub fn is_past_half(&self, now: SystemTime) -> bool {
+        let whole = self.next_update.duration_since(self.this_update);
+        self.this_update + whole.unwrap_or_default() / 2 < now
     }
 
     /// Whether it says that the certificate is revoked.

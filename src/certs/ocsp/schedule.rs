@@ -14,22 +14,33 @@ pub const MOST_WITHOUT: Duration = Duration::from_secs(300);
 /// The most between two attempts for one that has.
 pub const MOST_WITH: Duration = Duration::from_secs(3600);
 
+/// The most between two attempts for a certificate that is not shown for want of a staple.
+pub const MOST_WANTED: Duration = Duration::from_secs(60);
+
 /// The most that a responder which fails is left alone: one certificate tries it, for all.
 pub const MOST_PAUSE: Duration = Duration::from_secs(300);
+
+/// The same for one that answers, but wrongly: it may have a right answer for the next certificate.
+pub const MOST_WRONG: Duration = Duration::from_secs(5);
+
+/// The most until a staple is renewed, however long it is valid: how soon authorities of public
+/// certificates have to tell anew (CA/Browser Forum, Baseline Requirements §4.9.10).
+pub const MOST_REST: Duration = Duration::from_secs(4 * 24 * 60 * 60);
 
 /// How often a file that somebody else keeps fresh is looked at.
 pub const LOOK: Duration = Duration::from_secs(5);
 
-/// Half of a staple's validity, and up to a tenth of it more.
-fn half(staple: &Staple, chance: f64) -> SystemTime {
+/// Half of a staple's validity, and up to a tenth of it more; no later than [`MOST_REST`] from now.
+fn half(staple: &Staple, now: SystemTime, chance: f64) -> SystemTime {
     let whole = length(staple.next_update, staple.this_update);
-    staple.this_update + whole / 2 + whole.mul_f64(chance / 10.0)
+    let half = staple.this_update + whole / 2 + whole.mul_f64(chance / 10.0);
+    half.min(now + MOST_REST.mul_f64(0.9 + chance / 10.0))
 }
 
 /// When a staple that has just come is renewed. Of one that is past its half already, because its
 /// responder signs anew later than that, ever shorter parts of the rest are waited.
 pub fn after_answer(staple: &Staple, now: SystemTime, chance: f64) -> SystemTime {
-    let half = half(staple, chance);
+    let half = half(staple, now, chance);
     match half > now {
         true => half,
         false => {
@@ -42,7 +53,7 @@ pub fn after_answer(staple: &Staple, now: SystemTime, chance: f64) -> SystemTime
 /// When a staple that was kept over a restart is renewed: as always, or if that time has passed,
 /// soon, but not all at once.
 pub fn after_start(staple: &Staple, now: SystemTime, chance: f64) -> SystemTime {
-    let half = half(staple, chance);
+    let half = half(staple, now, chance);
     match half > now {
         true => half,
         false => {
@@ -68,6 +79,12 @@ pub fn after_failure(
             doubled.min(MOST_WITH).min(part.max(LEAST))
         }
     };
+    now + wait.mul_f64(0.75 + chance / 2.0)
+}
+
+/// The same for a certificate that is not shown without a staple, and has none: each moment counts.
+pub fn after_want(failures: u32, now: SystemTime, chance: f64) -> SystemTime {
+    let wait = doubled(Duration::from_secs(1), failures).min(MOST_WANTED);
     now + wait.mul_f64(0.75 + chance / 2.0)
 }
 
@@ -129,6 +146,21 @@ mod tests {
     }
 
     #[test]
+    fn a_staple_that_claims_to_hold_for_years_is_renewed_within_days() {
+        let staple = staple(24 * 365 * 70);
+        let now = UNIX_EPOCH + HOUR;
+        for chance in [0.0, 1.0] {
+            for next in [
+                after_answer(&staple, now, chance),
+                after_start(&staple, now, chance),
+            ] {
+                let days = length(next, now).as_secs() / 86_400;
+                assert!((3..=4).contains(&days), "{days}");
+            }
+        }
+    }
+
+    #[test]
     fn failures_are_followed_by_ever_longer_waits_that_fit_into_what_is_left() {
         let now = UNIX_EPOCH + HOUR;
         let wait = |failures, staple: Option<&Staple>| {
@@ -139,6 +171,10 @@ mod tests {
         assert_eq!(wait(40, None), MOST_WITHOUT);
         assert_eq!(wait(40, Some(&staple(100))), MOST_WITH);
         assert_eq!(wait(40, Some(&staple(2))), HOUR / 4);
+        let wanted = |failures| length(after_want(failures, now, 0.5), now);
+        assert_eq!(wanted(1), Duration::from_secs(1));
+        assert_eq!(wanted(3), Duration::from_secs(4));
+        assert_eq!(wanted(40), MOST_WANTED);
         // An ended one is none.
         assert_eq!(wait(40, Some(&staple(1))), MOST_WITHOUT);
         assert_eq!(pause(1, 0.5), Duration::from_secs(1));

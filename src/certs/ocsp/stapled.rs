@@ -4,29 +4,30 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use rustls::sign::CertifiedKey;
 
 use super::{Staple, Subject};
+use crate::certs::leaf::Leaf;
 use crate::tags::Tag;
 
 /// A certificate and its key, with or without a staple. A handshake takes what is current.
 pub struct Stapled {
-    shown: ArcSwap<Shown>,
+    /// What is shown without a staple.
+    bare: Arc<CertifiedKey>,
+    staple: ArcSwapOption<Timed>,
+    /// Another certificate, shown while this one needs a staple and has had none.
+    former: ArcSwapOption<Timed>,
     subject: Result<Arc<Subject>, Unstapled>,
     required: bool,
 }
 
-struct Shown {
+/// What is shown until a certain moment, with its staple.
+struct Timed {
     key: Arc<CertifiedKey>,
-    /// Since when its staple is right, and when it ends; `None` without one.
-    dates: Option<(SystemTime, SystemTime)>,
-}
-
-impl Shown {
-    fn until(&self) -> Option<SystemTime> {
-        self.dates.map(|(_, until)| until)
-    }
+    /// Since when its staple is right, and when it ends to be shown.
+    since: SystemTime,
+    until: SystemTime,
 }
 
 /// Why a certificate is never stapled.
@@ -44,67 +45,111 @@ impl Stapled {
     /// A certificate that is shown as it is, for good.
     pub fn never(key: Arc<CertifiedKey>, why: Unstapled) -> Self {
         Self {
-            shown: ArcSwap::from_pointee(Shown { key, dates: None }),
+            bare: key,
+            staple: ArcSwapOption::empty(),
+            former: ArcSwapOption::empty(),
             subject: Err(why),
             required: false,
         }
     }
 
+    /// A certificate that is shown without a staple, for good. What `key` has as a response itself
+    /// is not shown: nobody has verified it, and nobody would take it away.
+    pub fn bare(key: &Arc<CertifiedKey>, why: Unstapled) -> Self {
+        Self::never(with(key, None), why)
+    }
+
     /// A certificate that is stapled once there is a staple; with `required` it is not to be shown
     /// before. What `key` has as a response itself is not shown: nobody has verified it.
-    pub fn awaiting(key: Arc<CertifiedKey>, subject: Arc<Subject>, required: bool) -> Self {
+    pub fn awaiting(key: &Arc<CertifiedKey>, subject: Arc<Subject>, required: bool) -> Self {
         Self {
-            shown: ArcSwap::from_pointee(Shown {
-                key: with(&key, None),
-                dates: None,
-            }),
             subject: Ok(subject),
             required,
+            ..Self::bare(key, Unstapled::Off)
         }
     }
 
     /// What a handshake shows at the moment that `now` gives, which is asked only if a staple may
     /// have ended.
     ///
-    /// A staple ends by the clock, whether or not anybody has come to take it away.
+    /// A staple ends by the clock, whether or not anybody has come to take it away; and should the
+    /// clock go back, it holds again.
     pub fn current(&self, now: impl FnOnce() -> SystemTime) -> Arc<CertifiedKey> {
-        let shown = self.shown.load();
-        match shown.until() {
-            Some(until) if until <= now() => {
-                let bare = with(&shown.key, None);
-                let ended = Arc::new(Shown {
-                    key: Arc::clone(&bare),
-                    dates: None,
-                });
-                // Not what has come meanwhile.
-                self.shown.compare_and_swap(&*shown, ended);
-                bare
-            }
-            _ => Arc::clone(&shown.key),
+        let (staple, former) = (self.staple.load(), self.former.load());
+        if staple.is_none() && former.is_none() {
+            return Arc::clone(&self.bare);
         }
+        let now = now();
+        let mut shown = [&*staple, &*former].into_iter().flatten();
+        let shown = shown.find(|shown| now < shown.until);
+        Arc::clone(shown.map_or(&self.bare, |shown| &shown.key))
     }
 
-    /// Whether it may be shown at the moment that `now` gives: one that requires a staple has to
-    /// have one.
+    /// Whether there is something that may be shown at the moment that `now` gives: one that
+    /// requires a staple has to have one.
     pub fn may_be_shown(&self, now: impl FnOnce() -> SystemTime) -> bool {
-        !self.required || self.shown.load().until().is_some_and(|until| now() < until)
+        !self.required || self.showable(now()).is_some()
+    }
+
+    /// What is shown with a staple at `now`.
+    fn showable(&self, now: SystemTime) -> Option<Arc<Timed>> {
+        let holds = |shown: &Arc<Timed>| now < shown.until;
+        let staple = self.staple.load_full().filter(holds);
+        staple.or_else(|| self.former.load_full().filter(holds))
     }
 
     /// Shows this staple from now on.
     pub fn show(&self, staple: &Staple) {
-        let key = with(&self.shown.load().key, Some(staple.der.to_vec()));
-        let dates = Some((staple.this_update, staple.next_update));
-        self.shown.store(Arc::new(Shown { key, dates }));
+        let key = with(&self.bare, Some(staple.der.to_vec()));
+        self.staple.store(Some(Arc::new(Timed {
+            key,
+            since: staple.this_update,
+            until: staple.next_update,
+        })));
+        self.former.store(None);
     }
 
     /// Since when the staple that is shown at `now` is right, and when it ends; `None` without one.
     pub fn dates(&self, now: SystemTime) -> Option<(SystemTime, SystemTime)> {
-        self.shown.load().dates.filter(|(_, until)| now < *until)
+        let staple = self.staple.load_full()?;
+        (now < staple.until).then_some((staple.since, staple.until))
     }
 
-    /// The certificate and its key, as they are shown now.
+    /// Has what `former` shows be shown until there is a first staple, if this one needs a staple
+    /// and has none: so long as the former one's staple holds and its certificate is valid. Tells
+    /// whether it will be.
+    pub fn stand_in(&self, former: &Self, now: SystemTime) -> bool {
+        if !self.required || self.staple.load().is_some() {
+            return false;
+        }
+        let Some(shown) = former.showable(now) else {
+            return false;
+        };
+        let leaf = shown
+            .key
+            .cert
+            .first()
+            .and_then(|leaf| Leaf::read(leaf).ok());
+        let Some(leaf) = leaf else {
+            return false;
+        };
+        let until = shown.until.min(leaf.not_after);
+        let key = Arc::clone(&shown.key);
+        let since = shown.since;
+        self.former
+            .store(Some(Arc::new(Timed { key, since, until })));
+        if self.staple.load().is_some() {
+            // It has come meanwhile.
+            self.former.store(None);
+        }
+        now < until
+    }
+
+    /// The certificate and its key, as they are shown now but for a former one.
     pub fn key(&self) -> Arc<CertifiedKey> {
-        self.current(SystemTime::now)
+        let staple = self.staple.load_full();
+        let staple = staple.filter(|staple| SystemTime::now() < staple.until);
+        staple.map_or_else(|| Arc::clone(&self.bare), |shown| Arc::clone(&shown.key))
     }
 
     /// What can be asked about it; `None` if it is never stapled.

@@ -9,6 +9,8 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::rand;
+
 use super::subject::hex;
 use super::verify::{Refusal, verify};
 use super::{MAX_RESPONSE, Staple, Subject};
@@ -54,6 +56,11 @@ pub fn read(directory: &Path, subject: &Subject, now: SystemTime) -> Result<Stap
 /// # Errors
 /// [`FileError`].
 pub fn read_file(path: &Path, subject: &Subject, now: SystemTime) -> Result<Staple, FileError> {
+    // A pipe would be waited for.
+    if !fs::metadata(path).map_err(FileError::Io)?.is_file() {
+        let error = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+        return Err(FileError::Io(error));
+    }
     let mut bytes = Vec::new();
     // One byte more than may be: then it is refused.
     let most = MAX_RESPONSE as u64 + 1;
@@ -70,13 +77,15 @@ pub fn read_file(path: &Path, subject: &Subject, now: SystemTime) -> Result<Stap
 pub fn write(directory: &Path, subject: &Subject, staple: &Staple) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     let path = path(directory, &subject.fingerprint);
-    // Two processes may keep theirs in one directory.
-    let new = path.with_extension(format!("{}.new", std::process::id()));
-    let written = File::create(&new).and_then(|mut file| {
-        file.write_all(&staple.der)?;
-        file.sync_all()?;
-        fs::rename(&new, &path)
-    });
+    // Several processes may keep theirs in one directory, in containers all with the same id.
+    let mut chance = [0; 8];
+    rand::fill(&mut chance).map_err(|_| io::Error::other("no random numbers"))?;
+    let new = path.with_extension(format!("{}.new", hex(&chance)));
+    let mut file = File::create_new(&new)?;
+    let written = file
+        .write_all(&staple.der)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&new, &path));
     if written.is_err() {
         let _ = fs::remove_file(&new);
     }

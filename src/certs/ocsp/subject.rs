@@ -15,6 +15,7 @@ use x509_cert::ext::pkix::{AuthorityInfoAccessSyntax, SubjectAltName};
 use x509_cert::name::Name;
 use x509_cert::serial_number::SerialNumber;
 
+use crate::certs::describe;
 use crate::certs::foreign::printable;
 use crate::tags::Tag;
 
@@ -34,6 +35,8 @@ pub struct Demand {
     pub responder: Option<Uri>,
     /// Whether clients that know RFC 7633 refuse it without a staple.
     pub must_staple: bool,
+    /// Why no responder can be found, for people, though it may name one.
+    pub unreadable: Option<String>,
 }
 
 impl Demand {
@@ -43,10 +46,14 @@ impl Demand {
     /// What is wrong with it, for people.
     pub fn read(leaf: &CertificateDer<'_>) -> Result<Self, String> {
         let leaf = parse(leaf)?.tbs_certificate;
-        let access = leaf
-            .get::<AuthorityInfoAccessSyntax>()
-            .map_err(|error| format!("its authorityInfoAccess cannot be read: {error}"))?;
-        let access = access.map_or_else(Vec::new, |(_, access)| access.0);
+        // What it demands it demands all the same.
+        let (access, unreadable) = match leaf.get::<AuthorityInfoAccessSyntax>() {
+            Ok(access) => (access.map_or_else(Vec::new, |(_, access)| access.0), None),
+            Err(error) => {
+                let error = format!("its authorityInfoAccess cannot be read: {error}");
+                (Vec::new(), Some(error))
+            }
+        };
         let responder = access
             .iter()
             .filter(|access| access.access_method == ID_AD_OCSP)
@@ -62,6 +69,7 @@ impl Demand {
         Ok(Self {
             responder,
             must_staple,
+            unreadable,
         })
     }
 }
@@ -120,8 +128,8 @@ impl fmt::Display for Unfit {
 impl std::error::Error for Unfit {}
 
 impl Subject {
-    /// The first certificate of `chain`, whose issuer is among the others or `more`. It has no
-    /// source yet.
+    /// The first certificate of `chain`, whose issuer is among the others or `more`: of those that
+    /// are called so the one whose key has signed it. It has no source yet.
     ///
     /// # Errors
     /// [`Unfit`].
@@ -134,11 +142,24 @@ impl Subject {
             .ok_or_else(|| Unfit::Unreadable("no certificate".to_owned()))?;
         let parsed = parse(leaf).map_err(Unfit::Unreadable)?.tbs_certificate;
         // `more` was named for this: it comes first.
-        let issuer = more
+        let named = more
             .iter()
             .chain(others)
             .chain(std::iter::once(leaf))
-            .find(|other| parse(other).is_ok_and(|o| o.tbs_certificate.subject == parsed.issuer));
+            .filter(|other| parse(other).is_ok_and(|o| o.tbs_certificate.subject == parsed.issuer));
+        // A name is claimed by whoever likes it. Only where nobody here can verify the signature
+        // it has to do.
+        let mut issuer = None;
+        for other in named {
+            match is_signed_by(leaf, other) {
+                Some(true) => {
+                    issuer = Some(other);
+                    break;
+                }
+                Some(false) => {}
+                None => issuer = issuer.or(Some(other)),
+            }
+        }
         let issuer = issuer.ok_or(Unfit::NoIssuer)?.clone();
         Ok(Self {
             name: first_name(&parsed).unwrap_or_else(|| printable(&parsed.subject.to_string())),
@@ -215,6 +236,12 @@ pub fn fingerprint(certificate: &CertificateDer<'_>) -> [u8; 32] {
     let mut fingerprint = [0; 32];
     fingerprint.copy_from_slice(digest::digest(&digest::SHA256, certificate).as_ref());
     fingerprint
+}
+
+/// Whether the issuer's key has made the leaf's signature; `None` if that cannot be told.
+fn is_signed_by(leaf: &CertificateDer<'_>, issuer: &CertificateDer<'_>) -> Option<bool> {
+    let leaf = describe::Certificate::read(leaf).ok()?;
+    leaf.is_signed_by(&describe::Certificate::read(issuer).ok()?)
 }
 
 pub(super) fn parse(der: &[u8]) -> Result<Certificate, String> {

@@ -37,6 +37,8 @@ pub(super) struct Authority {
 pub(super) struct Says<'a> {
     pub(super) responders: &'a [&'a str],
     pub(super) must_staple: bool,
+    /// Whether its authorityInfoAccess is none.
+    pub(super) broken: bool,
 }
 
 impl Authority {
@@ -61,7 +63,7 @@ impl Authority {
             });
             let access: Vec<u8> = access.collect();
             let oid = [1, 3, 6, 1, 5, 5, 7, 1, 1];
-            let access = tlv(0x30, &access);
+            let access = tlv(if says.broken { 0x31 } else { 0x30 }, &access);
             params
                 .custom_extensions
                 .push(CustomExtension::from_oid_content(&oid, access));

@@ -41,18 +41,15 @@ fn one(
     let leaf = key.cert.first()?;
     let place = site.ocsp.place.as_ref().or(site.place.as_ref());
     let label = site.label();
-    let demand = match Demand::read(leaf) {
-        Ok(demand) => demand,
-        Err(error) => {
-            warn(
-                work,
-                place,
-                format!("site {label}: {error}"),
-                "it is not stapled",
-            );
-            Demand::default()
-        }
-    };
+    let demand = Demand::read(leaf).unwrap_or_else(|error| Demand {
+        unreadable: Some(error),
+        ..Demand::default()
+    });
+    if let Some(error) = &demand.unreadable {
+        let message = format!("site {label}: {error}");
+        let hint = "what responder it names is not known: give the certificate a `responder`";
+        warn(work, place, message, hint);
+    }
     if site.ocsp.value == OcspMode::Off {
         if demand.must_staple {
             let message = format!("the certificate of site {label} demands a staple (RFC 7633)");
@@ -63,7 +60,7 @@ fn one(
                 "clients refuse it without: take `ocsp = \"off\"` away",
             );
         }
-        return Some(Stapled::never(Arc::clone(key), Unstapled::Off));
+        return Some(Stapled::bare(key, Unstapled::Off));
     }
     let required = site.ocsp.value == OcspMode::Required || demand.must_staple;
     let because = match site.ocsp.value {
@@ -77,7 +74,7 @@ fn one(
     };
     if source.is_none() && key.ocsp.is_none() {
         if !required {
-            return Some(Stapled::never(Arc::clone(key), Unstapled::NoResponder));
+            return Some(Stapled::bare(key, Unstapled::NoResponder));
         }
         let message = format!("site {label}: {because}, but the certificate names no responder");
         let error = Diagnostic::error(place.cloned(), message);
@@ -103,7 +100,7 @@ fn one(
                 // The load would have refused it.
                 Unfit::Unreadable(_) => Unstapled::Off,
             };
-            return Some(Stapled::never(Arc::clone(key), why));
+            return Some(Stapled::bare(key, why));
         }
     };
     subject.source = source;
@@ -115,11 +112,7 @@ fn one(
         );
         warn(work, place, message, "add [ocsp] with directory = \"ocsp\"");
     }
-    Some(Stapled::awaiting(
-        Arc::clone(key),
-        Arc::new(subject),
-        required,
-    ))
+    Some(Stapled::awaiting(key, Arc::new(subject), required))
 }
 
 /// Tells of a staple's file that is of no use now. It costs no site anything: it may become good.

@@ -100,7 +100,7 @@ impl Hellos for Opening {
         let chosen = match chosen {
             Ok(chosen) => chosen.over_quic(),
             Err(Unserved { alert, label }) => {
-                self.fail(label, format!("no site: {}", label.as_str()));
+                self.fail(label, format!("turned away: {}", label.as_str()));
                 return Err(alert);
             }
         };

@@ -259,8 +259,9 @@ impl<S: Socket> TlsStream<S> {
             let mut idle = false;
             // rustls breaks off at every record of plaintext: `shown` records are never cut.
             let shown = &mut input[at..end];
-            let UnbufferedStatus { discard, state, .. } = if self.hello > 0 {
-                // Only what answers a ClientHello has a certificate.
+            let UnbufferedStatus { discard, state, .. } = if engine.is_handshaking() {
+                // What answers a ClientHello has a certificate: this one or, after a
+                // HelloRetryRequest, the next.
                 let (status, compressed) = compression::watch(|| engine.process_tls_records(shown));
                 self.facts.compressed = compressed.or(self.facts.compressed);
                 status

@@ -21,12 +21,23 @@ const NAMES: [(&str, u8, Status); 3] = [
 
 /// An edge with all three, whose responder is OpenSSL's. `None` without OpenSSL.
 async fn edge(authority: &Authority, signer: &Files, more: &[&str]) -> Option<(Edge, OpenSsl)> {
+    edge_of(authority, signer, more, "").await
+}
+
+/// The same with a path in the responder's address.
+async fn edge_of(
+    authority: &Authority,
+    signer: &Files,
+    more: &[&str],
+    path: &str,
+) -> Option<(Edge, OpenSsl)> {
     let known = NAMES.map(|(_, serial, status)| (serial, status));
     let responder = OpenSsl::start(authority, &known, signer, more).await?;
+    let url = format!("{}{path}", responder.url);
     let sites = NAMES.map(|(name, serial, _)| {
         let leaf = Leaf {
             serial,
-            responder: Some(&responder.url),
+            responder: Some(&url),
             ..Leaf::default()
         };
         site(
@@ -82,6 +93,22 @@ async fn openssl_s_responder_is_understood_whoever_signs_and_whatever_hash_it_ta
             .await;
         let shown = looker.look(edge.address(), "unknown.example").await;
         assert_eq!(shown.unwrap().staple, None);
+    }
+}
+
+#[tokio::test]
+async fn openssl_s_responder_takes_our_nonce() {
+    let authority = Authority::new();
+    let signer = authority.delegate();
+    // With a query it cannot be asked by GET.
+    let edge = edge_of(&authority, &signer, &["-nmin", "60"], "/?by=post").await;
+    let Some((edge, _responder)) = edge else {
+        return;
+    };
+    let looker = Looker::new(&authority);
+    for (name, serial, status) in &NAMES[..2] {
+        let shown = looker.until_stapled(&edge, name).await;
+        assert_eq!(shown.staple, Some((*status, *serial)));
     }
 }
 

@@ -49,9 +49,7 @@ async fn refuses_until_answered(more: &str, must_staple: bool) {
     edge.until_text("handshakes that need this certificate are refused")
         .await;
     responder.does(GOOD);
-    // The next attempt comes in half a minute; a start asks at once.
-    drop(edge);
-    let edge = Edge::start(&config("", &sites)).await;
+    // Without a new start: such a certificate is asked about every few seconds.
     let shown = looker.until(&edge, NAME, Result::is_ok).await.unwrap();
     assert_eq!(shown.staple, Some((Status::Good, 1)));
 }
@@ -64,6 +62,44 @@ async fn a_site_that_requires_staples_is_refused_without() {
 #[tokio::test]
 async fn a_certificate_that_demands_a_staple_requires_it_by_itself() {
     refuses_until_answered("", true).await;
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_stood_in_for_until_it_has_its_first_staple() {
+    let authority = Arc::new(Authority::new());
+    let responder = Responder::start(&authority, GOOD).await;
+    let url = responder.url();
+    let sites = |serial, must_staple| {
+        let leaf = Leaf {
+            serial,
+            ..leaf(&url, must_staple)
+        };
+        let certificate = authority.leaf(NAME, leaf).toml("");
+        config("", &[site(NAME, &certificate, "")])
+    };
+    let edge = Edge::start(&sites(1, true)).await;
+    let looker = Looker::new(&authority);
+    let first = looker.until(&edge, NAME, Result::is_ok).await.unwrap();
+    assert_eq!(first.staple, Some((Status::Good, 1)));
+    responder.does(Does::Http(503));
+    edge.write_config(&sites(2, true));
+    edge.signal("HUP").await;
+    let told = "the former certificate is shown until the new one has its first staple";
+    edge.until_text(told).await;
+    // The new one was asked about in vain.
+    responder.until_asked(2).await;
+    let shown = looker.fresh().look(edge.address(), NAME).await.unwrap();
+    assert_eq!(shown, first);
+    responder.does(GOOD);
+    let renewed = looker
+        .until(&edge, NAME, |shown| *shown.as_ref().unwrap() != first)
+        .await;
+    assert_eq!(renewed.unwrap().staple, Some((Status::Good, 2)));
+    assert!(
+        !edge
+            .text()
+            .contains("handshakes that need this certificate are refused")
+    );
 }
 
 /// A staple that ends while nobody renews it: full handshakes are refused, those that resume go on.

@@ -5,7 +5,8 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::super::book::{AT_ONE, Book, Failure, Happened, Job};
+use super::super::book::{Book, Failure, Happened, Job};
+use super::super::line::AT_ONE;
 use super::super::testing::{Authority, DAY, noon};
 use super::super::{Source, Staple, StapleStatus, Stapled, Subject};
 use super::shown;
@@ -32,6 +33,8 @@ enum Weather {
     Dead,
     /// Of ten answers three are wrong for their certificate.
     Bad,
+    /// Wrong answers, at once.
+    Wrong,
 }
 
 /// Responders, certificates, and a clock.
@@ -65,7 +68,7 @@ impl World {
             })
         };
         let stapled = (0..certificates)
-            .map(|number| Arc::new(Stapled::awaiting(Arc::clone(&key), subject(number), false)));
+            .map(|number| Arc::new(Stapled::awaiting(&key, subject(number), false)));
         Self {
             book: Book::new(Box::new(chance(4711))),
             now: noon(),
@@ -102,6 +105,7 @@ impl World {
         };
         let (took, result) = match weather {
             Weather::Dead => (10_000, Err(failure(OcspFetch::Timeout, true))),
+            Weather::Wrong => (50, Err(failure(OcspFetch::Malformed, false))),
             Weather::Bad if (self.chance)() < 0.3 => {
                 (50, Err(failure(OcspFetch::Signature, false)))
             }
@@ -188,6 +192,7 @@ fn ten_thousand_certificates_are_stapled_through_a_month_of_faults_and_nobody_is
         0,
         "all are stapled within two hours of the first start"
     );
+    world.busiest = 0;
     world.run(noon() + DAY * 30, &weather, &mut |world| {
         assert_eq!(world.bare(), 0, "at {:?}", world.now);
     });
@@ -199,9 +204,16 @@ fn ten_thousand_certificates_are_stapled_through_a_month_of_faults_and_nobody_is
     // Every three and a half days, with a third more for what failed.
     let needed = CERTIFICATES * 30 / 7 * 2;
     assert!(world.begun < needed * 4 / 3, "{} attempts", world.begun);
+    // What one responder owes after two days of silence, at two at once of a twentieth of a second.
+    assert!(world.busiest <= 60 * 50, "{} in a minute", world.busiest);
+    // Without faults they stay spread, though they were all asked first in the same minutes.
+    world.busiest = 0;
+    let before = world.begun;
+    world.run(noon() + DAY * 37, &|_, _| Weather::Good, &mut |_| {});
+    let evenly = (world.begun - before) / (7 * 24 * 60);
     assert!(
-        world.busiest <= 4 * 60 * 50,
-        "{} in a minute",
+        world.busiest <= 60,
+        "{} in a minute, {evenly} on average",
         world.busiest
     );
 }
@@ -250,6 +262,107 @@ fn a_dead_responder_is_tried_by_one_and_found_alive_within_minutes() {
         0,
         "a quarter of an hour later all are stapled"
     );
+}
+
+#[test]
+fn a_responder_that_answers_everything_wrongly_is_not_stormed_by_ten_thousand() {
+    let mut world = World::new(10_000, 1, DAY * 7);
+    world.start(&mut |_| None);
+    let wrong_until = noon() + HOUR;
+    let weather = |_: &str, now| match now < wrong_until {
+        true => Weather::Wrong,
+        false => Weather::Good,
+    };
+    world.run(wrong_until, &weather, &mut |_| {});
+    // One in five seconds.
+    assert!((600..1_200).contains(&world.begun), "{}", world.begun);
+    world.run(wrong_until + MINUTE * 15, &weather, &mut |_| {});
+    assert_eq!(world.bare(), 0);
+}
+
+#[test]
+fn many_silent_responders_leave_room_for_one_that_answers() {
+    // 32 at once would fill every place for ten seconds of each.
+    let mut world = World::new(340, 34, DAY * 7);
+    world.start(&mut |_| None);
+    let weather = |host: &str, _| match host {
+        "ocsp33.example" => Weather::Good,
+        _ => Weather::Dead,
+    };
+    world.run(noon() + MINUTE, &weather, &mut |_| {});
+    let first = world.bare();
+    assert_eq!(first, 330);
+}
+
+#[test]
+fn what_was_due_is_due_again_when_the_clock_has_gone_ahead_and_come_back() {
+    let mut world = World::new(10, 1, DAY * 7);
+    world.start(&mut |_| None);
+    world.run(noon() + MINUTE, &|_, _| Weather::Good, &mut |_| {});
+    assert_eq!((world.bare(), world.begun), (0, 10));
+    // A year ahead nothing that comes holds.
+    world.now = noon() + DAY * 365;
+    world.run(world.now + HOUR, &|_, _| Weather::Dead, &mut |_| {});
+    assert_eq!(world.bare(), 10);
+    let begun = world.begun;
+    world.now = noon() + HOUR;
+    assert_eq!(world.bare(), 0, "they hold again");
+    world.run(noon() + DAY * 5, &|_, _| Weather::Good, &mut |_| {});
+    assert!(world.begun >= begun + 10, "{} more", world.begun - begun);
+    let figures = world.book.figures(world.now);
+    assert_eq!((figures.valid, world.bare()), (10, 0));
+}
+
+#[test]
+fn a_revocation_is_told_after_a_restart_and_again_each_day() {
+    let mut world = World::new(1, 1, DAY * 7);
+    let revoked = |_: &Subject| {
+        Some(Staple {
+            status: StapleStatus::Revoked(noon()),
+            ..shown::staple("kept", noon() + DAY * 6)
+        })
+    };
+    world.start(&mut { revoked });
+    let mut told = |after| world.book.figures(noon() + after).told_revoked.len();
+    assert_eq!(told(HOUR), 1);
+    assert_eq!(told(HOUR * 2), 0);
+    assert_eq!(told(HOUR * 26), 1);
+    assert_eq!(told(HOUR * 27), 0);
+}
+
+#[test]
+fn what_is_not_on_disk_is_known_until_it_is() {
+    let mut world = World::new(2, 1, DAY * 7);
+    world.start(&mut |_| None);
+    assert!(world.book.not_kept().is_empty(), "there is none");
+    world.run(noon() + MINUTE, &|_, _| Weather::Good, &mut |_| {});
+    let all = world.book.not_kept();
+    assert_eq!(all.len(), 2);
+    let (subject, staple) = &all[0];
+    world.book.kept(subject, staple);
+    assert_eq!(world.book.not_kept().len(), 1);
+    world.book.kept(&all[1].0, staple);
+    assert_eq!(world.book.not_kept().len(), 1, "another one was written");
+    world.book.keep_anew();
+    assert_eq!(world.book.not_kept().len(), 2);
+}
+
+#[test]
+fn one_that_is_not_shown_without_a_staple_is_asked_about_within_seconds() {
+    let mut world = World::new(1, 1, DAY * 7);
+    let subject = Arc::clone(world.stapled[0].subject().unwrap());
+    world.stapled = vec![Arc::new(Stapled::awaiting(&shown::key(), subject, true))];
+    world.start(&mut |_| None);
+    let until = noon() + MINUTE;
+    let weather = |_: &str, now| match now < until {
+        true => Weather::Wrong,
+        false => Weather::Good,
+    };
+    world.run(until, &weather, &mut |_| {});
+    // After 1, 2, 4, 8, 16 and 32 seconds.
+    assert!((5..9).contains(&world.begun), "{}", world.begun);
+    world.run(until + MINUTE * 2, &weather, &mut |_| {});
+    assert_eq!(world.bare(), 0);
 }
 
 #[test]

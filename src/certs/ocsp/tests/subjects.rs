@@ -15,6 +15,7 @@ fn the_first_responder_over_http_is_asked() {
         let says = Says {
             responders,
             must_staple,
+            broken: false,
         };
         Demand::read(&authority.leaf(7, says)).unwrap()
     };
@@ -33,6 +34,44 @@ fn the_first_responder_over_http_is_asked() {
     assert!(!demand(&several, false).must_staple);
     assert_eq!(responder("http:///x"), None);
     assert_eq!(responder("c.example"), None);
+}
+
+#[test]
+fn a_demand_is_seen_though_the_responder_cannot_be_read() {
+    let authority = Authority::new("an authority");
+    let says = Says {
+        responders: &["http://a.example/"],
+        must_staple: true,
+        broken: true,
+    };
+    let demand = Demand::read(&authority.leaf(7, says)).unwrap();
+    assert!(demand.must_staple);
+    assert_eq!(demand.responder, None);
+    assert!(demand.unreadable.unwrap().contains("authorityInfoAccess"));
+}
+
+#[test]
+fn of_two_issuers_with_one_name_the_one_that_signed_counts() {
+    let (one, other) = (Authority::new("same"), Authority::new("same"));
+    let (own, strange) = (one.issuer.der().clone(), other.issuer.der().clone());
+    let leaf = one.leaf(7, Says::default());
+    let chain = [leaf.clone(), strange.clone(), own.clone()];
+    assert_eq!(Subject::read(&chain, &[]).unwrap().issuer, own);
+    let named = std::slice::from_ref(&strange);
+    assert_eq!(Subject::read(&chain, named).unwrap().issuer, own);
+    let false_one = [leaf, strange];
+    assert_eq!(Subject::read(&false_one, &[]).unwrap_err(), Unfit::NoIssuer);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let subject = Authority::new("an authority").subject(7);
+    let error = store::read_file(&pipe, &subject, noon()).unwrap_err();
+    assert!(error.to_string().contains("regular"), "{error}");
 }
 
 #[test]
