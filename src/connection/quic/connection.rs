@@ -220,6 +220,7 @@ impl Connection {
             group: facts.group,
             resumed: facts.kind == Some(rustls::HandshakeKind::Resumed),
             early_data: facts.early_accepted,
+            address_validated: self.accepted.validated,
             peer_certificates: None,
         });
         Some(Shared::new(
@@ -233,7 +234,6 @@ impl Connection {
                 generation: opened.generation,
                 calls: 0,
                 early_bytes: false,
-                validated: self.accepted.validated,
             },
         ))
     }
