@@ -269,7 +269,7 @@ fn control_streams_are_held_to_their_order() {
         let mut ranked = Vec::new();
         let mut frames_of = Frames::of_control();
         let mut input = Bytes::from(frames(given));
-        peer.control(&mut frames_of, &mut input, |stream, priority| {
+        peer.control(&mut frames_of, &mut input, 512, |stream, priority| {
             ranked.push((stream, priority.urgency));
         })
         .map(|()| ranked)
