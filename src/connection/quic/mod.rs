@@ -2,7 +2,7 @@
 //!
 //! quinn moves the packets; what is ours is the choice of the site (`opening`), the life of a
 //! connection (`connection`), what clients say beside requests (`peer`), and one task for each
-//! request (`stream`): head, [`Content`], answer. From the head on, a request goes the same way as
+//! request (`stream`): head, `Content`, answer. From the head on, a request goes the same way as
 //! over TCP.
 
 mod answer;
