@@ -230,8 +230,15 @@ fn frames_out_of_place_are_told() {
     let head: (u64, &[u8]) = (1, b"head");
     for (given, expected) in [
         (&[(0, &b"x"[..])][..], unexpected),
-        (&[head, (1, b"end"), (0, b"x")], unexpected),
-        (&[head, (1, b"end"), (1, b"end")], unexpected),
+        (&[head, (0, b"1234567"), (1, b"end"), (0, b"x")], unexpected),
+        (
+            &[head, (0, b"1234567"), (1, b"end"), (1, b"end")],
+            unexpected,
+        ),
+        (
+            &[head, (0, b"123456"), (1, b"end")],
+            Wrong::Stream(Code::MESSAGE_ERROR),
+        ),
         (&[head, (4, b"")], unexpected),
         (&[head, (7, b"\0")], unexpected),
         (&[head, (0xd, b"\0")], unexpected),
