@@ -1,7 +1,8 @@
 //! `cutwater demo`: an edge with three sites, an origin and a client, with nothing to set up.
 //!
-//! It drives a full, a resumed and a 0-RTT request through a line with 50 ms each way, sends the
-//! recorded 0-RTT flight again, and holds an early POST until Finished. Every step is checked.
+//! It drives a full, a resumed and a 0-RTT request through a line with 50 ms each way, over TCP and
+//! over QUIC, sends the recorded 0-RTT flight again, and holds an early POST until Finished. Every
+//! step is checked.
 //! It uses the library as a program of somebody else would.
 
 /// Prints a line. A reader that went away wants no more, and the demo still ends properly.
@@ -13,6 +14,7 @@ macro_rules! say {
 }
 
 mod authority;
+mod http3;
 mod origin;
 mod steps;
 
@@ -26,6 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::authority::{Authority, Scratch};
 use self::origin::Origin;
 use self::steps::Steps;
+use crate::config::spec::ListenSpec;
 use crate::early::EarlyDataPolicy;
 use crate::edge::{self, Edge, Site};
 
@@ -99,9 +102,12 @@ fn build(authority: &Authority, origin: &Origin) -> Result<Edge, edge::EdgeError
         let identity = authority.identity(name)?;
         Ok(Site::new(name).certificate(identity.chain.as_bytes(), identity.key.as_bytes()))
     };
+    let mut listener = ListenSpec::new((Ipv4Addr::LOCALHOST, 0).into());
+    // HTTP/3 on the UDP port with the same number.
+    listener.quic = true.into();
     let to_origin = edge::Origin::new(origin.address).early_data_aware(true);
     Edge::builder()
-        .listen((Ipv4Addr::LOCALHOST, 0).into())
+        .listener(listener)
         .site(
             site(SHOP)?
                 .early_data(true)
@@ -118,7 +124,7 @@ fn introduce(edge: SocketAddr, origin: SocketAddr) {
         "\
 Cutwater demo: an edge, three sites, an origin and a client, all on this machine.
 
-  edge     https://{edge}
+  edge     https://{edge}     HTTP/1.1 and 2 over TCP, HTTP/3 over QUIC
   origin   http://{origin}     understands Early-Data and 425 Too Early (RFC 8470)
   line     50 ms each way between client and edge: a round trip takes 100 ms
 

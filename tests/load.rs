@@ -6,6 +6,7 @@ mod load {
     mod cli;
     mod engine;
     mod failures;
+    mod http3;
     mod others;
     mod programs;
     mod replay;

@@ -9,11 +9,12 @@ use rustls::HandshakeKind;
 use tokio::time::MissedTickBehavior;
 
 use super::authority::Authority;
+use super::http3::{Http3, Reply};
 use super::origin::Origin;
 use super::{PAY, SHOP, STATIC};
 use crate::edge::EdgeHandle;
 use crate::load::client::{Answer, Client, Moment};
-use crate::load::relay::{Relay, Replay, Withhold};
+use crate::load::relay::{DatagramRelay, Relay, Replay, Withhold};
 use crate::telemetry::labels::EarlyRefusal;
 use crate::telemetry::metrics::Metrics;
 
@@ -34,6 +35,7 @@ pub(super) struct Steps<'a> {
     edge: SocketAddr,
     origin: &'a Origin,
     client: Client,
+    http3: Http3,
     metrics: Arc<Metrics>,
     wrong: usize,
 }
@@ -63,6 +65,7 @@ impl<'a> Steps<'a> {
             edge,
             origin,
             client: Client::new(authority.roots()?).map_err(io::Error::other)?,
+            http3: Http3::new(authority.roots()?).map_err(io::Error::other)?,
             metrics: Arc::clone(handle.metrics()),
             wrong: 0,
         })
@@ -80,6 +83,7 @@ impl<'a> Steps<'a> {
         self.replay(&line).await?;
         self.pay().await?;
         self.plain(&line).await?;
+        self.http3().await?;
         self.count();
         Ok(self.wrong == 0)
     }
@@ -261,6 +265,55 @@ impl<'a> Steps<'a> {
             "the site without early data did not just resume",
         );
         Ok(())
+    }
+
+    /// HTTP/3 through a line of the same length: a resumed request, and a 0-RTT request.
+    async fn http3(&mut self) -> io::Result<()> {
+        let line = DatagramRelay::to(self.edge).delay(DELAY).bind().await?;
+        let to = line.address();
+        let full = self.ask3(to, Moment::AfterHandshake).await?;
+        let what = "200; HTTP/3 over QUIC: full handshake, then the request";
+        self.tell("h3 full", SHOP, "GET /", &millis(full.first_byte), what);
+        self.must(
+            full.status == 200 && full.kind == Some(HandshakeKind::Full),
+            "the first request over QUIC was not answered 200 after a full handshake",
+        );
+        let mut sooner = false;
+        for _ in 0..MEASUREMENTS {
+            let resumed = self.ask3(to, Moment::AfterHandshake).await?;
+            let early = self.ask3(to, Moment::Early).await?;
+            let what = "200; resumed with the ticket, then the request";
+            self.tell("h3", SHOP, "GET /", &millis(resumed.first_byte), what);
+            self.must(
+                resumed.status == 200
+                    && resumed.kind == Some(HandshakeKind::Resumed)
+                    && !resumed.early_accepted,
+                "the resumed request over QUIC was not answered 200",
+            );
+            let what = "200; the request came in the first flight: one round trip for all of it";
+            self.tell("h3 0-RTT", SHOP, "GET /", &millis(early.first_byte), what);
+            self.must(
+                early.status == 200 && early.early_accepted,
+                "the early request over QUIC was not accepted and answered 200",
+            );
+            self.must(
+                early.body.contains("Early-Data: 1"),
+                "the origin was not told that the request over QUIC is early",
+            );
+            sooner = resumed.first_byte.saturating_sub(early.first_byte) >= DELAY;
+            if sooner {
+                break;
+            }
+        }
+        self.must(
+            sooner,
+            "0-RTT over QUIC did not save most of a round trip (is the machine very busy?)",
+        );
+        Ok(())
+    }
+
+    async fn ask3(&self, to: SocketAddr, moment: Moment) -> io::Result<Reply> {
+        tokio::time::timeout(BOUND, self.http3.fetch(to, SHOP, moment)).await?
     }
 
     fn count(&self) {

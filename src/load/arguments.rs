@@ -65,7 +65,7 @@ pub struct Arguments {
     /// End after so many operations instead.
     #[arg(short = 'n', long, conflicts_with = "duration", value_name = "N")]
     requests: Option<u64>,
-    /// HTTP/2: requests at once on each connection.
+    /// HTTP/2 and 3: requests at once on each connection.
     #[arg(short = 'm', long, default_value_t = 1, value_name = "N")]
     streams: usize,
     /// Threads, each with a runtime of its own.
@@ -79,7 +79,7 @@ pub struct Arguments {
     #[arg(long)]
     pin: bool,
 
-    /// What is spoken behind TLS [default: h2 if --alpn begins with it, else h1].
+    /// What is spoken behind TLS [default: h2 or h3 if --alpn begins with it, else h1].
     #[arg(long, value_enum, value_name = "NAME")]
     protocol: Option<Spoken>,
     /// The ALPN names to offer, if not the protocol's own.
@@ -177,6 +177,8 @@ enum Spoken {
     H1,
     /// HTTP/2
     H2,
+    /// HTTP/3, over QUIC
+    H3,
 }
 
 /// [`ProxyVersion`], as typed.
@@ -267,6 +269,11 @@ impl Arguments {
                 "--expect-early without early data\nhint: add --handshake early",
             ));
         }
+        if self.replay.is_some() && plan.protocol == Protocol::Http3 {
+            return Err(PlanError::new(
+                "--replay over HTTP/3 is not supported in this version\nhint: --protocol h1 or h2",
+            ));
+        }
         plan.check()
     }
 
@@ -283,7 +290,9 @@ impl Arguments {
         match self.protocol {
             Some(Spoken::H1) => Protocol::Http1,
             Some(Spoken::H2) => Protocol::Http2,
+            Some(Spoken::H3) => Protocol::Http3,
             None if first.is_some_and(|name| name == "h2") => Protocol::Http2,
+            None if first.is_some_and(|name| name == "h3") => Protocol::Http3,
             None => Protocol::Http1,
         }
     }

@@ -5,6 +5,7 @@ mod frames;
 mod h1;
 mod h2;
 mod h2io;
+mod h3;
 mod http1;
 mod opening;
 mod pace;

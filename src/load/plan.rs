@@ -41,7 +41,7 @@ pub struct Plan {
     pub alpn: Option<Vec<Vec<u8>>>,
     /// Connections open at once, over all threads. Default: 1.
     pub connections: usize,
-    /// HTTP/2: requests at once on each connection. Default: 1.
+    /// HTTP/2 and 3: requests at once on each connection. Default: 1.
     pub streams: usize,
     /// Threads, each with a runtime of its own; never more than connections. Default: 1.
     pub threads: usize,
@@ -83,7 +83,7 @@ pub enum Mode {
 pub enum Usage {
     /// No request: an operation is a handshake.
     Handshake,
-    /// This many requests on each connection, one after the other (HTTP/2: `streams` at a time).
+    /// This many requests on each connection, one after the other (HTTP/2 and 3: `streams` at a time).
     Requests(NonZeroU64),
     /// Requests as long as the run lasts and the server keeps the connection.
     KeepAlive,
@@ -96,21 +96,24 @@ impl Usage {
 
 /// What is spoken behind TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive] // HTTP/3 is to come.
+#[non_exhaustive]
 pub enum Protocol {
     /// HTTP/1.1.
     #[default]
     Http1,
     /// HTTP/2.
     Http2,
+    /// HTTP/3, over QUIC.
+    Http3,
 }
 
 impl Protocol {
-    /// As it stands in reports: `h1`, `h2`.
+    /// As it stands in reports: `h1`, `h2`, `h3`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http1 => "h1",
             Self::Http2 => "h2",
+            Self::Http3 => "h3",
         }
     }
 
@@ -119,6 +122,7 @@ impl Protocol {
         match self {
             Self::Http1 => b"http/1.1",
             Self::Http2 => b"h2",
+            Self::Http3 => b"h3",
         }
     }
 }
@@ -315,8 +319,13 @@ impl Plan {
         if self.threads > self.connections {
             return wrong("more threads than connections: some would have nothing to do");
         }
-        if self.streams > 1 && (self.protocol != Protocol::Http2 || self.usage == Usage::ONE) {
-            return wrong("several streams need HTTP/2 and more than one request on a connection");
+        if self.streams > 1 && (self.protocol == Protocol::Http1 || self.usage == Usage::ONE) {
+            return wrong(
+                "several streams need HTTP/2 or 3 and more than one request on a connection",
+            );
+        }
+        if self.protocol == Protocol::Http3 && self.proxy.is_some() {
+            return wrong("a PROXY protocol header goes before TCP's bytes: HTTP/3 has none");
         }
         if self.mode == Mode::Early && self.usage == Usage::Handshake {
             return wrong("early data is a request: it cannot be a handshake alone");

@@ -1,10 +1,10 @@
-//! A TCP relay that bends what passes through it.
+//! A TCP relay that bends what passes through it, and [one for UDP](DatagramRelay).
 //!
 //! It knows bytes, directions and the outer shape of TLS records, and no more: it holds no keys.
 //! Per connection and per direction it delays, slows, cuts into pieces and cuts off; it withholds
 //! the client's Finished, records the client's first flight, keeps how each direction began, and
 //! [`Replay`] sends recorded bytes again. What it does not do: lose or reorder bytes (TCP does not let that be seen), delay the
-//! TCP handshake itself, UDP.
+//! TCP handshake itself.
 //!
 //! ```no_run
 //! # async fn example(edge: std::net::SocketAddr) -> std::io::Result<()> {
@@ -24,6 +24,7 @@
 //! ```
 #![expect(clippy::disallowed_methods, reason = "to delay is what a relay is for")]
 
+mod datagrams;
 mod flight;
 mod flow;
 mod replay;
@@ -37,6 +38,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+pub use datagrams::{DatagramBuilder, DatagramRelay, Datagrams};
 pub use flight::{Flight, Record, Records};
 pub use replay::{Answer, Ending, Replay};
 

@@ -1,6 +1,7 @@
 //! The tools that the other tests stand on.
 
 mod client;
+mod datagrams;
 mod h2;
 mod origin;
 mod relay;

@@ -36,7 +36,7 @@ impl Scene {
         };
         let config = format!(
             "[log]\nconnections = \"all\"\n\
-             [[listen]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n\
+             [[listen]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\nquic = true\n\
              [[site]]\nnames = [\"{NAME}\"]\ncertificate = {certificate}\n\
              early_data = {early_data}\n\
              [[site.route]]\npath = \"/\"\n{policy}respond = {{ body = \"hello\\n\" }}\n\
@@ -348,4 +348,45 @@ async fn a_replayed_flight_is_taken_once_here() {
     assert_eq!(report["finding"], "clear", "{report:#}");
     let none = Scene::start(false).await;
     none.load("/", &["--replay", "3"]).await.with(3);
+}
+
+#[tokio::test]
+async fn http3_is_spoken_and_reported_like_the_others() {
+    let scene = Scene::start(true).await;
+    let options = ["--protocol", "h3", "-n", "40", "-c", "2", "-m", "4"];
+    let mut kept = options.to_vec();
+    kept.extend(["--keep-alive", "--json", "-"]);
+    let report = scene.load("/", &kept).await.with(0).json();
+    assert_eq!(report["plan"]["protocol"], "h3");
+    assert_eq!(figure(&report, "plan.streams"), 4.0);
+    assert_eq!(figure(&report, "counts.operations"), 40.0);
+    assert_eq!(figure(&report, "counts.connections"), 2.0);
+    assert_eq!(figure(&report, "latency.connect.count"), 0.0);
+    assert_eq!(figure(&report, "latency.handshake.count"), 2.0);
+    assert!(figure(&report, "counts.sent") > 40.0 * 20.0);
+
+    let early = ["--alpn", "h3", "-n", "6", "-c", "2", "--handshake", "early"];
+    let mut expected = early.to_vec();
+    expected.push("--expect-early");
+    let ended = scene.load("/", &expected).await.with(0);
+    assert!(ended.stdout.contains("h3"), "{}", ended.stdout);
+    scene
+        .edge
+        .until_accesses(46, |line| line["status"] == 200)
+        .await;
+}
+
+#[tokio::test]
+async fn what_http3_does_not_do_here_is_an_error() {
+    let scene = Scene::start(true).await;
+    let options = ["--protocol", "h3", "--proxy-protocol", "v2"];
+    let ended = scene.load("/", &options).await.with(2);
+    assert!(ended.stderr.contains("HTTP/3 has none"), "{}", ended.stderr);
+    let options = ["--protocol", "h3", "-m", "4"];
+    let ended = scene.load("/", &options).await.with(2);
+    assert!(ended.stderr.contains("HTTP/2 or 3"), "{}", ended.stderr);
+    let options = ["--protocol", "h3", "--replay", "2"];
+    let ended = scene.load("/", &options).await.with(2);
+    let says = "not supported in this version";
+    assert!(ended.stderr.contains(says), "{}", ended.stderr);
 }

@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use cutwater::body::Body;
+use cutwater::config::spec::ListenSpec;
 use cutwater::early::EarlyDataPolicy;
 use cutwater::edge::{Edge, Site};
 use cutwater::handler::{EarlyRequest, early};
@@ -45,9 +46,9 @@ impl Stand {
                 .early_data_policy(EarlyDataPolicy::Allow)
                 .handler(early(answer))
         });
-        let builder = Edge::builder()
-            .listen(([127, 0, 0, 1], 0).into())
-            .workers(1);
+        let mut listener = ListenSpec::new(([127, 0, 0, 1], 0).into());
+        listener.quic = true.into();
+        let builder = Edge::builder().listener(listener).workers(1);
         let builder = sites.fold(builder, |builder, site| builder.site(site));
         let edge = builder.build().unwrap();
         Self { pki, edge }

@@ -18,6 +18,8 @@ async fn the_demo_shows_what_it_promises() {
         "sent again 4 times: refused as replay_suspected",
         "wait      pay.demo.test      POST /order",
         "off       static.demo.test",
+        "h3 full   shop.demo.test",
+        "h3 0-RTT  shop.demo.test",
         "everything was as it should be",
     ] {
         assert!(out.contains(part), "{part:?} is missing from:\n{out}");

@@ -204,17 +204,22 @@ fn is_of_connection(name: &HeaderName) -> bool {
 fn length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
     let mut length = None;
     for value in headers.get_all(CONTENT_LENGTH) {
-        let text = value.to_str().map_err(|_| Malformed)?;
-        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(Malformed);
-        }
-        let value = text.parse::<u64>().map_err(|_| Malformed)?;
+        let value = length_of(value.as_bytes())?;
         if length.is_some_and(|length| length != value) {
             return Err(Malformed);
         }
         length = Some(value);
     }
     Ok(length)
+}
+
+/// What one Content-Length field says.
+pub(super) fn length_of(value: &[u8]) -> Result<u64, Malformed> {
+    let text = std::str::from_utf8(value).map_err(|_| Malformed)?;
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Malformed);
+    }
+    text.parse().map_err(|_| Malformed)
 }
 
 /// The field section of an answer's head.
@@ -237,7 +242,7 @@ pub fn fields(headers: &HeaderMap) -> Vec<u8> {
     encoder.finish()
 }
 
-fn append(encoder: &mut Encoder, headers: &HeaderMap) {
+pub(super) fn append(encoder: &mut Encoder, headers: &HeaderMap) {
     for (name, value) in headers {
         // What a handler says of a connection means nothing here.
         if !is_of_connection(name) {

@@ -5,6 +5,7 @@
 //! priorities nor informational answers. QPACK's dynamic table is not offered: what a client may
 //! make us keep for it is then nothing.
 
+mod client;
 mod code;
 mod frame;
 mod head;
@@ -16,6 +17,7 @@ mod request;
 mod tests;
 mod varint;
 
+pub use self::client::{answered, asking};
 pub use self::code::Code;
 pub use self::frame::{Frames, Piece, data_header, goaway, headers, settings, stream_type};
 pub use self::head::{Head, Malformed, NoHead, fields, informational, request, response, trailers};

@@ -6,6 +6,8 @@ use http::header::{CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING,
 use rustls::pki_types::ServerName;
 
 use super::http1;
+use crate::http::h3::asking;
+use crate::load::h3::Ask;
 use crate::load::plan::{Plan, PlanError, Protocol, Usage};
 
 /// HTTP/2 frame types and flags. RFC 9113 §6
@@ -24,12 +26,39 @@ pub(in crate::load) fn opening(plan: &Plan, name: &ServerName<'_>) -> Result<Vec
     match plan.protocol {
         Protocol::Http1 => Ok(http1::request(plan, name)),
         Protocol::Http2 => http2(plan, name),
+        Protocol::Http3 => Err(PlanError::new(
+            "a replay test over HTTP/3 is not supported in this version\nhint: --protocol h1 or h2",
+        )),
+    }
+}
+
+/// A request over HTTP/3, whose connections begin with no more than that.
+pub(super) fn ask(plan: &Plan, name: &ServerName<'_>) -> Ask {
+    let request = &plan.request;
+    let authority = match request.headers.get(HOST).map(|host| host.to_str()) {
+        Some(Ok(host)) => host.to_owned(),
+        _ => http1::authority(plan, name),
+    };
+    let path = plan.target.path().as_str();
+    let length = request.body.len();
+    Ask {
+        section: asking(&request.method, &authority, path, &request.headers, length),
+        body: request.body.clone(),
     }
 }
 
 /// The same without content or consequences (RFC 9110 §9.2.1): makes a server write something
 /// that holds its tickets back until it does.
 pub(in crate::load) fn harmless(plan: &Plan, name: &ServerName<'_>) -> Result<Vec<u8>, PlanError> {
+    opening(&without_consequences(plan), name)
+}
+
+/// The same over HTTP/3.
+pub(super) fn harmless_ask(plan: &Plan, name: &ServerName<'_>) -> Ask {
+    ask(&without_consequences(plan), name)
+}
+
+fn without_consequences(plan: &Plan) -> Plan {
     let mut plan = plan.clone();
     plan.usage = Usage::ONE;
     plan.request.method = Method::HEAD;
@@ -44,7 +73,7 @@ pub(in crate::load) fn harmless(plan: &Plan, name: &ServerName<'_>) -> Result<Ve
     ] {
         plan.request.headers.remove(field);
     }
-    opening(&plan, name)
+    plan
 }
 
 /// The connection preface and a request on stream 1, all fields as literals. RFC 9113 §3.4

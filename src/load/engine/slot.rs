@@ -1,5 +1,6 @@
 //! One slot of a run: it has at most one operation under way, on one connection.
 
+use std::cell::OnceCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -23,7 +24,7 @@ use super::stream::{Received, Stream};
 use super::tickets::Tickets;
 use super::{Shared, Worker};
 use crate::deadline::Alarm;
-use crate::load::plan::{Mode, Plan, Usage};
+use crate::load::plan::{Mode, Plan, Protocol, Usage};
 use crate::load::stats::{ErrorKind, TimedOut};
 use crate::proxy_protocol;
 
@@ -90,6 +91,8 @@ pub(super) struct Slot {
     pub(super) worker: Rc<Worker>,
     alarm: Alarm,
     pacer: Option<Pacer>,
+    /// Its UDP ports, once it has used one: for IPv4, for IPv6.
+    pub(super) ports: [OnceCell<quinn::Endpoint>; 2],
 }
 
 impl Slot {
@@ -101,6 +104,7 @@ impl Slot {
                 Some(_) => Some(Pacer::new()?),
                 None => None,
             },
+            ports: Default::default(),
         })
     }
 
@@ -183,7 +187,10 @@ impl Slot {
         Ok((stream, number, begin))
     }
 
-    async fn ticket(&self, place: Place<'_>) -> Result<Tls13ClientSessionValue, Failure> {
+    pub(super) async fn ticket(
+        &self,
+        place: Place<'_>,
+    ) -> Result<Tls13ClientSessionValue, Failure> {
         let tickets = &place.endpoint.tickets;
         loop {
             if let Some(ticket) = tickets.take(place.name) {
@@ -244,6 +251,9 @@ impl Slot {
 
     /// A connection with a full handshake, for its tickets; whether one came.
     pub(super) async fn collect(&self, place: Place<'_>) -> Result<bool, Failure> {
+        if self.plan().protocol == Protocol::Http3 {
+            return self.collect_over_quic(place).await;
+        }
         let mut stream = self.connect(place, None, false).await?;
         self.recorder().counts(|it| it.collecting += 1);
         self.shake_hands(&mut stream).await?;

@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 
 use super::h1::Http1;
-use super::h2::{Http2, Pool};
+use super::h2::{self, Http2};
+use super::h3::{self, Http3};
 use super::record::Recorder;
 use super::slot::Slot;
 use super::{Shared, cpu};
@@ -88,13 +89,13 @@ async fn work(
     let mut slots = JoinSet::new();
     let mut waiting = Vec::new();
     for _ in 0..connections {
-        let pool = Rc::new(Pool::default());
+        let pools = (Rc::<h2::Pool>::default(), Rc::<h3::Pool>::default());
         let streams = match plan.protocol {
-            Protocol::Http2 if plan.usage != Usage::Handshake => plan.streams,
+            Protocol::Http2 | Protocol::Http3 if plan.usage != Usage::Handshake => plan.streams,
             _ => 1,
         };
         for _ in 0..streams {
-            waiting.push((Slot::new(&worker)?, Rc::clone(&pool)));
+            waiting.push((Slot::new(&worker)?, pools.clone()));
         }
     }
     let _ = reports.send(Report::Ready);
@@ -105,11 +106,13 @@ async fn work(
     };
     worker.recorder.begin(start);
     let cpu = cpu::thread_time();
-    for (slot, pool) in waiting {
+    for (slot, (h2, h3)) in waiting {
         match (plan.usage, plan.protocol) {
+            (Usage::Handshake, Protocol::Http3) => slots.spawn_local(h3::shake_only(slot)),
             (Usage::Handshake, _) => slots.spawn_local(slot.shake_only()),
             (_, Protocol::Http1) => slots.spawn_local(Http1::new(slot).run()),
-            (_, Protocol::Http2) => slots.spawn_local(Http2::new(slot, &pool).run()),
+            (_, Protocol::Http2) => slots.spawn_local(Http2::new(slot, &h2).run()),
+            (_, Protocol::Http3) => slots.spawn_local(Http3::new(slot, &h3).run()),
         };
     }
     while let Some(result) = slots.join_next().await {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::units::{bytes, grouped, percent, rate, several, time};
 use super::{COLUMNS, Report, Setup};
+use crate::load::plan::Protocol;
 
 /// The whole report, with a line break at its end.
 pub fn render(report: &Report) -> String {
@@ -110,12 +111,17 @@ fn handshakes(report: &Report) -> String {
 /// What became of early data.
 fn early(report: &Report) -> String {
     let counts = &report.counts;
-    format!(
-        "{} accepted, {} refused, {} answered before the handshake's end",
+    let mut text = format!(
+        "{} accepted, {} refused",
         grouped(counts.early_accepted),
-        grouped(counts.early_refused),
-        grouped(counts.answered_early)
-    )
+        grouped(counts.early_refused)
+    );
+    // Over QUIC a client cannot tell.
+    if report.plan.protocol != Protocol::Http3.as_str() {
+        let early = grouped(counts.answered_early);
+        text += &format!(", {early} answered before the handshake's end");
+    }
+    text
 }
 
 /// Bytes both ways.
@@ -275,6 +281,15 @@ mod tests {
         assert!(connect.ends_with(" 150 µs"), "{connect}");
         assert!(shown("warning").contains("the generator was the limit"));
         assert!(shown("failed").contains("2990 accepted, 10 refused"));
+    }
+
+    #[test]
+    fn what_a_client_of_quic_cannot_tell_is_not_shown() {
+        let mut report = report();
+        report.plan.protocol = "h3".into();
+        let text = render(&report);
+        let shown = line(&text, "early data");
+        assert_eq!(shown, "early data 2,990 accepted, 10 refused");
     }
 
     #[test]

@@ -36,6 +36,10 @@ pub enum ErrorKind {
     Http,
     /// HTTP/2: the server reset the stream or said GOAWAY, with this error code.
     Http2(u32),
+    /// HTTP/3: the server reset the stream or closed the connection, with this error code.
+    Http3(u64),
+    /// QUIC: the server broke the protocol, or says that we did, with this error code.
+    Quic(u64),
     /// The answer's status is 400 or above.
     Status(u16),
     /// The server gave no ticket that could be used.
@@ -73,7 +77,8 @@ impl ErrorKind {
         }
     }
 
-    fn alert(alert: AlertDescription) -> Self {
+    /// The kind of a fatal alert.
+    pub(in crate::load) fn alert(alert: AlertDescription) -> Self {
         Self::Alert(Alert::from(alert))
     }
 }
@@ -105,6 +110,63 @@ fn is_an_authority(error: &OtherError) -> bool {
     matches!(error, Some(webpki::Error::CaUsedAsEndEntity))
 }
 
+/// RFC 9114 §8.1, RFC 9204 §6.
+fn http3(code: u64) -> Option<&'static str> {
+    const NAMES: [&str; 17] = [
+        "no error",
+        "general protocol error",
+        "internal error",
+        "stream creation error",
+        "closed critical stream",
+        "frame unexpected",
+        "frame error",
+        "excessive load",
+        "id error",
+        "settings error",
+        "missing settings",
+        "request rejected",
+        "request cancelled",
+        "request incomplete",
+        "message error",
+        "connect error",
+        "version fallback",
+    ];
+    const QPACK: [&str; 3] = [
+        "qpack decompression failed",
+        "qpack encoder stream error",
+        "qpack decoder stream error",
+    ];
+    let of = |names: &'static [&'static str], first| {
+        let place = usize::try_from(code.checked_sub(first)?).ok()?;
+        names.get(place).copied()
+    };
+    of(&NAMES, 0x100).or_else(|| of(&QPACK, 0x200))
+}
+
+/// RFC 9000 §20.1.
+fn quic(code: u64) -> Option<&'static str> {
+    const NAMES: [&str; 17] = [
+        "no error",
+        "internal error",
+        "connection refused",
+        "flow control error",
+        "stream limit error",
+        "stream state error",
+        "final size error",
+        "frame encoding error",
+        "transport parameter error",
+        "connection id limit error",
+        "protocol violation",
+        "invalid token",
+        "application error",
+        "crypto buffer exceeded",
+        "key update error",
+        "aead limit reached",
+        "no viable path",
+    ];
+    NAMES.get(usize::try_from(code).ok()?).copied()
+}
+
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -123,6 +185,14 @@ impl fmt::Display for ErrorKind {
             Self::Alpn => f.write_str("alpn"),
             Self::Http => f.write_str("not http"),
             Self::Http2(code) => write!(f, "h2: {}", h2::Reason::from(*code).description()),
+            Self::Http3(code) => match http3(*code) {
+                Some(name) => write!(f, "h3: {name}"),
+                None => write!(f, "h3: {code:#x}"),
+            },
+            Self::Quic(code) => match quic(*code) {
+                Some(name) => write!(f, "quic: {name}"),
+                None => write!(f, "quic: {code:#x}"),
+            },
             Self::Status(status) => write!(f, "status {status}"),
             Self::NoTicket => f.write_str("no ticket"),
         }
@@ -147,6 +217,13 @@ mod tests {
         let io = |kind: io::ErrorKind| ErrorKind::from_io(&kind.into()).to_string();
         assert_eq!(io(io::ErrorKind::ConnectionRefused), "refused");
         assert_eq!(io(io::ErrorKind::ConnectionReset), "reset");
+        assert_eq!(ErrorKind::Http3(0x10b).to_string(), "h3: request rejected");
+        assert_eq!(
+            ErrorKind::Http3(0x202).to_string(),
+            "h3: qpack decoder stream error"
+        );
+        assert_eq!(ErrorKind::Http3(0x33).to_string(), "h3: 0x33");
+        assert_eq!(ErrorKind::Quic(0xa).to_string(), "quic: protocol violation");
         assert_eq!(ErrorKind::Status(503).to_string(), "status 503");
     }
 }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use quinn_proto::crypto::rustls::QuicServerConfig;
 use quinn_proto::crypto::{Keys, ServerConfig, Session, UnsupportedVersion};
 use quinn_proto::transport_parameters::TransportParameters;
-use quinn_proto::{ConnectionId, crypto};
+use quinn_proto::{ConnectionId, Side, crypto};
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello as RustlsHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -176,6 +176,33 @@ impl ServerConfig for Crypto {
     }
 }
 
+/// The keys of Initial packets, for either side: anybody can compute them (RFC 9001 §5.2).
+pub(crate) fn initial_keys(id: &ConnectionId, side: Side) -> Keys {
+    fn swapped<T>(keys: crypto::KeyPair<T>) -> crypto::KeyPair<T> {
+        crypto::KeyPair {
+            local: keys.remote,
+            remote: keys.local,
+        }
+    }
+    match (stateless().initial_keys(VERSION, id), side) {
+        (Ok(keys), Side::Server) => keys,
+        (Ok(keys), Side::Client) => Keys {
+            header: swapped(keys.header),
+            packet: swapped(keys.packet),
+        },
+        (Err(_), _) => unreachable!("the version is spoken"),
+    }
+}
+
+/// Whether a Retry packet answers a client's Initial to `id` (RFC 9001 §5.8).
+pub(crate) fn is_valid_retry(id: &ConnectionId, header: &[u8], payload: &[u8]) -> bool {
+    let Some((payload, tag)) = payload.split_last_chunk::<16>() else {
+        return false;
+    };
+    let packet = [header, payload].concat();
+    stateless().retry_tag(VERSION, id, &packet) == *tag
+}
+
 /// What needs no site: Initial keys and the tag of Retry packets, which anybody can compute (RFC
 /// 9001 §5.2, §5.8).
 fn stateless() -> &'static Arc<QuicServerConfig> {
@@ -213,11 +240,13 @@ impl Known {
 }
 
 /// A packet key of rustls as quinn takes it.
-fn packet(key: Box<dyn rustls::quic::PacketKey>) -> Box<dyn crypto::PacketKey> {
+pub(crate) fn packet(key: Box<dyn rustls::quic::PacketKey>) -> Box<dyn crypto::PacketKey> {
     Box::new(key)
 }
 
 /// A header key of rustls as quinn takes it.
-fn header(key: Box<dyn rustls::quic::HeaderProtectionKey>) -> Box<dyn crypto::HeaderKey> {
+pub(crate) fn header(
+    key: Box<dyn rustls::quic::HeaderProtectionKey>,
+) -> Box<dyn crypto::HeaderKey> {
     Box::new(key)
 }

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use quinn_proto::crypto::{
-    self, CryptoError, ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey,
-    ServerConfig, Session,
+    CryptoError, ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey, Session,
 };
 use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectionId, Side, TransportError, TransportErrorCode};
@@ -15,7 +14,7 @@ use rustls::AlertDescription;
 use rustls::pki_types::CertificateDer;
 use rustls::quic::{Connection, KeyChange, Secrets, ServerConnection, Version};
 
-use super::{Hellos, Known, Progress, VERSION, header, packet, stateless};
+use super::{Hellos, Known, Progress, header, initial_keys, packet};
 use crate::certs::compression;
 use crate::tls::hello::{ClientHello, HelloError};
 use crate::tls::session::ConnectionSessions;
@@ -181,15 +180,7 @@ impl Waiting {
 
 impl Session for Waiting {
     fn initial_keys(&self, id: &ConnectionId, side: Side) -> Keys {
-        // Servers are asked for their own side only, and never with a version that has none.
-        match (stateless().initial_keys(VERSION, id), side) {
-            (Ok(keys), Side::Server) => keys,
-            (Ok(keys), Side::Client) => Keys {
-                header: swapped(keys.header),
-                packet: swapped(keys.packet),
-            },
-            (Err(_), _) => unreachable!("the version is spoken"),
-        }
+        initial_keys(id, side)
     }
 
     fn handshake_data(&self) -> Option<Box<dyn Any>> {
@@ -331,12 +322,5 @@ impl PacketKey for Early {
 
     fn integrity_limit(&self) -> u64 {
         self.key.integrity_limit()
-    }
-}
-
-fn swapped<T>(keys: crypto::KeyPair<T>) -> crypto::KeyPair<T> {
-    crypto::KeyPair {
-        local: keys.remote,
-        remote: keys.local,
     }
 }

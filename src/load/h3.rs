@@ -1,0 +1,10 @@
+//! A small HTTP/3 client: quinn's packets, our frames and QPACK.
+//!
+//! It measures: what a handshake was and when it ended, what of its early data was accepted. It
+//! holds no tickets; those are the TLS configuration's.
+
+mod connection;
+mod session;
+
+pub(crate) use self::connection::{Ask, Lost};
+pub(crate) use self::connection::{Connection, Opening, endpoint};
