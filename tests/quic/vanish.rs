@@ -1,6 +1,6 @@
 //! A handshake that never ends takes its early requests with it (EARLY-DATA R11).
 
-use crate::quic::client::{Client, get};
+use crate::quic::client::{Client, Stream, get};
 use crate::quic::scene::{NAME, Scene, Wants};
 use crate::quic::wire::Wire;
 use crate::support::origin::{Origin, Reply};
@@ -21,17 +21,15 @@ async fn before(origin: &Origin, site: &str) -> Scene {
     Scene::with(wants).await
 }
 
-/// A client whose early request is with the origin.
-async fn asking(scene: &Scene, origin: &Origin) -> (Client, Wire) {
+/// A client whose early request is with the origin. Its stream is to be kept: dropped, it is cancelled.
+async fn asking(scene: &Scene, origin: &Origin) -> (Client, Wire, Stream) {
     scene.ticket().await;
     let wire = Wire::to(scene.address()).await;
     let (mut client, _) = Client::early(wire.address(), NAME, &scene.setup).await;
     let mut stream = client.begin(get("https://example.com/origin")).await;
     stream.finish().await.unwrap();
     origin.until_heads(1).await;
-    // Dropped, it would be cancelled.
-    std::mem::forget(stream);
-    (client, wire)
+    (client, wire, stream)
 }
 
 async fn has_failed(scene: &Scene, origin: &Origin) {
@@ -52,7 +50,7 @@ async fn has_failed(scene: &Scene, origin: &Origin) {
 async fn a_client_that_closes_before_finished_ends_its_early_request() {
     let origin = Origin::start(|_| Reply::silence()).await;
     let scene = before(&origin, "").await;
-    let (client, _wire) = asking(&scene, &origin).await;
+    let (client, _wire, _stream) = asking(&scene, &origin).await;
     client.quic.close(0x100u32.into(), b"");
     has_failed(&scene, &origin).await;
 }
@@ -62,7 +60,7 @@ async fn one_that_vanishes_in_the_midst_of_an_answer_does_too() {
     let half = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf";
     let origin = Origin::start(move |_| Reply::raw(half).then_silence()).await;
     let scene = before(&origin, "").await;
-    let (client, _wire) = asking(&scene, &origin).await;
+    let (client, _wire, _stream) = asking(&scene, &origin).await;
     scene
         .until_metric("answered_before_finished_total", &[], 1.0)
         .await;
@@ -74,7 +72,7 @@ async fn one_that_vanishes_in_the_midst_of_an_answer_does_too() {
 async fn the_deadline_of_a_handshake_ends_its_early_request() {
     let origin = Origin::start(|_| Reply::silence()).await;
     let scene = before(&origin, "timeouts = { handshake = \"1s\" }").await;
-    let (_client, _wire) = asking(&scene, &origin).await;
+    let (_client, _wire, _stream) = asking(&scene, &origin).await;
     has_failed(&scene, &origin).await;
     let kind = ["kind=\"handshake\""];
     assert_eq!(scene.metric("timeouts_total", &kind).await, 1.0);
