@@ -29,5 +29,6 @@ mod certificates {
         mod quic;
         mod required;
         mod stapling;
+        mod told;
     }
 }

@@ -7,7 +7,7 @@ use rustls::server::ResolvesServerCert;
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{CipherSuite, SignatureScheme};
 
-use super::ocsp::Stapled;
+use super::ocsp::{Stapled, Unstapled};
 
 /// What kind of key a certificate has, in the order of preference.
 ///
@@ -125,7 +125,8 @@ impl CertificateChooser {
     /// [`UnusableKey`] for no certificate at all, and for a key of a kind that TLS 1.3 does not
     /// know.
     pub fn new(keys: Vec<Arc<CertifiedKey>>) -> Result<Self, UnusableKey> {
-        let keys = keys.into_iter().map(Stapled::never).map(Arc::new);
+        let keys = keys.into_iter();
+        let keys = keys.map(|key| Arc::new(Stapled::never(key, Unstapled::Off)));
         Self::stapled(keys.collect())
     }
 

@@ -7,6 +7,7 @@
 mod certificate;
 mod chain;
 mod key;
+mod problem;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -20,12 +21,15 @@ use serde::{Serialize, Serializer};
 use x509_cert::der::DateTime;
 
 use self::certificate::Certificate;
-pub use self::chain::ChainProblem;
 pub use self::key::{KeyDescription, Weakness};
+pub use self::problem::ChainProblem;
 use super::transparency::{self, LogList, Sct, Shortfall};
 
 /// A day, in which the life of certificates is told.
 pub const DAY: Duration = Duration::from_secs(86_400);
+
+/// How many certificates of a chain are looked at. The longest that are in use have five or six.
+const MOST_CERTIFICATES: usize = 16;
 
 /// The authorities that somebody trusts: their keys by their names, both the contents of a SEQUENCE.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +45,15 @@ impl Anchors {
             keys.push(root.subject_public_key_info.as_ref().to_vec());
         }
         Self(anchors)
+    }
+
+    /// Those that this system trusts; `None` if it has none.
+    #[must_use]
+    pub fn of_system() -> Option<Self> {
+        let found = rustls_native_certs::load_native_certs();
+        let mut roots = RootCertStore::empty();
+        let (added, _) = roots.add_parsable_certificates(found.certs);
+        (added > 0).then(|| Self::new(&roots))
     }
 
     /// Whether this certificate is one of them or signed by one.
@@ -120,7 +133,8 @@ pub struct Link {
     pub not_after: SystemTime,
 }
 
-/// Describes a chain as a server sends it, leaf first, seen from `now`.
+/// Describes a chain as a server sends it, leaf first, seen from `now`. The first 16 certificates
+/// are looked at, whoever made the rest; how many there are is told.
 ///
 /// # Errors
 /// What is wrong, for people, if there is no leaf that can be read. Other certificates that cannot
@@ -130,14 +144,21 @@ pub fn describe(
     now: SystemTime,
     known: &Known<'_>,
 ) -> Result<Description, String> {
+    let examined = &chain[..chain.len().min(MOST_CERTIFICATES)];
     let read: Vec<Result<Certificate<'_>, String>> =
-        chain.iter().map(|der| Certificate::read(der)).collect();
+        examined.iter().map(|der| Certificate::read(der)).collect();
     let leaf = match read.first() {
         Some(Ok(leaf)) => leaf,
         Some(Err(error)) => return Err(format!("the certificate cannot be read: {error}")),
         None => return Err("there is no certificate".to_owned()),
     };
-    let examined = chain::examine(&read, now, known.anchors);
+    let mut examined = chain::examine(&read, now, known.anchors);
+    if chain.len() > read.len() {
+        examined.problems.push(ChainProblem::TooMany {
+            count: chain.len(),
+            examined: read.len(),
+        });
+    }
     let issuer = examined.issuer.and_then(|index| read[index].as_ref().ok());
     let scts = transparency::embedded(
         &leaf.parsed,

@@ -3,6 +3,7 @@
 pub mod chooser;
 pub mod compression;
 pub mod describe;
+pub(crate) mod foreign;
 pub mod keys;
 pub mod leaf;
 pub mod ocsp;

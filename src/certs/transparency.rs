@@ -9,7 +9,7 @@ mod log_list;
 mod policy;
 mod sct;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use self::log_list::{LogList, LogState};
 pub use self::policy::{Shortfall, shortfall};

@@ -71,8 +71,11 @@ pub fn check(path: &Path, form: Form) -> Report {
     if code > 0 {
         let wrong = count(errors.len(), "error");
         let _ = writeln!(complaints, "{}: {wrong}", path.display());
-    } else if form == Form::Text {
+    }
+    if form == Form::Text {
         output = certificates::text(&told);
+    }
+    if form == Form::Text && code == 0 {
         output.push_str(&verdict(path, &loaded.spec, warnings.len()));
     }
     Report {

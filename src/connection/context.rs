@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
-use crate::certs::describe::{Known, describe};
+use crate::certs::describe::{Anchors, Known, describe};
 use crate::certs::ocsp::keeper::Keeper;
 use crate::config::reload::Current;
 use crate::config::snapshot::Snapshot;
@@ -14,7 +14,7 @@ use crate::deadline::{Nudge, Ticker};
 use crate::origin::{Origins, Resolver, Upstreams};
 use crate::telemetry::connections::ConnectionLog;
 use crate::telemetry::labels::Cap;
-use crate::telemetry::metrics::{CertificateSeries, Metrics};
+use crate::telemetry::metrics::{CertificateSeries, Metrics, StapleSeries};
 use crate::telemetry::sink::LineSink;
 use crate::tls::selector::Selector;
 use crate::tls::session::{Sessions, Stats};
@@ -84,9 +84,11 @@ impl Process {
 
     fn report_certificates(&self, snapshot: &Snapshot) {
         let now = SystemTime::now();
+        // As a check has them: what is told of a chain is told alike.
+        let anchors = Anchors::of_system();
         let known = Known {
+            anchors: anchors.as_ref(),
             logs: snapshot.logs.as_deref(),
-            ..Known::default()
         };
         let mut series = Vec::new();
         for site in &snapshot.sites {
@@ -109,10 +111,33 @@ impl Process {
             }
         }
         self.metrics.certificates.replace(series);
+        self.report_staples(snapshot);
     }
 
-    /// Forgets old ticket keys and copies the figures of the session store into the metrics.
+    fn report_staples(&self, snapshot: &Snapshot) {
+        let now = SystemTime::now();
+        let mut series = Vec::new();
+        for site in &snapshot.sites {
+            let Some(tls) = &site.tls else { continue };
+            let kinds = tls.certificates.kinds().iter();
+            for (stapled, kind) in tls.certificates.staples().iter().zip(kinds) {
+                if let Some((this_update, next_update)) = stapled.dates(now) {
+                    series.push(StapleSeries {
+                        site: &site.name,
+                        key: kind.label(),
+                        this_update,
+                        next_update,
+                    });
+                }
+            }
+        }
+        self.metrics.certificates.replace_staples(series);
+    }
+
+    /// Forgets old ticket keys, and copies the figures of the session store and the dates of the
+    /// staples into the metrics.
     pub fn keep_house(&self) {
+        self.report_staples(&self.current.peek());
         self.sessions.tick(self.sessions.now());
         let stats = self.sessions.stats();
         let rotations = self.sessions.ticket_key_rotations();

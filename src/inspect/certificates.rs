@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
 
-use super::chains::Shown;
+use super::chains::{MOST, Shown};
 use super::report::{CertificateReport, StapleReport, StapleState};
 use super::run::Trust;
 use super::witness::Learnt;
@@ -20,7 +20,10 @@ pub(super) struct Certificates<'t> {
     /// `None` where nothing is trusted: then nothing is said of trust.
     anchors: Option<Anchors>,
     now: SystemTime,
+    /// At most [`MOST`].
     seen: Vec<Seen>,
+    /// Whether there were more.
+    more: bool,
 }
 
 #[derive(Debug)]
@@ -39,6 +42,7 @@ impl<'t> Certificates<'t> {
             anchors: (!roots.is_empty()).then(|| Anchors::new(roots)),
             now,
             seen: Vec::new(),
+            more: false,
         }
     }
 
@@ -47,7 +51,9 @@ impl<'t> Certificates<'t> {
         let Some(shown) = &learnt.shown else {
             return;
         };
-        let seen = self.entry(shown);
+        let Some(seen) = self.entry(shown) else {
+            return;
+        };
         seen.kinds.extend(kind);
         if seen.learnt.shown.is_none() {
             seen.learnt = learnt.clone();
@@ -59,12 +65,17 @@ impl<'t> Certificates<'t> {
         self.entry(shown);
     }
 
-    /// Servers staple now and then only: one staple of a chain is enough.
-    fn entry(&mut self, shown: &Shown) -> &mut Seen {
+    /// Servers staple now and then only: one staple of a chain is enough. `None` for one more chain
+    /// than are told.
+    fn entry(&mut self, shown: &Shown) -> Option<&mut Seen> {
         let same = self
             .seen
             .iter()
             .position(|it| it.shown.chain == shown.chain);
+        if same.is_none() && self.seen.len() == MOST {
+            self.more = true;
+            return None;
+        }
         let place = same.unwrap_or_else(|| {
             self.seen.push(Seen {
                 shown: shown.clone(),
@@ -73,22 +84,34 @@ impl<'t> Certificates<'t> {
             });
             self.seen.len() - 1
         });
-        let seen = &mut self.seen[place];
+        let seen = self.seen.get_mut(place)?;
         if seen.shown.staple.is_none() {
             seen.shown.staple.clone_from(&shown.staple);
         }
-        seen
+        Some(seen)
     }
 
-    /// What there is to say of each.
-    pub(super) fn reports(&self) -> Vec<CertificateReport> {
-        self.seen.iter().map(|seen| self.report(seen)).collect()
+    /// What there is to say of each, as long as it is in time; and what is not said.
+    pub(super) fn reports(
+        &self,
+        in_time: impl Fn() -> bool,
+    ) -> (Vec<CertificateReport>, Option<String>) {
+        let told = self.seen.iter().take_while(|_| in_time());
+        let told: Vec<CertificateReport> = told.map(|seen| self.report(seen)).collect();
+        let note = match (told.len() < self.seen.len(), self.more) {
+            (true, _) => Some("certificates: the whole took too long".to_owned()),
+            (_, true) => Some(format!(
+                "certificates: the server showed more than {MOST} chains, these are the first"
+            )),
+            _ => None,
+        };
+        (told, note)
     }
 
     fn report(&self, seen: &Seen) -> CertificateReport {
         let known = Known {
             anchors: self.anchors.as_ref(),
-            ..Known::default()
+            logs: self.trust.logs.as_ref(),
         };
         let description = describe(&seen.shown.chain, self.now, &known);
         let trust = seen.learnt.trust.as_ref();
@@ -150,3 +173,6 @@ fn staple_report(
         left: seconds(now, staple.next_update),
     }
 }
+
+#[cfg(test)]
+mod tests;

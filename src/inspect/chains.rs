@@ -8,6 +8,10 @@ use super::client::{Client, Offer};
 use super::line::{Fault, Line};
 use super::witness::Learnt;
 
+/// How many chains of one server are told: one for each kind of signature, for the handshake that
+/// offers everything, and some for older versions. A server can make up another one each time.
+pub(super) const MOST: usize = 8;
+
 /// A chain with its staple.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Shown {

@@ -4,11 +4,13 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::RootCertStore;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::arguments::Arguments;
 use super::run::{self, Plan, Trust};
@@ -16,6 +18,15 @@ use super::target::Target;
 use super::text;
 use crate::certs::transparency::LogList;
 use crate::load::arguments::files;
+
+/// The bound of everything together, from the first question for a name to the last word.
+const TOTAL: Duration = Duration::from_secs(120);
+
+/// How many addresses of a host are tried.
+const MOST_ADDRESSES: usize = 8;
+
+/// How long an address has before the next one is tried beside it. RFC 8305 §5
+const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Inspects a server: exit 0 if it could be inspected, whatever was found; otherwise 1.
 #[must_use]
@@ -46,6 +57,7 @@ fn inspected(arguments: &Arguments) -> Result<String, String> {
         .build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let inspection = runtime.block_on(async {
+        let end = Instant::now() + TOTAL;
         let address = match arguments.connect {
             Some(address) => address,
             None => resolve(&target, arguments).await?,
@@ -57,9 +69,12 @@ fn inspected(arguments: &Arguments) -> Result<String, String> {
             trust,
             path: arguments.path.clone(),
             timeout: arguments.timeout,
+            end,
         };
         run::inspect(&plan).await
     });
+    // A name that is still being resolved is not waited for.
+    runtime.shutdown_background();
     let mut inspection = inspection?;
     inspection.notes.extend(note);
     if arguments.json {
@@ -101,7 +116,8 @@ fn trust(arguments: &Arguments) -> Result<(Trust, Option<String>), String> {
     Ok((trust, None))
 }
 
-/// The host's address. Of several, the first that takes a connection.
+/// The host's address. Of several, the first that takes a connection. A host has one timeout for
+/// its name, and one for all its addresses.
 async fn resolve(target: &Target, arguments: &Arguments) -> Result<SocketAddr, String> {
     if let Ok(address) = target.host.parse::<IpAddr>() {
         return Ok((address, target.port).into());
@@ -109,19 +125,43 @@ async fn resolve(target: &Target, arguments: &Arguments) -> Result<SocketAddr, S
     let hint = "hint: --connect ADDR:PORT says where to connect";
     let none = |why: &str| format!("{} has no address: {why}\n{hint}", target.host);
     let host = idna::domain_to_ascii(&target.host).unwrap_or_else(|_| target.host.clone());
-    let found = timeout(arguments.timeout, lookup_host((host, target.port))).await;
+    let bound = arguments.timeout.min(TOTAL / 4);
+    let found = timeout(bound, lookup_host((host, target.port))).await;
     let found: Vec<SocketAddr> = match found {
-        Ok(Ok(found)) => found.collect(),
+        Ok(Ok(found)) => found.take(MOST_ADDRESSES).collect(),
         Ok(Err(error)) => return Err(none(&error.to_string())),
         Err(_) => return Err(none("no name server answered in time")),
     };
-    for address in found.iter().skip_while(|_| found.len() == 1) {
-        if let Ok(Ok(_)) = timeout(arguments.timeout, TcpStream::connect(address)).await {
-            return Ok(*address);
-        }
+    if found.len() > 1
+        && let Ok(Some(address)) = timeout(bound, first_that_answers(&found)).await
+    {
+        return Ok(address);
     }
     found
         .first()
         .copied()
         .ok_or_else(|| none("its name is empty"))
+}
+
+/// The first of these to take a connection, each beginning a little after the one before it.
+async fn first_that_answers(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    let mut tries = JoinSet::new();
+    let mut wait = Duration::ZERO;
+    for &address in addresses {
+        tries.spawn(async move {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "at most eight in a command, none in an edge"
+            )]
+            sleep(wait).await;
+            TcpStream::connect(address).await.is_ok().then_some(address)
+        });
+        wait += HEAD_START;
+    }
+    while let Some(ended) = tries.join_next().await {
+        if let Ok(Some(address)) = ended {
+            return Some(address);
+        }
+    }
+    None
 }

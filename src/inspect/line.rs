@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::wire::Wrong;
+use crate::certs::foreign::printable;
 use crate::telemetry::labels::{Alert, Label as _};
 
 /// Connections open at once: a server under load should not notice.
@@ -50,12 +51,12 @@ pub(super) enum Fault {
 
 impl Line {
     /// Connections to this address, none of which takes longer than `timeout`, and all of which
-    /// have ended when `total` is over.
-    pub(super) fn new(address: SocketAddr, timeout: Duration, total: Duration) -> Self {
+    /// have ended at `end`.
+    pub(super) fn new(address: SocketAddr, timeout: Duration, end: Instant) -> Self {
         Self {
             address,
             timeout,
-            end: Instant::now() + total,
+            end,
             places: Semaphore::new(AT_ONCE),
             opened: Cell::new(0),
         }
@@ -96,9 +97,14 @@ impl Line {
         self.opened.get()
     }
 
-    /// How long a connection may take.
+    /// Whether there is time left.
+    pub(super) fn is_in_time(&self) -> bool {
+        Instant::now() < self.end
+    }
+
+    /// How long a connection may take that begins now.
     pub(super) fn timeout(&self) -> Duration {
-        self.timeout
+        self.timeout.min(self.end - Instant::now())
     }
 }
 
@@ -139,7 +145,8 @@ impl fmt::Display for Fault {
             Self::OutOfTime => f.write_str("the whole took too long"),
             Self::Wrong(what) => write!(f, "the server's answer: {what}"),
             Self::Refused(alert) => write!(f, "the server's alert: {}", alert_name(*alert)),
-            Self::Tls(error) => write!(f, "{error}"),
+            // It may have words of a certificate.
+            Self::Tls(error) => f.write_str(&printable(&error.to_string())),
         }
     }
 }

@@ -23,9 +23,6 @@ use super::{compression, early, quic, resumption};
 use crate::certs::transparency::LogList;
 use crate::telemetry::timestamp::Rfc3339;
 
-/// The bound of all connections together.
-const TOTAL: Duration = Duration::from_secs(120);
-
 const H2: &[u8] = b"h2";
 const HTTP11: &[u8] = b"http/1.1";
 
@@ -42,6 +39,8 @@ pub(super) struct Plan {
     pub(super) path: String,
     /// The bound of each connection.
     pub(super) timeout: Duration,
+    /// When all has to be over.
+    pub(super) end: tokio::time::Instant,
 }
 
 /// Whose word is taken.
@@ -63,7 +62,7 @@ pub(super) async fn inspect(plan: &Plan) -> Result<Inspection, String> {
     let (began, clock) = (SystemTime::now(), Instant::now());
     let run = Run {
         plan,
-        line: Line::new(plan.address, plan.timeout, TOTAL),
+        line: Line::new(plan.address, plan.timeout, plan.end),
         client: Client::new(plan.name.clone(), Arc::clone(&plan.trust.roots)),
         notes: RefCell::default(),
     };
@@ -119,6 +118,8 @@ pub(super) async fn inspect(plan: &Plan) -> Result<Inspection, String> {
         });
     let (tickets, resumed, early_data, alt_svc) = sessions;
     let http3 = run.alternative(http3, alt_svc).await;
+    let (certificates, note) = certificates.reports(|| run.line.is_in_time());
+    run.notes.borrow_mut().extend(note);
     Ok(Inspection {
         target: plan.target.to_string(),
         address: plan.address,
@@ -138,7 +139,7 @@ pub(super) async fn inspect(plan: &Plan) -> Result<Inspection, String> {
         early_data,
         certificate_compression: compressions,
         client_certificate: learnt.asks_certificate,
-        certificates: certificates.reports(),
+        certificates,
         seconds: clock.elapsed().as_secs_f64(),
         connections: run.line.opened(),
         notes: run.notes.into_inner(),
@@ -332,7 +333,10 @@ impl Run<'_> {
     }
 
     async fn http3(&self, address: SocketAddr) -> Option<bool> {
-        let told = quic::ask(&self.client, address, self.plan.timeout).await;
+        let told = match self.line.is_in_time() {
+            true => quic::ask(&self.client, address, self.line.timeout()).await,
+            false => Err(Fault::OutOfTime),
+        };
         self.noted("HTTP/3", told)
     }
 

@@ -1,7 +1,7 @@
 //! Which versions a server speaks, and with which suites: it is offered what is left until it
 //! takes none.
 
-use super::chains::Shown;
+use super::chains::{self, Shown};
 use super::line::{Fault, Line};
 use super::names::{self, Exchange, Version};
 use super::raw;
@@ -20,7 +20,8 @@ pub(super) struct Spoken {
     pub(super) dh_bits: Option<usize>,
     /// Whether it promised a ticket (TLS 1.2 and older).
     pub(super) ticket: bool,
-    /// The chains that came in the clear (TLS 1.2 and older), each once.
+    /// The chains that came in the clear (TLS 1.2 and older), each once: one more than are told, so
+    /// that it is seen that there are more.
     pub(super) shown: Vec<Shown>,
     /// What kept the list from being whole.
     pub(super) fault: Option<Fault>,
@@ -64,7 +65,7 @@ pub(super) async fn ask(line: &Line, name: Option<&str>, version: Version) -> Sp
                 (one, other) => one.or(other),
             };
             let seen = spoken.shown.iter().any(|it| it.chain == flight.chain);
-            if !seen && !flight.chain.is_empty() {
+            if !seen && !flight.chain.is_empty() && spoken.shown.len() <= chains::MOST {
                 spoken.shown.push(Shown {
                     chain: flight.chain,
                     staple: flight.staple,

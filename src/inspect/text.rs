@@ -6,6 +6,7 @@ use super::report::{
     CertificateReport, EarlyData, Http3, Inspection, Resumption, StapleReport, StapleState,
     VersionReport,
 };
+use crate::certs::foreign::printable;
 
 /// How wide the names of lines are: as in the description of a certificate.
 const WIDTH: usize = 9;
@@ -76,7 +77,7 @@ fn write(out: &mut String, inspection: &Inspection) -> fmt::Result {
     if !inspection.notes.is_empty() {
         writeln!(out, "\nNotes")?;
         for note in &inspection.notes {
-            writeln!(out, "  {note}")?;
+            writeln!(out, "  {}", printable(note))?;
         }
     }
     Ok(())
@@ -182,8 +183,9 @@ fn staple(staple: Option<&StapleReport>) -> String {
     }
 }
 
+/// Whatever the value has of the server's words stays on this line.
 fn line(out: &mut String, name: &str, value: &str) -> fmt::Result {
-    writeln!(out, "  {name:<WIDTH$} {value}")
+    writeln!(out, "  {name:<WIDTH$} {}", printable(value))
 }
 
 /// A list with commas, in as many lines as it takes.
@@ -213,3 +215,6 @@ fn said(known: Option<bool>) -> &'static str {
 fn or_none(text: &str) -> &str {
     if text.is_empty() { "none" } else { text }
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,6 +94,17 @@ impl<const N: usize> NamedGauges<N> {
         }
     }
 
+    /// Sets one of them.
+    pub fn set(&self, labels: [&str; N], to: i64) {
+        self.0.with_label_values(&labels).set(to);
+    }
+
+    /// Takes one of them away.
+    pub fn remove(&self, labels: [&str; N]) {
+        // One that is not there is gone already.
+        let _ = self.0.remove_label_values(&labels);
+    }
+
     /// The gauge of these labels as it is.
     pub fn get(&self, labels: [&str; N]) -> i64 {
         self.0.with_label_values(&labels).get()

@@ -15,7 +15,7 @@ use super::labels::{
     StatusClass, Target, TimeoutKind, TlsVersion, TooEarlyBy,
 };
 
-pub use self::certificates::{CertificateSeries, Certificates};
+pub use self::certificates::{CertificateSeries, Certificates, StapleSeries};
 pub use self::ocsp::Ocsp;
 pub use self::origins::Origins;
 

@@ -69,7 +69,7 @@ async fn a_check_tells_of_every_certificate() {
         "  key       RSA of 2048 bits, signed with ecdsa-with-SHA256\n",
         "89 days left",
         "  responder none\n",
-        "  staple    off\n",
+        "  staple    none: there is no responder to ask\n",
         "  sites     two.test, a.two.test\n",
         // A private authority is no mistake.
         "which is not trusted here",

@@ -17,6 +17,7 @@ use x509_cert::ext::pkix::{
 };
 
 use super::key::KeyDescription;
+use crate::certs::foreign::printable;
 
 const OCSP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1");
 const CA_ISSUERS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.2");
@@ -35,7 +36,7 @@ const FORUM_POLICIES: [&str; 4] = [
     "2.23.140.1.2.3",
 ];
 
-/// A certificate that was read.
+/// A certificate that was read. Its texts are [printable].
 pub(in crate::certs) struct Certificate<'d> {
     /// All its bytes.
     pub der: &'d [u8],
@@ -95,7 +96,7 @@ impl<'d> Certificate<'d> {
             let AuthorityInfoAccessSyntax(access) = access.as_ref()?;
             access.iter().find_map(|one| match &one.access_location {
                 GeneralName::UniformResourceIdentifier(place) if one.access_method == method => {
-                    Some(place.as_str().to_owned())
+                    Some(printable(place.as_str()))
                 }
                 _ => None,
             })
@@ -129,11 +130,11 @@ impl<'d> Certificate<'d> {
     }
 
     pub fn subject_text(&self) -> String {
-        self.parsed.subject.to_string()
+        printable(&self.parsed.subject.to_string())
     }
 
     pub fn issuer_text(&self) -> String {
-        self.parsed.issuer.to_string()
+        printable(&self.parsed.issuer.to_string())
     }
 
     /// What to call it among others: its subject, or its first name where that is empty.
@@ -240,7 +241,7 @@ fn names(parsed: &TbsCertificate) -> x509_cert::der::Result<Vec<String>> {
         return Ok(Vec::new());
     };
     let name = |name: &GeneralName| match name {
-        GeneralName::DnsName(name) => Some(name.as_str().to_owned()),
+        GeneralName::DnsName(name) => Some(printable(name.as_str())),
         GeneralName::IpAddress(octets) => {
             let octets = octets.as_bytes();
             let four = <[u8; 4]>::try_from(octets).map(IpAddr::from);

@@ -1,241 +1,15 @@
 //! What is wrong with a chain as a server sends it.
 
-use std::fmt;
 use std::time::SystemTime;
 
-use serde::Serialize;
-
+use super::Anchors;
 use super::certificate::Certificate;
-use super::{Anchors, date, time};
+use super::problem::ChainProblem;
 
-/// Something that is wrong with a chain, or odd. Certificates are counted from 1, the leaf.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "problem", rename_all = "snake_case")]
-pub enum ChainProblem {
-    /// The leaf's issuer is missing.
-    MissingIntermediate {
-        /// Its name.
-        issuer: String,
-        /// Where it can be had.
-        at: Option<String>,
-    },
-    /// They do not follow each other in the order of issue.
-    WrongOrder,
-    /// One that signs none of the others.
-    Unrelated {
-        /// Which.
-        position: usize,
-        /// Its name.
-        subject: String,
-    },
-    /// One that has been there before.
-    Duplicate {
-        /// Which.
-        position: usize,
-        /// Its name.
-        subject: String,
-    },
-    /// An authority's own self-issued certificate, which clients have or do not trust: bytes for
-    /// nothing.
-    RootIncluded {
-        /// Which.
-        position: usize,
-        /// Its name.
-        subject: String,
-    },
-    /// One that has ended.
-    Expired {
-        /// Which.
-        position: usize,
-        /// Its name.
-        subject: String,
-        /// When.
-        #[serde(serialize_with = "time")]
-        not_after: SystemTime,
-    },
-    /// One that begins later.
-    NotYetValid {
-        /// Which.
-        position: usize,
-        /// Its name.
-        subject: String,
-        /// When.
-        #[serde(serialize_with = "time")]
-        not_before: SystemTime,
-    },
-    /// A key that clients refuse.
-    WeakKey {
-        /// Whose.
-        position: usize,
-        /// Its name.
-        subject: String,
-        /// What it is.
-        key: String,
-    },
-    /// A signature over a hash that has been broken.
-    WeakSignature {
-        /// Whose.
-        position: usize,
-        /// Its name.
-        subject: String,
-        /// What it is.
-        algorithm: String,
-    },
-    /// A signature that the next certificate's key did not make.
-    BadSignature {
-        /// Whose.
-        position: usize,
-        /// Its name.
-        subject: String,
-    },
-    /// One that signs another, and may not.
-    NoAuthority {
-        /// Which.
-        position: usize,
-        /// Its name.
-        subject: String,
-    },
-    /// One that cannot be read.
-    Unreadable {
-        /// Which.
-        position: usize,
-        /// Why.
-        error: String,
-    },
-    /// A leaf without a subjectAltName: clients look nowhere else (RFC 9525 §6.3).
-    NoNames,
-    /// A leaf that is not for servers.
-    NotForServers,
-    /// A leaf that nobody else vouches for.
-    SelfSigned,
-    /// It ends at an issuer that is not trusted here: a private authority, or one more
-    /// intermediate is missing.
-    UnknownIssuer {
-        /// Its name.
-        issuer: String,
-    },
-}
-
-impl ChainProblem {
-    /// Whether it may well be meant so: private authorities and self-signed certificates work for
-    /// whoever trusts them.
-    #[must_use]
-    pub fn may_be_meant(&self) -> bool {
-        matches!(self, Self::SelfSigned | Self::UnknownIssuer { .. })
-    }
-
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> &'static str {
-        match self {
-            Self::MissingIntermediate { .. } => {
-                "add the issuer's certificate behind the leaf: many clients do not fetch it"
-            }
-            Self::WrongOrder => {
-                "write the leaf first, then each certificate's issuer (RFC 5246 §7.4.2)"
-            }
-            Self::Unrelated { .. } | Self::Duplicate { .. } => "leave it out",
-            Self::RootIncluded { .. } => "leave it out: clients trust their own copy or none",
-            Self::Expired { position: 1, .. } => "renew it",
-            Self::Expired { .. } => "take the chain that the authority gives out now",
-            Self::NotYetValid { .. } => "see what this machine takes for the time",
-            Self::WeakKey { .. } => "make an ECDSA key on P-256, or RSA of 2048 bits or more",
-            Self::WeakSignature { .. } => "have it issued anew, with SHA-256 or better",
-            Self::BadSignature { .. } => {
-                "it is another authority's of the same name: take the right one"
-            }
-            Self::NoAuthority { .. } => "clients refuse it: have the leaf issued by an authority",
-            Self::Unreadable { .. } => "write X.509 certificates in PEM",
-            Self::NoNames => "have it issued with the site's names in its subjectAltName",
-            Self::NotForServers => "have it issued for serverAuth",
-            Self::SelfSigned => "clients have to be told to trust this very certificate",
-            Self::UnknownIssuer { .. } => {
-                "if the authority is not a private one, an intermediate is missing"
-            }
-        }
-    }
-}
-
-impl fmt::Display for ChainProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = |f: &mut fmt::Formatter<'_>, position: &usize, subject: &str, what: &str| {
-            match position {
-                1 => write!(f, "the certificate {what}"),
-                position => write!(f, "certificate {position} of the chain, {subject}, {what}"),
-            }
-        };
-        match self {
-            Self::MissingIntermediate { issuer, at: None } => {
-                write!(f, "the intermediate {issuer} is missing from the chain")
-            }
-            Self::MissingIntermediate {
-                issuer,
-                at: Some(at),
-            } => write!(
-                f,
-                "the intermediate {issuer} is missing from the chain; it is at {at}"
-            ),
-            Self::WrongOrder => f.write_str("the chain is in the wrong order"),
-            Self::Unrelated { position, subject } => {
-                of(f, position, subject, "belongs to no other of it")
-            }
-            Self::Duplicate { position, subject } => of(f, position, subject, "is there twice"),
-            Self::RootIncluded { position, subject } => {
-                of(f, position, subject, "is a root, which need not be sent")
-            }
-            Self::Expired {
-                position,
-                subject,
-                not_after,
-            } => {
-                let what = format!("has expired on {}", date(*not_after));
-                of(f, position, subject, &what)
-            }
-            Self::NotYetValid {
-                position,
-                subject,
-                not_before,
-            } => {
-                let what = format!("is not valid before {}", date(*not_before));
-                of(f, position, subject, &what)
-            }
-            Self::WeakKey {
-                position,
-                subject,
-                key,
-            } => of(f, position, subject, &format!("has a weak key: {key}")),
-            Self::WeakSignature {
-                position,
-                subject,
-                algorithm,
-            } => {
-                let what = format!("has a weak signature: {algorithm}");
-                of(f, position, subject, &what)
-            }
-            Self::BadSignature { position, subject } => of(
-                f,
-                position,
-                subject,
-                "is not signed by the one that follows",
-            ),
-            Self::NoAuthority { position, subject } => {
-                of(f, position, subject, "signs another, but is no authority's")
-            }
-            Self::Unreadable { position, error } => {
-                write!(
-                    f,
-                    "certificate {position} of the chain cannot be read: {error}"
-                )
-            }
-            Self::NoNames => f.write_str("the certificate has no names in a subjectAltName"),
-            Self::NotForServers => f.write_str("the certificate is not for servers"),
-            Self::SelfSigned => f.write_str("the certificate is self-signed"),
-            Self::UnknownIssuer { issuer } => {
-                write!(f, "the chain ends at {issuer}, which is not trusted here")
-            }
-        }
-    }
-}
+/// How many signatures of a chain are checked to find its way. One in order takes one for each
+/// certificate; where all have one name it would be as many as the square of their number, and who
+/// made the chain may mean harm.
+const MOST_SIGNATURES: usize = 32;
 
 /// What a chain came to.
 pub(super) struct Examined {
@@ -263,8 +37,12 @@ pub(super) fn examine(
             }),
         }
     }
-    let path = path(chain);
-    links(chain, &path, &mut problems);
+    let mut left = MOST_SIGNATURES;
+    let (path, signed) = path(chain, &mut left);
+    if left == 0 {
+        problems.push(ChainProblem::Tangled);
+    }
+    links(chain, &path, &signed, &mut problems);
     let steps = path.iter().filter_map(|&index| chain[index].as_ref().ok());
     let anchored = anchors.map(|anchors| steps.clone().any(|step| anchors.vouch_for(step)));
     end(steps, path.len(), anchored, &mut problems);
@@ -322,43 +100,55 @@ fn alone(
     }
 }
 
-/// The way from the leaf to its issuer, that one's issuer and so on, as far as they are there.
-fn path(chain: &[Result<Certificate<'_>, String>]) -> Vec<usize> {
-    let mut path = vec![0];
+/// The way from the leaf to its issuer, that one's issuer and so on, as far as they are there; and
+/// whether the one signed the other, step by step. `left` is how many signatures may still be
+/// checked.
+fn path(
+    chain: &[Result<Certificate<'_>, String>],
+    left: &mut usize,
+) -> (Vec<usize>, Vec<Option<bool>>) {
+    let (mut path, mut signed) = (vec![0], Vec::new());
     while let Some(Ok(current)) = path.last().map(|&last| &chain[last]) {
         if current.is_self_issued() {
             break;
         }
-        let named = |&index: &usize| {
-            let fresh = !path.contains(&index);
-            fresh && matches!(&chain[index], Ok(next) if next.subject == current.issuer)
-        };
-        let signs = |&index: &usize| {
-            let next = chain[index].as_ref().ok();
-            next.and_then(|next| current.is_signed_by(next)) == Some(true)
-        };
-        let candidates: Vec<usize> = (1..chain.len()).filter(named).collect();
-        // Authorities renew their keys under one name.
-        let signing = candidates.iter().copied().find(|index| signs(index));
-        match signing.or_else(|| candidates.first().copied()) {
-            Some(next) => path.push(next),
-            None => break,
+        // Authorities renew their keys under one name: the first that signed is meant, or else the
+        // first.
+        let mut step = None;
+        for (index, next) in chain.iter().enumerate().skip(1) {
+            let Ok(next) = next else { continue };
+            if path.contains(&index) || next.subject != current.issuer {
+                continue;
+            }
+            let signs = left.checked_sub(1).and_then(|rest| {
+                *left = rest;
+                current.is_signed_by(next)
+            });
+            if signs == Some(true) {
+                step = Some((index, signs));
+                break;
+            }
+            step.get_or_insert((index, signs));
         }
+        let Some((next, signs)) = step else { break };
+        path.push(next);
+        signed.push(signs);
     }
-    path
+    (path, signed)
 }
 
 /// How the certificates of a chain go with each other.
 fn links(
     chain: &[Result<Certificate<'_>, String>],
     path: &[usize],
+    signed: &[Option<bool>],
     problems: &mut Vec<ChainProblem>,
 ) {
-    for pair in path.windows(2) {
+    for (pair, signed) in path.windows(2).zip(signed) {
         let (Ok(one), Ok(next)) = (&chain[pair[0]], &chain[pair[1]]) else {
             continue;
         };
-        if one.is_signed_by(next) == Some(false) {
+        if *signed == Some(false) {
             problems.push(ChainProblem::BadSignature {
                 position: pair[0] + 1,
                 subject: one.label(),

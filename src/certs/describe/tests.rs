@@ -333,3 +333,75 @@ fn garbage_is_an_error_at_the_leaf_and_a_problem_behind_it() {
         assert!(describe(&[piece], now(), &Known::default()).is_err());
     }
 }
+
+/// An authority of this name that says that another one issued it. Its signature is its own key's.
+fn stranger(name: &str, issuer: &str) -> CertificateDer<'static> {
+    let key = || KeyPair::generate().unwrap();
+    let issuer = CertifiedIssuer::self_signed(authority(issuer), key()).unwrap();
+    let signed = authority(name).signed_by(&key(), &issuer).unwrap();
+    signed.der().clone()
+}
+
+#[test]
+fn the_certificates_that_are_looked_at_are_bounded() {
+    let public = Public::new();
+    let mut chain = vec![public.sign(&leaf()), public.between()];
+    chain.extend(std::iter::repeat_n(stranger("a", "b"), 998));
+    let described = public.describe(&chain);
+    assert_eq!(described.chain.len(), 15);
+    let many = ChainProblem::TooMany {
+        count: 1000,
+        examined: 16,
+    };
+    assert!(described.problems.contains(&many));
+    assert!(described.problems.len() <= 16, "{:?}", described.problems);
+    assert_eq!(described.anchored, Some(true));
+}
+
+#[test]
+fn the_signatures_that_are_checked_are_bounded() {
+    // Each step could be the work of any of the others: as many signatures as their square.
+    let mut chain = vec![stranger("the leaf", "a")];
+    for _ in 0..7 {
+        chain.extend([stranger("a", "b"), stranger("b", "a")]);
+    }
+    let described = describe(&chain, now(), &Known::default()).unwrap();
+    assert!(described.problems.contains(&ChainProblem::Tangled));
+    // Nothing is said against a signature that was not checked.
+    let bad = |one: &&ChainProblem| matches!(one, ChainProblem::BadSignature { .. });
+    let bad = described.problems.iter().filter(bad).count();
+    assert!((1..7).contains(&bad), "{bad}");
+    // Renewed keys of one name are none of it.
+    let public = Public::new();
+    let mut chain = vec![public.sign(&leaf())];
+    chain.extend((0..8).map(|_| stranger("between", "root")));
+    chain.push(public.between());
+    let problems = public.problems(&chain);
+    assert!(!problems.contains(&ChainProblem::Tangled), "{problems:?}");
+    assert!(!problems.contains(&ChainProblem::BadSignature {
+        position: 1,
+        subject: "CN=the leaf".to_owned(),
+    }));
+}
+
+#[test]
+fn names_write_no_lines_of_their_own() {
+    let mut leaf = leaf();
+    let name = "x\n  trusted   yes\u{1b}[2J\u{9b}1m\u{7f}\u{202e}";
+    leaf.distinguished_name.push(DnType::CommonName, name);
+    let dns = "a.test\r\n  staple    good\u{1b}[2J";
+    leaf.subject_alt_names = vec![rcgen::SanType::DnsName(dns.try_into().unwrap())];
+    let issuer = CertifiedIssuer::self_signed(authority(name), KeyPair::generate().unwrap());
+    let key = KeyPair::generate().unwrap();
+    let signed = leaf.signed_by(&key, &issuer.unwrap()).unwrap();
+    let described = describe(&[signed.der().clone()], now(), &Known::default()).unwrap();
+    let shown = described.to_string();
+    let obeyed = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+    assert!(!shown.contains(obeyed), "{shown:?}");
+    let line = |line: &str| line.trim_start().starts_with(['t', 's']) && !line.contains("serial");
+    assert_eq!(shown.lines().filter(|it| line(it)).count(), 0, "{shown}");
+    assert!(shown.starts_with("a.test\\u{d}\\u{a}  staple"), "{shown}");
+    // The lower controls are escaped already, as RFC 4514 §2.4 has it.
+    assert!(described.issuer.contains("[2J\\u{9b}1m"), "{shown}");
+    assert!(described.issuer.ends_with("\\u{202e}"), "{shown}");
+}

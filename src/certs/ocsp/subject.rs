@@ -15,6 +15,7 @@ use x509_cert::ext::pkix::{AuthorityInfoAccessSyntax, SubjectAltName};
 use x509_cert::name::Name;
 use x509_cert::serial_number::SerialNumber;
 
+use crate::certs::foreign::printable;
 use crate::tags::Tag;
 
 /// id-ad-ocsp (RFC 6960 §3.1).
@@ -140,7 +141,7 @@ impl Subject {
             .find(|other| parse(other).is_ok_and(|o| o.tbs_certificate.subject == parsed.issuer));
         let issuer = issuer.ok_or(Unfit::NoIssuer)?.clone();
         Ok(Self {
-            name: first_name(&parsed).unwrap_or_else(|| parsed.subject.to_string()),
+            name: first_name(&parsed).unwrap_or_else(|| printable(&parsed.subject.to_string())),
             fingerprint: fingerprint(leaf),
             serial: parsed.serial_number,
             issuer,
@@ -227,7 +228,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 fn first_name(certificate: &x509_cert::TbsCertificate) -> Option<String> {
     let (_, SubjectAltName(names)) = certificate.get::<SubjectAltName>().ok()??;
     names.iter().find_map(|name| match name {
-        GeneralName::DnsName(name) => Some(name.as_str().to_owned()),
+        GeneralName::DnsName(name) => Some(printable(name.as_str())),
         _ => None,
     })
 }

@@ -17,18 +17,18 @@ use crate::certs::describe::{DAY, Description, Known, describe};
 
 const EMBEDDED: [u64; 10] = [1, 3, 6, 1, 4, 1, 11129, 2, 4, 2];
 
-fn now() -> SystemTime {
+pub(crate) fn now() -> SystemTime {
     rcgen::date_time_ymd(2026, 7, 1).into()
 }
 
 /// A log with a key of its own.
-struct TestLog {
+pub(crate) struct TestLog {
     key: EcdsaKeyPair,
     spki: Vec<u8>,
 }
 
 impl TestLog {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let pair = KeyPair::generate().unwrap();
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pair.serialize_der())
             .unwrap();
@@ -42,7 +42,7 @@ impl TestLog {
         digest(&SHA256, &self.spki).as_ref().to_vec()
     }
 
-    fn entry(&self, name: &str, state: &str) -> serde_json::Value {
+    pub(crate) fn entry(&self, name: &str, state: &str) -> serde_json::Value {
         let mut entry = serde_json::json!({
             "description": name,
             "log_id": BASE64.encode(&self.id()),
@@ -77,7 +77,7 @@ impl TestLog {
     }
 }
 
-fn list(logs: serde_json::Value) -> LogList {
+pub(crate) fn list(logs: serde_json::Value) -> LogList {
     LogList::parse(logs.to_string().as_bytes()).unwrap()
 }
 
@@ -95,14 +95,14 @@ fn extension(scts: &[Vec<u8>]) -> CustomExtension {
 }
 
 /// An authority, and the certificate that it issues with timestamps of `logs`.
-struct Issued {
+pub(crate) struct Issued {
     issuer: CertifiedIssuer<'static, KeyPair>,
     key: KeyPair,
     parameters: CertificateParams,
 }
 
 impl Issued {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut authority = CertificateParams::default();
         authority
             .distinguished_name
@@ -132,12 +132,12 @@ impl Issued {
         outer.tlv_bytes().unwrap().to_vec()
     }
 
-    fn sct(&self, log: &TestLog, time: SystemTime) -> Vec<u8> {
+    pub(crate) fn sct(&self, log: &TestLog, time: SystemTime) -> Vec<u8> {
         let spki = self.issuer.key().subject_public_key_info();
         log.sct(&self.precertificate(), &spki, time)
     }
 
-    fn chain(&self, scts: &[Vec<u8>]) -> Vec<CertificateDer<'static>> {
+    pub(crate) fn chain(&self, scts: &[Vec<u8>]) -> Vec<CertificateDer<'static>> {
         let mut parameters = self.parameters.clone();
         parameters.custom_extensions.push(extension(scts));
         let leaf = parameters.signed_by(&self.key, &self.issuer).unwrap();

@@ -7,14 +7,18 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::certs::describe::{date, time};
-use crate::certs::ocsp::{Source, Staple, StapleStatus, Stapled, store};
+use crate::certs::ocsp::{Source, Staple, StapleStatus, Stapled, Unstapled, store};
 
 /// How a certificate stands with its staple.
 #[derive(Debug, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub(super) enum StapleState {
-    /// It is never stapled.
+    /// It is not to be stapled.
     Off,
+    /// It names no responder, and none was named for it.
+    NoResponder,
+    /// Its issuer's certificate, without which nothing can be verified, is not there.
+    IssuerMissing,
     /// It is to be stapled, and there is none yet.
     Missing {
         /// Why.
@@ -41,7 +45,11 @@ impl StapleState {
     /// Looks in the certificate's own file, or else where staples are kept.
     pub(super) fn look(stapled: &Stapled, kept: Option<&Path>, now: SystemTime) -> Self {
         let Some(subject) = stapled.subject() else {
-            return Self::Off;
+            return match stapled.unstapled() {
+                Some(Unstapled::NoResponder) => Self::NoResponder,
+                Some(Unstapled::NoIssuer) => Self::IssuerMissing,
+                Some(Unstapled::Off) | None => Self::Off,
+            };
         };
         let found = match (&subject.source, kept) {
             (Some(Source::File(file)), _) => store::read_file(file, subject, now),
@@ -87,6 +95,10 @@ impl fmt::Display for StapleState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, dates) = match self {
             Self::Off => return f.write_str("off"),
+            Self::NoResponder => return f.write_str("none: there is no responder to ask"),
+            Self::IssuerMissing => {
+                return f.write_str("none: its issuer's certificate is missing");
+            }
             Self::Missing { reason } => return write!(f, "none: {reason}"),
             Self::Good(dates) => ("good", dates),
             Self::Revoked(dates) => ("REVOKED", dates),

@@ -8,8 +8,8 @@ use rustls::pki_types::pem::PemObject;
 use super::Work;
 use super::certificates::Found;
 use crate::certs::keys::Pair;
-use crate::certs::ocsp::subject::Demand;
-use crate::certs::ocsp::{OcspMode, Source, Stapled, Subject, store};
+use crate::certs::ocsp::subject::{Demand, Unfit};
+use crate::certs::ocsp::{OcspMode, Source, Stapled, Subject, Unstapled, store};
 use crate::config::diagnostics::{Diagnostic, Place};
 use crate::config::spec::{SiteSpec, Spec, StapleFiles};
 
@@ -63,7 +63,7 @@ fn one(
                 "clients refuse it without: take `ocsp = \"off\"` away",
             );
         }
-        return Some(Stapled::never(Arc::clone(key)));
+        return Some(Stapled::never(Arc::clone(key), Unstapled::Off));
     }
     let required = site.ocsp.value == OcspMode::Required || demand.must_staple;
     let because = match site.ocsp.value {
@@ -77,7 +77,7 @@ fn one(
     };
     if source.is_none() && key.ocsp.is_none() {
         if !required {
-            return Some(Stapled::never(Arc::clone(key)));
+            return Some(Stapled::never(Arc::clone(key), Unstapled::NoResponder));
         }
         let message = format!("site {label}: {because}, but the certificate names no responder");
         let error = Diagnostic::error(place.cloned(), message);
@@ -98,7 +98,12 @@ fn one(
                 return None;
             }
             warn(work, place, message, hint);
-            return Some(Stapled::never(Arc::clone(key)));
+            let why = match unfit {
+                Unfit::NoIssuer => Unstapled::NoIssuer,
+                // The load would have refused it.
+                Unfit::Unreadable(_) => Unstapled::Off,
+            };
+            return Some(Stapled::never(Arc::clone(key), why));
         }
     };
     subject.source = source;

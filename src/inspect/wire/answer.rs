@@ -24,8 +24,9 @@ const SESSION_TICKET: u16 = 35;
 const SUPPORTED_VERSIONS: u16 = 43;
 const KEY_SHARE: u16 = 51;
 
-/// The most that is read of one answer, in bytes: the longest chains have a tenth of it.
-const MOST: usize = 256 << 10;
+/// The most that is read of one answer, in bytes: as much as rustls takes for a message. Long chains
+/// have a quarter of it.
+const MOST: usize = 64 << 10;
 
 /// The longest record of any version, in bytes. RFC 5246 §6.2.3
 const LONGEST_RECORD: u16 = (16 << 10) + 2048;

@@ -1,5 +1,7 @@
 //! Metrics of certificates.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::{IntGauge, Result};
@@ -7,7 +9,7 @@ use prometheus::{IntGauge, Result};
 use crate::telemetry::family::{Counters, Families, NamedGauges};
 use crate::telemetry::labels::CertificateCompression;
 
-/// How many certificates have series of their own. A site more costs a monitor five series, and
+/// How many certificates have series of their own. A site more costs a monitor seven series, and
 /// whoever has thousands watches the first end.
 const MOST_SERIES: usize = 1000;
 
@@ -26,6 +28,26 @@ pub struct Certificates {
     scts: NamedGauges<2>,
     problems: NamedGauges<2>,
     info: NamedGauges<3>,
+    staple_this_update: NamedGauges<2>,
+    staple_next_update: NamedGauges<2>,
+    /// The staples that are told, by site and key.
+    staples: Mutex<Staples>,
+}
+
+/// The dates of staples, by site and key.
+type Staples = BTreeMap<(String, &'static str), (i64, i64)>;
+
+/// What is told of the staple that one certificate of one site is shown with.
+#[derive(Clone, Copy, Debug)]
+pub struct StapleSeries<'a> {
+    /// The site's first name.
+    pub site: &'a str,
+    /// The kind of its key.
+    pub key: &'static str,
+    /// When what it says was known to be right.
+    pub this_update: SystemTime,
+    /// When it ends.
+    pub next_update: SystemTime,
 }
 
 /// What is told of one certificate of one site.
@@ -91,6 +113,17 @@ impl Certificates {
                 "Always 1; the labels tell a certificate's issuer",
                 ["site", "key", "issuer"],
             )?,
+            staple_this_update: families.named_gauges(
+                "certificate_staple_this_update_seconds",
+                "Since when a certificate's staple is right, in seconds since the Unix epoch",
+                labels,
+            )?,
+            staple_next_update: families.named_gauges(
+                "certificate_staple_next_update_seconds",
+                "When a certificate's staple ends, in seconds since the Unix epoch",
+                labels,
+            )?,
+            staples: Mutex::default(),
         })
     }
 
@@ -114,6 +147,29 @@ impl Certificates {
         self.info
             .replace(all.iter().map(|one| ([one.site, one.key, &*one.issuer], 1)));
     }
+
+    /// These are the staples now. The ones that end first have series, up to a thousand. Called
+    /// often: what has not changed is not touched, so that no scrape finds it missing.
+    pub fn replace_staples(&self, mut all: Vec<StapleSeries<'_>>) {
+        all.sort_by_key(|one| one.next_update);
+        all.truncate(MOST_SERIES);
+        // As above: of two with the same labels the one that ends first stays.
+        let each = all.iter().rev().map(|one| {
+            let dates = (seconds(one.this_update), seconds(one.next_update));
+            ((one.site.to_owned(), one.key), dates)
+        });
+        let now: Staples = each.collect();
+        let mut before = self.staples.lock().unwrap_or_else(PoisonError::into_inner);
+        for (site, key) in before.keys().filter(|labels| !now.contains_key(*labels)) {
+            self.staple_this_update.remove([site, key]);
+            self.staple_next_update.remove([site, key]);
+        }
+        for ((site, key), (this_update, next_update)) in &now {
+            self.staple_this_update.set([site, key], *this_update);
+            self.staple_next_update.set([site, key], *next_update);
+        }
+        *before = now;
+    }
 }
 
 fn seconds(time: SystemTime) -> i64 {
@@ -123,4 +179,50 @@ fn seconds(time: SystemTime) -> i64 {
 
 fn count(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use prometheus::Registry;
+
+    use super::*;
+
+    fn series(registry: &Registry) -> usize {
+        let families = registry.gather();
+        let of_staples = families
+            .iter()
+            .filter(|family| family.name().contains("certificate_staple_next"));
+        of_staples.map(|family| family.get_metric().len()).sum()
+    }
+
+    #[test]
+    fn the_staples_that_end_first_have_series_and_one_that_is_gone_has_none() {
+        let registry = Registry::new();
+        let certificates = Certificates::new(&Families(&registry)).unwrap();
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let sites: Vec<String> = (0..1500).map(|site| format!("{site}.test")).collect();
+        let all = sites.iter().enumerate().map(|(number, site)| StapleSeries {
+            site,
+            key: "rsa",
+            this_update: at(1),
+            // The last site's ends first.
+            next_update: at(10_000 - number as u64),
+        });
+        let all: Vec<_> = all.collect();
+        certificates.replace_staples(all.clone());
+        assert_eq!(series(&registry), MOST_SERIES);
+        let next = |site| certificates.staple_next_update.get([site, "rsa"]);
+        assert_eq!(next("1499.test"), 8501);
+        certificates.replace_staples(vec![all[1499]]);
+        assert_eq!(series(&registry), 1);
+        certificates.replace_staples(Vec::new());
+        assert_eq!(series(&registry), 0);
+        // Of two with the same labels the one that ends first is told.
+        let mut later = all[0];
+        later.next_update = at(20_000);
+        certificates.replace_staples(vec![later, all[0]]);
+        assert_eq!(next("0.test"), 10_000);
+    }
 }

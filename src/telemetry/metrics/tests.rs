@@ -67,6 +67,8 @@ fn the_document_names_every_family_and_no_other() {
         "certificate_not_after_seconds",
         "certificate_scts",
         "certificate_problems",
+        "certificate_staple_this_update_seconds",
+        "certificate_staple_next_update_seconds",
     ] {
         assert!(all.insert(format!("cutwater_{named}")));
     }

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cutwater::load::relay::Relay;
+use rcgen::{CertificateParams, CertifiedIssuer, DistinguishedName, DnType, KeyPair};
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 use super::stage::NAME;
 use crate::support::edge::{Edge, run};
@@ -168,4 +171,64 @@ async fn a_long_way_is_no_fault() {
     assert_eq!(found.versions(), ["TLS 1.3"]);
     assert_eq!(found.at("/early_data/answer/before_finished"), true);
     assert_eq!(found.at("/notes"), json!([]));
+}
+
+/// A chain that is made to take long to look at, and whose names are made to be obeyed by a
+/// terminal: it is told in time, on one line each.
+#[tokio::test]
+async fn a_chain_without_end_and_names_that_forge_lines() {
+    let forging = "x\n  trusted   yes\u{1b}[2J\u{202e}";
+    let parameters = |name: &str| {
+        let mut parameters = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
+        parameters.distinguished_name = DistinguishedName::new();
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        parameters
+    };
+    let issuer =
+        |name| CertifiedIssuer::self_signed(parameters(name), KeyPair::generate().unwrap());
+    let (one, other) = (issuer("one").unwrap(), issuer("other").unwrap());
+    let key = KeyPair::generate().unwrap();
+    let leaf = parameters(forging).signed_by(&key, &one).unwrap();
+    let mut chain = vec![leaf.der().clone()];
+    for _ in 0..50 {
+        let key = KeyPair::generate().unwrap();
+        let [one, other] = [("one", &other), ("other", &one)]
+            .map(|(name, issuer)| parameters(name).signed_by(&key, issuer).unwrap());
+        chain.extend([one.der().clone(), other.der().clone()]);
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let address = serve(move |tcp, _| {
+        let acceptor = acceptor.clone();
+        async move {
+            if let Ok(mut tls) = acceptor.accept(tcp).await {
+                let _ = tls.read_to_end(&mut Vec::new()).await;
+            }
+        }
+    });
+    let address = address.await.to_string();
+    let words = ["inspect", &address, "--sni", NAME, "--timeout", "2s"];
+    let (status, stdout, stderr) = run(&words).await;
+    assert!(status.success(), "{stderr}");
+    let many = "there are 101 certificates in the chain: only 16 were looked at";
+    assert!(stdout.contains(many), "{stdout}");
+    assert!(
+        stdout.contains("too many certificates of one name"),
+        "{stdout}"
+    );
+    let obeyed = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+    assert!(!stdout.contains(obeyed), "{stdout:?}");
+    let trusted = stdout.lines().filter(|it| it.starts_with("  trusted   "));
+    assert_eq!(trusted.count(), stdout.matches("  issuer    ").count());
+    let json = [&words[..], &["--json"]].concat();
+    let (_, stdout, _) = run(&json).await;
+    let found: Value = serde_json::from_str(&stdout).unwrap();
+    let subject = found["certificates"][0]["subject"].as_str().unwrap();
+    assert!(subject.ends_with("\\1b[2J\\u{202e}"), "{subject}");
 }

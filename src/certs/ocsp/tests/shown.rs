@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use rustls::sign::CertifiedKey;
 
 use super::super::testing::{Authority, DAY, noon};
-use super::super::{Staple, StapleStatus, Stapled};
+use super::super::{Staple, StapleStatus, Stapled, Unstapled};
 
 pub(super) fn key() -> Arc<CertifiedKey> {
     let made = rcgen::generate_simple_self_signed(vec!["n.example".to_owned()]).unwrap();
@@ -53,7 +53,7 @@ fn a_staple_ends_by_the_clock_though_nobody_takes_it_away() {
 #[test]
 fn what_is_never_stapled_is_shown_as_it_is_and_asks_no_clock() {
     let key = key();
-    let stapled = Stapled::never(Arc::clone(&key));
+    let stapled = Stapled::never(Arc::clone(&key), Unstapled::Off);
     let shown = stapled.current(|| unreachable!("no clock"));
     assert!(Arc::ptr_eq(&shown, &key));
     assert!(stapled.may_be_shown(|| unreachable!("no clock")));
