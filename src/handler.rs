@@ -18,7 +18,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use tower_service::Service;
 
 use crate::body::{Body, BoxError};
-use crate::confirm::{Confirmation, HandshakeFailed};
+use crate::confirm::{Confirmation, HandshakeFailed, Status};
 use crate::deadline::Deadline;
 use crate::state::ConnectionState;
 
@@ -157,6 +157,13 @@ impl EarlyRequest {
     /// upstream marked it with `Early-Data`.
     pub fn is_early(&self) -> bool {
         self.marked || self.confirmation.is_pending()
+    }
+
+    /// Whether the client's address is proved at this moment. Over TCP it always is; over QUIC the
+    /// first flight may come from a forged address, and a Retry or the handshake's end proves it.
+    /// Until then nothing may be decided by the address (EARLY-DATA R15).
+    pub fn address_is_proved(&self) -> bool {
+        self.connection.address_validated || self.confirmation.status() == Status::Confirmed
     }
 
     /// Whether an upstream marked the request with `Early-Data`: waiting here does not change

@@ -59,6 +59,9 @@ pub struct ConnectionState {
     pub resumed: bool,
     /// Whether early data was accepted on this connection.
     pub early_data: bool,
+    /// Whether the client's address was proved before the handshake: always over TCP, over QUIC by a
+    /// Retry. Else its end proves it (EARLY-DATA R15).
+    pub address_validated: bool,
     /// The client's certificate chain, leaf first, if it authenticated.
     pub peer_certificates: Option<Arc<[CertificateDer<'static>]>>,
 }

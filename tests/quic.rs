@@ -6,9 +6,11 @@ mod quic {
     mod client;
     mod early;
     mod http;
+    mod limits;
     mod names;
     mod raw;
     mod scene;
+    mod vanish;
     mod wire;
     mod workers;
 }

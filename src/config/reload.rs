@@ -36,10 +36,12 @@ impl Current {
             let Some(bound) = bound.find(|bound| bound.name == listener.name) else {
                 continue;
             };
-            // A UDP port is there or not since the start, and clients are told of no other.
+            // A UDP port is there or not since the start, and clients are told of no other. One that
+            // is there goes on as before if the file has it no longer: above all with its Retry.
             listener.quic = bound.quic.as_ref().map(|before| {
                 let mut quic = listener.quic.take().unwrap_or_else(|| before.clone());
                 quic.at(before.address);
+                quic.migration = before.migration;
                 quic
             });
         }

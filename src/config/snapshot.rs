@@ -360,6 +360,16 @@ pub struct OriginSpec {
     pub pool: PoolSpec,
 }
 
+impl OriginSpec {
+    /// Whether its servers are told the client's address, or chosen by it.
+    pub fn goes_by_address(&self) -> bool {
+        let hash = HashKey::Client;
+        self.forwarded != Fields::Off
+            || self.proxy_protocol.is_some()
+            || matches!(&self.pool.balance, Balance::Hash { key, .. } if *key == hash)
+    }
+}
+
 /// What an origin gets as Host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum HostHeader {

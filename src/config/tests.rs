@@ -7,6 +7,7 @@ use super::file::{self, keys};
 use super::load;
 use super::print::print;
 use super::reload::{Current, fixed_at_start};
+use super::snapshot::QuicRetry;
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -158,6 +159,37 @@ fn generations_count_what_was_stored() {
     assert_eq!((first.generation, current.peek().generation), (1, 2));
     assert!(Arc::ptr_eq(&first.sites[0], &current.peek().sites[0]));
     assert!(fixed_at_start(&first, &current.load()).is_empty());
+}
+
+#[test]
+fn a_reload_opens_and_closes_no_udp_port() {
+    let examples = examples();
+    let path = examples.path().join("minimal.toml");
+    let minimal = fs::read_to_string(&path).unwrap();
+    let with = |keys: &str| {
+        let listen = format!("[[listen]]\n{keys}\n");
+        fs::write(&path, minimal.replacen("[[listen]]\n", &listen, 1)).unwrap();
+        load(&path, None).compiled.result.unwrap()
+    };
+    let quic = |current: &Current| current.peek().listeners[0].quic.clone();
+    let current = Current::new(with("quic = true\nquic_retry = \"always\""));
+    current.store(with(""));
+    // The port is open until a restart: it must not get weaker, and clients may be told of it.
+    let kept = quic(&current).unwrap();
+    assert_eq!(kept.retry, QuicRetry::Always);
+    assert!(kept.alt_svc.is_some() && kept.migration);
+    let changed = "quic = true\nquic_migration = false\nalt_svc = \"off\"";
+    current.store(with(changed));
+    let kept = quic(&current).unwrap();
+    assert_eq!((kept.retry, kept.alt_svc), (QuicRetry::Auto, None));
+    // What is read at start stays, and each reload says so.
+    assert!(kept.migration);
+    let differs = fixed_at_start(&current.load(), &with(changed));
+    assert_eq!(differs, ["[[listen]]"]);
+    // A port that is not open is advertised to nobody.
+    let current = Current::new(with(""));
+    current.store(with("quic = true"));
+    assert_eq!(quic(&current), None);
 }
 
 #[test]

@@ -238,6 +238,7 @@ impl Connection {
                 .map(|group| group.name()),
             resumed: engine.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
             early_data: link.tls.facts().early_accepted,
+            address_validated: true,
             peer_certificates: None,
         });
         Some(Shared::new(
@@ -251,7 +252,6 @@ impl Connection {
                 generation: self.report.generation(),
                 calls: self.timing.calls(),
                 early_bytes: link.tls.facts().early_bytes > 0 && self.timing.calls() == 0,
-                validated: true,
             },
         ))
     }

@@ -155,6 +155,12 @@ pub(super) fn plan(
             early_forward: false,
         }
     };
+    let decision = match decision {
+        Decision::Proceed { .. } if !shared.address_is_proved() && tells_address(&route) => {
+            Decision::Wait
+        }
+        decision => decision,
+    };
     Ok(Plan {
         route,
         decision,
@@ -162,6 +168,16 @@ pub(super) fn plan(
         early,
         host: origin_host,
     })
+}
+
+/// EARLY-DATA R15: an origin believes what we say of the client's address, so it is told none that
+/// may be forged, nor is one of its servers chosen by it.
+fn tells_address(route: &Route) -> bool {
+    let Target::Origin(spec) = &route.target else {
+        return false;
+    };
+    let edits = route.request_headers.as_ref();
+    spec.goes_by_address() || edits.is_some_and(|edits| edits.say_address())
 }
 
 /// The name that chose the site, if the request asks for just that, with or without a port, as

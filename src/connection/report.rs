@@ -33,6 +33,8 @@ pub(super) struct Report {
     local: SocketAddr,
     time: SystemTime,
     started: Instant,
+    /// Whether the address was proved before the handshake.
+    validated: bool,
     /// Kept for its fingerprint, until the connection rests.
     hello: Option<Arc<ClientHello>>,
     fingerprint: Option<Box<str>>,
@@ -65,6 +67,8 @@ impl Report {
             local,
             time: SystemTime::now(),
             started: Instant::now(),
+            // Over TCP it has answered our SYN-ACK.
+            validated: transport != Transport::Quic,
             hello: None,
             fingerprint: None,
             server_name: None,
@@ -77,6 +81,11 @@ impl Report {
             end: None,
             error: None,
         }
+    }
+
+    /// The client has proved its address by a Retry.
+    pub(super) fn validated(&mut self) {
+        self.validated = true;
     }
 
     pub(super) fn hello(&mut self, hello: Arc<ClientHello>) {
@@ -270,6 +279,7 @@ impl Report {
             worker: self.worker,
             client: self.client,
             peer: (self.peer != self.client).then_some(self.peer),
+            address_proved: self.validated || self.handshake.is_some(),
             listener: &self.listener,
             sni: self.server_name.as_deref(),
             client_hellos: facts.hellos,

@@ -42,8 +42,8 @@ impl<'a> Seen<'a> {
             facts: Facts {
                 bytes_in,
                 bytes_out,
-                // Whether any came is not told apart from whether it is read.
-                early_bytes: u64::from(handshake.early_accepted),
+                // That any came is known, not how much.
+                early_bytes: u64::from(handshake.early_bytes),
                 early_accepted: handshake.early_accepted,
                 hellos: handshake.hellos,
                 compressed: handshake.compressed,

@@ -34,8 +34,6 @@ pub(super) struct Shared {
     pub(super) by_default: bool,
     /// The snapshot that the site is from.
     pub(super) generation: u64,
-    /// Whether the client's address was proved before the handshake began.
-    validated: bool,
     /// What answers tell of HTTP/3, on connections of another kind.
     pub(super) alt_svc: Option<HeaderValue>,
     /// The status for framing that was found broken inside a body; 0 if none was.
@@ -74,8 +72,6 @@ pub(super) struct Past {
     pub(super) calls: u64,
     /// Whether bytes that came as early data are not handed out yet.
     pub(super) early_bytes: bool,
-    /// Whether the client's address was proved before its ClientHello came.
-    pub(super) validated: bool,
 }
 
 /// Where a request's connection stands in the snapshot in force.
@@ -115,7 +111,6 @@ impl Shared {
             trust: chosen.tls.trust,
             by_default: chosen.by_default,
             generation: past.generation,
-            validated: past.validated,
             alt_svc,
             violation,
             forwarded_for,
@@ -187,10 +182,7 @@ impl Shared {
     /// An address that a balancer or a trusted proxy tells is proved as far as theirs is: who sends
     /// a recorded flight again does so from an address of its own, and is believed in nothing.
     pub(super) fn address_is_proved(&self) -> bool {
-        match self.state.protocol {
-            Protocol::Http1 | Protocol::Http2 => true,
-            Protocol::Http3 => self.validated || self.confirmation.status() == Status::Confirmed,
-        }
+        self.state.address_validated || self.confirmation.status() == Status::Confirmed
     }
 
     pub(super) fn listener<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s Listener> {

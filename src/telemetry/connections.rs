@@ -43,6 +43,8 @@ pub struct ConnectionRecord<'a> {
     pub client: SocketAddr,
     /// The other end of the connection, where that is not the client.
     pub peer: Option<SocketAddr>,
+    /// Whether the other end has proved its address; over QUIC it may else be forged.
+    pub address_proved: bool,
     /// The listener's name or address.
     pub listener: &'a str,
     /// The server name of the ClientHello.

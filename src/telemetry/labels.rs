@@ -106,6 +106,8 @@ labels! {
         Connections => "connections",
         /// `[limits] handshakes`.
         Handshakes => "handshakes",
+        /// `[limits] connections`, by those over QUIC that have ended and are still kept.
+        Closing => "closing",
     }
 
     /// The way of bytes, seen from the edge.
@@ -360,6 +362,10 @@ labels! {
         Headers => "headers",
         /// `limits.body`: 413.
         Body => "body",
+        /// Too much of heads over HTTP/3 that are not whole: a request is rejected.
+        Heads => "heads",
+        /// Too many requests over HTTP/3 that their client gave up: the connection ends.
+        GivenUp => "given_up",
     }
 
     /// Why a route did not admit a client.

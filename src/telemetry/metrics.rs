@@ -101,6 +101,8 @@ impl Handshakes {
 pub struct Quic {
     /// Clients that were asked to prove their address first.
     pub retries: IntCounter,
+    /// Connections that have ended and are kept for late packets.
+    pub closing: IntGauge,
 }
 
 /// Metrics of early data (EARLY-DATA P4).
@@ -222,6 +224,10 @@ impl Metrics {
                 retries: families.counter(
                     "quic_retries_total",
                     "Clients asked to prove their address before a handshake",
+                )?,
+                closing: families.gauge(
+                    "quic_connections_closing",
+                    "Connections over QUIC that have ended and are kept for late packets",
                 )?,
             },
             certificates: Certificates::new(&families)?,

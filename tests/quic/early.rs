@@ -114,7 +114,7 @@ async fn a_route_that_refuses_early_data_answers_425_until_finished() {
 #[tokio::test]
 async fn an_origin_sees_which_requests_may_be_replays() {
     let origin = Origin::start(|_| Reply::ok("answer")).await;
-    let routes = route_to("/origin", &origin.url(), "early_data = \"safe\"");
+    let routes = untold("/origin", &origin.url(), "", "");
     let wants = Wants {
         routes: &routes,
         ..Wants::default()
@@ -304,6 +304,78 @@ async fn r15_a_retry_proves_an_address() {
     assert_eq!(answer(&mut stream).await.text(), "inside");
     assert_eq!(scene.metric("quic_retries_total", &[]).await, 2.0);
     wire.release().await;
+    client.close().await;
+    scene.settle().await;
+}
+
+/// A route to an origin that is not told the client's address.
+fn untold(path: &str, origin: &str, more: &str, fields: &str) -> String {
+    format!(
+        "[[site.route]]\npath = \"{path}\"\nearly_data = \"safe\"\n{fields}\n\
+         origin = {{ servers = [\"{origin}\"], early_data_aware = true, forwarded = \"off\"{more} }}\n"
+    )
+}
+
+#[tokio::test]
+async fn r15_no_origin_is_told_an_address_that_may_be_forged() {
+    let origin = Origin::start(|_| Reply::ok("answer")).await;
+    let url = origin.url();
+    let mut routes = route_to("/x", &url, "early_data = \"safe\"");
+    let variable = "request_headers = { set = { x-who = \"is $client_address\" } }";
+    routes += &untold("/variable", &url, "", variable);
+    routes += &untold("/hash", &url, ", balance = { hash = \"client\" }", "");
+    routes += &untold("/untold", &url, "", "");
+    let wants = Wants {
+        routes: &routes,
+        ..Wants::default()
+    };
+    let scene = Scene::with(wants).await;
+    let (mut client, wire) = held(&scene).await;
+    let mut waiting = Vec::new();
+    for path in ["x", "variable", "hash", "untold"] {
+        let mut stream = client
+            .begin(get(&format!("https://example.com/{path}")))
+            .await;
+        stream.finish().await.unwrap();
+        waiting.push(stream);
+    }
+    // The last one shows that the others have come.
+    let asked = origin.until_requests(1).await;
+    assert_eq!(asked[0].field("early-data"), Some("1"));
+    scene.until_metric("early_delayed_total", &[], 3.0).await;
+    assert_eq!(origin.heads().len(), 1);
+    wire.turn().await;
+    wire.release().await;
+    for stream in &mut waiting {
+        assert_eq!(answer(stream).await.text(), "answer");
+    }
+    for asked in &origin.until_requests(4).await[1..] {
+        assert_eq!(asked.field("early-data"), None);
+    }
+    client.close().await;
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn r15_an_origin_is_told_an_address_that_a_retry_has_proved() {
+    let origin = Origin::start(|_| Reply::ok("answer")).await;
+    let routes = route_to("/x", &origin.url(), "early_data = \"safe\"");
+    let wants = Wants {
+        listener: "quic_retry = \"always\"",
+        routes: &routes,
+        ..Wants::default()
+    };
+    let scene = Scene::with(wants).await;
+    scene.ticket().await;
+    let wire = Wire::after(1, scene.address()).await;
+    let (mut client, _) = Client::early(wire.address(), NAME, &scene.setup).await;
+    let mut stream = client.begin(get("https://example.com/x")).await;
+    stream.finish().await.unwrap();
+    let asked = origin.until_requests(1).await.remove(0);
+    assert_eq!(asked.field("early-data"), Some("1"));
+    assert_eq!(asked.field("x-forwarded-for"), Some("127.0.0.1"));
+    wire.release().await;
+    assert_eq!(answer(&mut stream).await.text(), "answer");
     client.close().await;
     scene.settle().await;
 }

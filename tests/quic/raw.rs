@@ -177,6 +177,27 @@ async fn each_violation_has_its_error() {
             vec![head(b"\x54\x014"), frame(0, b"abc")],
             Request(0x10e),
         ),
+        (
+            "less content than announced, and trailers",
+            On::Request,
+            vec![
+                head(b"\x54\x014"),
+                frame(0, b"abc"),
+                frame(1, b"\0\0\x21a\x011"),
+            ],
+            Request(0x10e),
+        ),
+        (
+            "content after trailers",
+            On::Request,
+            vec![
+                head(b""),
+                frame(0, b"abc"),
+                frame(1, b"\0\0\x21a\x011"),
+                frame(0, b"d"),
+            ],
+            Connection(0x105),
+        ),
         // RFC 9204 §2.2, §3.2.
         (
             "a dynamic entry",
@@ -227,6 +248,25 @@ async fn each_violation_has_its_error() {
             On::Others,
             vec![[&[0][..], &frame(7, b"\0")].concat()],
             Connection(0x10a),
+        ),
+        (
+            "a push cancelled instead of them",
+            On::Others,
+            vec![[&[0][..], &frame(3, &[0])].concat()],
+            Connection(0x10a),
+        ),
+        (
+            "a push ranked instead of them",
+            On::Others,
+            raw(b"\x00\x80\x0f\x07\x01\x01\x00"),
+            Connection(0x10a),
+        ),
+        // RFC 9218 §7.1: the 129th request is not allowed yet, the 128th is.
+        (
+            "a rank beyond the limit",
+            On::Others,
+            control(b"\x80\x0f\x07\x00\x02\x41\xfc\x80\x0f\x07\x00\x02\x42\x00".to_vec()),
+            Connection(0x108),
         ),
         // §7.2: the control stream.
         (

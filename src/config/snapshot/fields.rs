@@ -91,6 +91,12 @@ impl FieldEdits {
         })
     }
 
+    /// Whether a value says an address of the client's side.
+    pub fn say_address(&self) -> bool {
+        let fields = self.set.iter().chain(&self.add);
+        fields.into_iter().any(|field| field.value.says_address())
+    }
+
     /// All names that are taken away, set or added.
     pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
         let fields = self.set.iter().chain(&self.add);

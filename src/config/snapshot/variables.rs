@@ -78,6 +78,20 @@ impl FieldValue {
         }
     }
 
+    /// Whether an address of the client's side is in it.
+    pub(super) fn says_address(&self) -> bool {
+        let Self::Template(parts) = self else {
+            return false;
+        };
+        let is_address = |part: &Part| {
+            matches!(
+                part,
+                Part::Variable(Variable::ClientAddress | Variable::PeerAddress)
+            )
+        };
+        parts.iter().any(is_address)
+    }
+
     /// The value for one request, of which `says` knows what its variables are.
     pub(super) fn of(&self, says: &dyn Fn(Variable) -> String) -> HeaderValue {
         let parts = match self {

@@ -1,11 +1,12 @@
 //! The answer to a request, as it goes.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::task::Poll;
+use std::time::SystemTime;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::header::{CONTENT_LENGTH, DATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body::Body as _;
@@ -17,15 +18,13 @@ use super::http3::Http3;
 use super::ranks::Rank;
 use crate::connection::bodies::ResponseBody;
 use crate::connection::service::{Answer, Answered};
-use crate::deadline::within;
 use crate::http::h3::{self, Code};
-
-/// How long a client may take to take the end of an answer that no route bounds.
-const END: Duration = Duration::from_secs(30);
 
 /// The half of a stream that an answer goes on. Dropped before its end, it is reset.
 pub(super) struct Sending {
     stream: SendStream,
+    /// What is left of an interim answer that was begun.
+    rest: Bytes,
     ended: bool,
     wrong: Code,
     order: i32,
@@ -35,6 +34,7 @@ impl Sending {
     pub(super) fn new(stream: SendStream) -> Self {
         Self {
             stream,
+            rest: Bytes::new(),
             ended: false,
             wrong: Code::REQUEST_CANCELLED,
             order: 0,
@@ -55,6 +55,10 @@ impl Sending {
     }
 
     async fn write(&mut self, pieces: &mut [Bytes]) -> Result<(), WriteError> {
+        if !self.rest.is_empty() {
+            let rest = std::mem::take(&mut self.rest);
+            self.stream.write_chunk(rest).await?;
+        }
         self.stream.write_all_chunks(pieces).await
     }
 
@@ -79,7 +83,7 @@ impl Drop for Sending {
     }
 }
 
-/// Awaits the answer and sends it. It is `bounded` if somebody else watches over its progress.
+/// Awaits the answer and sends it. Somebody else watches over its progress.
 pub(super) async fn respond(
     http3: Arc<Http3>,
     answer: Answer,
@@ -87,13 +91,11 @@ pub(super) async fn respond(
     between: Arc<Between>,
     rank: Rank,
     is_head: bool,
-    bounded: bool,
 ) {
-    let Some(answered) = wait(answer, &mut send, &between).await else {
+    let Some(answered) = wait(&http3, answer, &mut send, &between).await else {
         http3.given_up();
         return;
     };
-    http3.answered();
     let response = match answered {
         Ok(response) => response,
         Err(none) => {
@@ -106,40 +108,69 @@ pub(super) async fn respond(
         }
     };
     send.rank(&rank);
-    if let Some(()) = pass_on(response, &mut send, &rank, is_head).await {
+    if let Some(()) = pass_on(&http3, response, &mut send, &rank, is_head).await {
         send.finish();
         // Until the client has it, it is under way: the connection must not be closed on it.
-        let taken = send.stream.stopped();
-        match bounded {
-            true => drop(taken.await),
-            false => drop(within(&http3.shared.worker.ticker, Some(END), taken).await),
-        }
+        let _ = send.stream.stopped().await;
     }
 }
 
 /// Awaits the answer, and says 100 Continue meanwhile if the content is asked for. `None` if the
 /// client has given up.
-async fn wait(answer: Answer, send: &mut Sending, between: &Between) -> Option<Answered> {
+async fn wait(
+    http3: &Http3,
+    answer: Answer,
+    send: &mut Sending,
+    between: &Between,
+) -> Option<Answered> {
     let mut answer = std::pin::pin!(answer);
     let mut stopped = std::pin::pin!(send.stream.stopped());
-    let mut interim = std::pin::pin!(between.asked());
-    let mut asked = false;
-    loop {
-        tokio::select! {
-            biased;
-            answered = &mut answer => return Some(answered),
-            _ = &mut stopped => return None,
-            () = &mut interim, if !asked => {
-                asked = true;
-                let section = h3::informational(StatusCode::CONTINUE);
-                send.write(&mut [h3::headers(&section)]).await.ok()?;
+    let mut rest = Bytes::new();
+    let answered = {
+        let mut interim = std::pin::pin!(go_on(&mut send.stream, between, &mut rest));
+        let mut said = false;
+        loop {
+            tokio::select! {
+                biased;
+                answered = &mut answer => break Some(answered),
+                stopped = &mut stopped => {
+                    if stopped.is_err() {
+                        http3.lost();
+                    }
+                    break None;
+                }
+                // The answer goes on beside it: a client that takes nothing must not hold it up.
+                written = &mut interim, if !said => match written {
+                    Ok(()) => said = true,
+                    Err(_) => break None,
+                },
             }
         }
+    };
+    send.rest = rest;
+    answered
+}
+
+/// Says 100 Continue once the content is asked for. `rest` is what is still to be written of it,
+/// however far this has come.
+async fn go_on(
+    stream: &mut SendStream,
+    between: &Between,
+    rest: &mut Bytes,
+) -> Result<(), WriteError> {
+    between.asked().await;
+    let mut frame = h3::headers(&h3::informational(StatusCode::CONTINUE));
+    while !frame.is_empty() {
+        let written = stream.write(&frame).await?;
+        frame.advance(written);
+        rest.clone_from(&frame);
     }
+    Ok(())
 }
 
 /// Sends head, content and trailers. `None` if it broke off: the stream is then reset.
 async fn pass_on(
+    http3: &Http3,
     response: Response<ResponseBody>,
     send: &mut Sending,
     rank: &Rank,
@@ -166,7 +197,23 @@ async fn pass_on(
     if empty {
         return Some(());
     }
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+    // Who leaves while the answer pauses is not waited for, nor is what it would have got.
+    let mut stopped = std::pin::pin!(send.stream.stopped());
+    loop {
+        let frame = poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
+            Poll::Pending => stopped.as_mut().poll(cx).map(Err),
+            frame => frame.map(Ok),
+        });
+        let frame = match frame.await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => break,
+            Err(stopped) => {
+                if stopped.is_err() {
+                    http3.lost();
+                }
+                return None;
+            }
+        };
         let Ok(frame) = frame else {
             send.end_with(Code::INTERNAL_ERROR);
             return None;

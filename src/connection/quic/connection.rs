@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
+use std::time::Duration;
 
 use quinn::{ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, VarInt};
 use rustls::{AlertDescription, ProtocolVersion};
@@ -26,6 +27,9 @@ use crate::state::{ConnectionState, Protocol};
 use crate::telemetry::labels::{ConnectionEnd, HelloError, Label, TimeoutKind};
 use crate::tls::ja4::Transport;
 use crate::tls::quic::{Crypto, Facts, Progress};
+
+/// How long a ClientHello may take where no listener says so any more.
+const CLIENT_HELLO: Duration = Duration::from_secs(5);
 
 /// What a listener knows of a connection.
 pub(super) struct Accepted {
@@ -93,8 +97,12 @@ impl Connection {
         let progress = Progress::default();
         let mut config = base.clone();
         config.crypto = Crypto::new(opening.clone(), progress.clone());
+        let mut report = Report::new(worker.index, Transport::Quic, listener, (client, local));
+        if accepted.validated {
+            report.validated();
+        }
         Self {
-            report: Report::new(worker.index, Transport::Quic, listener, (client, local)),
+            report,
             worker,
             accepted,
             permit,
@@ -134,7 +142,8 @@ impl Connection {
             Err(error) => return self.no_hello(error),
         };
         let limit = self.with_listener(|listener| listener.client_hello_timeout);
-        self.alarm.set(limit);
+        // Also where a reload has taken the listener away.
+        self.alarm.set(Some(limit.unwrap_or(CLIENT_HELLO)));
         let known = {
             let vitals = self.permit.vitals().cloned();
             let alarm = &self.alarm;
@@ -184,7 +193,13 @@ impl Connection {
             return false;
         };
         let nudge = self.alarm.waker();
-        self.http3 = Some(Http3::new(quic, shared, timeouts.keep_alive, nudge));
+        self.http3 = Some(Http3::new(
+            quic,
+            shared,
+            timeouts.keep_alive,
+            nudge,
+            self.progress.clone(),
+        ));
         true
     }
 
@@ -220,6 +235,7 @@ impl Connection {
             group: facts.group,
             resumed: facts.kind == Some(rustls::HandshakeKind::Resumed),
             early_data: facts.early_accepted,
+            address_validated: self.accepted.validated,
             peer_certificates: None,
         });
         Some(Shared::new(
@@ -233,7 +249,6 @@ impl Connection {
                 generation: opened.generation,
                 calls: 0,
                 early_bytes: false,
-                validated: self.accepted.validated,
             },
         ))
     }
@@ -334,6 +349,11 @@ impl Connection {
             }
             match leaving {
                 Leaving::No => {
+                    // Who is not confirmed yet is told when it is, or cut by its deadline: what it
+                    // has sent early is answered first.
+                    if handshaking {
+                        return Poll::Pending;
+                    }
                     if http3.shared.is_closing() || self.worker.process.is_draining() {
                         return Poll::Ready(Woken::Leave);
                     }

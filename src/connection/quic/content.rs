@@ -111,6 +111,8 @@ pub struct Content {
     chunk: Bytes,
     /// What was looked at before it was asked for.
     ahead: Option<Received>,
+    /// Trailers that came. Nobody gets them before the stream has ended without more.
+    last: Option<http::HeaderMap>,
     /// Whether nothing comes any more.
     ended: bool,
     /// The most that trailers may take.
@@ -134,6 +136,7 @@ impl Content {
             message,
             chunk,
             ahead: None,
+            last: None,
             ended: false,
             limit,
             http3,
@@ -199,7 +202,12 @@ impl Content {
                     self.message.end()?;
                     return Poll::Ready(Ok(None));
                 }
-                Err(_) => return Poll::Ready(Err(Wrong::Stream(Code::REQUEST_CANCELLED))),
+                Err(error) => {
+                    if matches!(error, ReadError::ConnectionLost(_)) {
+                        self.http3.lost();
+                    }
+                    return Poll::Ready(Err(Wrong::Stream(Code::REQUEST_CANCELLED)));
+                }
             }
         }
     }
@@ -218,31 +226,31 @@ impl Body for Content {
             return Poll::Ready(None);
         }
         this.between.ask();
-        let received = match ready!(this.poll_received(cx)) {
-            Ok(received) => received,
-            Err(wrong) => return Poll::Ready(Some(Err(this.fail(wrong)))),
-        };
-        let frame = match received {
-            None => {
-                this.ended = true;
-                return Poll::Ready(None);
-            }
-            Some(Received::Trailers(section)) => match this.trailers(&section) {
-                Ok(trailers) => Frame::trailers(trailers),
+        let frame = loop {
+            let received = match ready!(this.poll_received(cx)) {
+                Ok(received) => received,
                 Err(wrong) => return Poll::Ready(Some(Err(this.fail(wrong)))),
-            },
-            Some(Received::Data(data)) => Frame::data(data),
-            // A message has one head.
-            Some(Received::Head(_) | Received::TooLarge) => {
-                let wrong = Wrong::Connection(Code::FRAME_UNEXPECTED);
-                return Poll::Ready(Some(Err(this.fail(wrong))));
+            };
+            match received {
+                None => {
+                    this.ended = true;
+                    let trailers = this.last.take().map(Frame::trailers);
+                    return Poll::Ready(trailers.map(Ok));
+                }
+                Some(Received::Trailers(section)) => match this.trailers(&section) {
+                    Ok(trailers) => this.last = Some(trailers),
+                    Err(wrong) => return Poll::Ready(Some(Err(this.fail(wrong)))),
+                },
+                Some(Received::Data(data)) => break Frame::data(data),
+                // A message has one head.
+                Some(Received::Head(_) | Received::TooLarge) => {
+                    let wrong = Wrong::Connection(Code::FRAME_UNEXPECTED);
+                    return Poll::Ready(Some(Err(this.fail(wrong))));
+                }
             }
         };
         // The end may be here already: then nobody need ask once more. What is wrong is told to who
         // does.
-        if frame.is_trailers() {
-            return Poll::Ready(Some(Ok(frame)));
-        }
         match this.look() {
             Ok(()) => Poll::Ready(Some(Ok(frame))),
             Err(wrong) => Poll::Ready(Some(Err(this.fail(wrong)))),

@@ -10,10 +10,18 @@ use super::ranks::Ranks;
 use crate::connection::shared::Shared;
 use crate::deadline::{Alarm, Nudge};
 use crate::http::h3::{Code, Peer};
+use crate::telemetry::labels::Limit;
+use crate::tls::quic::Progress;
 
-/// How many requests a client may give up, one after the other, before any is answered: more than a
-/// person does, fewer than an attack wants.
-const GIVEN_UP: usize = 512;
+/// How many requests a client may give up at once: more than a person does, fewer than an attack wants.
+const GIVEN_UP: u64 = 512;
+
+/// How many bytes all heads of a connection may take that are not whole. A head comes in one packet or
+/// a few, so that few are in this state at once.
+const HEADS: usize = 256 * 1024;
+
+/// How long it takes, in milliseconds, until one of them is forgotten: 32 in a second.
+const FORGOTTEN: u64 = 31;
 
 /// What a connection and the tasks of its streams share.
 pub(super) struct Http3 {
@@ -25,12 +33,15 @@ pub(super) struct Http3 {
     open: AtomicUsize,
     /// The first request that is not here yet.
     next: AtomicU64,
-    /// Requests that were given up since the last answer.
-    given_up: AtomicUsize,
+    /// When all requests that were given up are forgotten, in milliseconds on the worker's clock.
+    given_up: AtomicU64,
     /// Due when nothing was asked for `keep_alive`.
     idle: Alarm,
     keep_alive: Duration,
     nudge: Nudge,
+    progress: Progress,
+    /// Bytes of heads that are not whole.
+    heads: AtomicUsize,
     /// What ends the connection.
     wrong: OnceLock<Code>,
     /// Whether further requests are turned away.
@@ -44,6 +55,7 @@ impl Http3 {
         shared: Arc<Shared>,
         keep_alive: Duration,
         nudge: Nudge,
+        progress: Progress,
     ) -> Arc<Self> {
         Arc::new(Self {
             quic,
@@ -51,10 +63,12 @@ impl Http3 {
             ranks: Ranks::default(),
             open: AtomicUsize::new(0),
             next: AtomicU64::new(0),
-            given_up: AtomicUsize::new(0),
+            given_up: AtomicU64::new(0),
             idle: shared.worker.ticker.alarm(),
             keep_alive,
             nudge,
+            progress,
+            heads: AtomicUsize::new(0),
             wrong: OnceLock::new(),
             turns_away: AtomicBool::new(false),
             shared,
@@ -126,17 +140,63 @@ impl Http3 {
         self.peer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request is answered.
-    pub(super) fn answered(&self) {
-        self.given_up.store(0, Ordering::Relaxed);
+    /// A request's task sees that the connection has ended, perhaps before the connection's own: then
+    /// what it ends because of that has a handshake that failed (EARLY-DATA R11).
+    pub(super) fn lost(&self) {
+        self.progress.give_up();
+    }
+
+    /// Bytes of a head that is not whole are kept, as long as there is room.
+    pub(super) fn hold(self: &Arc<Self>) -> Held {
+        Held {
+            http3: Arc::clone(self),
+            bytes: 0,
+        }
     }
 
     /// A client gave up a request before it was answered. It costs us more than it costs the client
     /// (the "rapid reset" of HTTP/2, CVE-2023-44487).
     pub(super) fn given_up(&self) {
-        if self.given_up.fetch_add(1, Ordering::Relaxed) >= GIVEN_UP {
-            self.fail(Code::EXCESSIVE_LOAD);
+        let now = self.shared.worker.ticker.now().as_millis();
+        let now = u64::try_from(now).unwrap_or(u64::MAX);
+        // All tasks of a connection are its worker's: none comes between.
+        match give_up(self.given_up.load(Ordering::Relaxed), now) {
+            Some(forgotten) => self.given_up.store(forgotten, Ordering::Relaxed),
+            None => {
+                let metrics = &self.shared.metrics().requests;
+                metrics.limits_hit.inc(Limit::GivenUp);
+                self.fail(Code::EXCESSIVE_LOAD);
+            }
         }
+    }
+}
+
+/// One more request is given up: when all are forgotten, or `None` if it is too many. Answers do not
+/// count against them: an attack could have cheap ones between.
+fn give_up(forgotten: u64, now: u64) -> Option<u64> {
+    let forgotten = forgotten.max(now) + FORGOTTEN;
+    (forgotten - now <= GIVEN_UP * FORGOTTEN).then_some(forgotten)
+}
+
+/// What is kept of a head.
+pub(super) struct Held {
+    http3: Arc<Http3>,
+    bytes: usize,
+}
+
+impl Held {
+    /// So many bytes more. Whether there is room for them: for one head there always is.
+    pub(super) fn add(&mut self, bytes: usize) -> bool {
+        let before = self.http3.heads.fetch_add(bytes, Ordering::Relaxed);
+        let others = before - self.bytes;
+        self.bytes += bytes;
+        others == 0 || before + bytes <= HEADS
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.http3.heads.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -156,5 +216,25 @@ impl Drop for Place {
         if http3.shared.is_closing() || http3.turns_away() {
             http3.nudge.nudge();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_that_are_given_up_are_forgotten_by_and_by() {
+        let mut forgotten = 0;
+        for _ in 0..GIVEN_UP {
+            forgotten = give_up(forgotten, 1000).unwrap();
+        }
+        assert_eq!(give_up(forgotten, 1000), None);
+        assert_eq!(give_up(forgotten, 1000 + FORGOTTEN - 1), None);
+        let later = 1000 + FORGOTTEN;
+        forgotten = give_up(forgotten, later).unwrap();
+        assert_eq!(give_up(forgotten, later), None);
+        // After a rest all are.
+        assert_eq!(give_up(forgotten, 100_000), Some(100_000 + FORGOTTEN));
     }
 }

@@ -6,6 +6,7 @@
 //! over TCP.
 
 mod answer;
+mod closing;
 mod connection;
 mod content;
 mod control;

@@ -7,6 +7,7 @@ use quinn::RecvStream;
 
 use super::code;
 use super::http3::Http3;
+use crate::config::site_tls::QUIC;
 use crate::http::h3::{Code, Decoder, Frames, Prefix, StreamKind, encoder};
 
 /// What one read may bring, in bytes.
@@ -39,7 +40,9 @@ async fn all(http3: &Http3, stream: &mut RecvStream) -> Result<(), Code> {
         match kind {
             StreamKind::Control => {
                 let mut peer = http3.peer.lock().unwrap_or_else(PoisonError::into_inner);
-                peer.control(&mut frames, &mut input, |stream, priority| {
+                // A stream more is granted for each that has ended, and all of those are here.
+                let beyond = http3.next() + 4 * u64::from(QUIC.requests);
+                peer.control(&mut frames, &mut input, beyond, |stream, priority| {
                     http3.ranks.update(stream, priority, http3.next());
                 })?;
             }

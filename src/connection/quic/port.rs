@@ -2,6 +2,7 @@
 //! its address.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use quinn::{
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
+use super::closing::{Closing, Room};
 use super::code;
 use super::connection::{Accepted, Connection};
 use super::tokens::{LIFETIME, TokenKeys, UsedTokens};
@@ -40,8 +42,15 @@ const WAITING: usize = 1024;
 const WAITING_EACH: u64 = 64 * 1024;
 const WAITING_ALL: u64 = 16 * 1024 * 1024;
 
+/// How many address validation tokens a client gets, for as many connections later: each spares it a
+/// Retry.
+const TOKENS: u32 = 2;
+
 /// Over this share of the handshakes cap clients must prove their address, where that is "auto".
-const PRESSURE: f64 = 0.5;
+pub(super) const PRESSURE: f64 = 0.5;
+
+/// How often those that have ended are counted while there are some.
+const COUNTED: Duration = Duration::from_secs(1);
 
 /// What all workers must agree on, because a client may come back to any of them: the key of stateless
 /// resets, which lives as long as the process, and address validation tokens.
@@ -106,7 +115,9 @@ impl Port {
             .supported_versions(vec![VERSION]);
         let address = socket.local_addr()?;
         let endpoint = Endpoint::new(config, Some(base.clone()), socket, Arc::new(TokioRuntime))?;
+        let gauge = worker.process.metrics.quic.closing.clone();
         let accept = Accepting {
+            closing: Closing::new(endpoint.clone(), workers, gauge),
             worker: Arc::clone(worker),
             endpoint: endpoint.clone(),
             listener: Arc::clone(&listener.name),
@@ -143,7 +154,11 @@ fn server_config(migration: bool, secrets: &Secrets) -> ServerConfig {
         // Not supported yet (RFC 9221).
         .datagram_receive_buffer_size(None);
     let mut tokens = ValidationTokenConfig::default();
-    tokens.lifetime(LIFETIME).log(secrets.used.clone());
+    // Without quinn's own log of tokens none is sent unless one says so.
+    tokens
+        .lifetime(LIFETIME)
+        .sent(TOKENS)
+        .log(secrets.used.clone());
     let mut config = ServerConfig::new(Crypto::unopened(), secrets.tokens.clone());
     config
         .transport_config(Arc::new(transport))
@@ -161,12 +176,23 @@ struct Accepting {
     listener: Arc<str>,
     address: SocketAddr,
     base: ServerConfig,
+    closing: Closing,
 }
 
 impl Accepting {
     async fn run(self) {
-        while let Some(incoming) = self.endpoint.accept().await {
-            self.take(incoming);
+        let counted = self.worker.ticker.alarm();
+        loop {
+            let due = poll_fn(|cx| counted.poll_due(cx));
+            tokio::select! {
+                incoming = self.endpoint.accept() => match incoming {
+                    Some(incoming) => self.take(incoming),
+                    None => return,
+                },
+                () = due => {}
+            }
+            counted.set(Some(COUNTED));
+            self.closing.count();
         }
     }
 
@@ -174,10 +200,19 @@ impl Accepting {
     fn take(&self, incoming: Incoming) {
         let process = &self.worker.process;
         let client = incoming.remote_address();
-        if self.must_prove(&incoming) {
+        let room = {
+            let snapshot = process.current.peek();
+            self.closing.room(&snapshot.limits)
+        };
+        if self.must_prove(&incoming, &room) {
             process.metrics.quic.retries.inc();
             // It may be retried, because it is not validated.
             let _ = incoming.retry();
+            return;
+        }
+        if room == Room::No {
+            process.metrics.connections.refused.inc(Cap::Closing);
+            incoming.ignore();
             return;
         }
         let alarm = self.worker.ticker.alarm();
@@ -188,7 +223,7 @@ impl Accepting {
                 tracing::debug!(%client, cap = cap.as_str(), "connection refused at a cap");
                 match cap {
                     // An answer would cost more than it is worth to who is not there.
-                    Cap::Handshakes => incoming.ignore(),
+                    Cap::Handshakes | Cap::Closing => incoming.ignore(),
                     Cap::Connections => incoming.refuse(),
                 }
                 return;
@@ -206,13 +241,18 @@ impl Accepting {
         let span = tracing::debug_span!("connection", %client, listener = %self.listener, worker = self.worker.index, quic = true);
         let worker = Arc::clone(&self.worker);
         let connection = Connection::new(worker, accepted, permit, alarm, incoming, &self.base);
+        let live = self.closing.live();
+        let run = async move {
+            connection.run().await;
+            drop(live);
+        };
         match span.is_disabled() {
-            true => tokio::spawn(connection.run()),
-            false => tokio::spawn(connection.run().instrument(span)),
+            true => tokio::spawn(run),
+            false => tokio::spawn(run.instrument(span)),
         };
     }
 
-    fn must_prove(&self, incoming: &Incoming) -> bool {
+    fn must_prove(&self, incoming: &Incoming, room: &Room) -> bool {
         if incoming.remote_address_validated() {
             return false;
         }
@@ -226,7 +266,8 @@ impl Accepting {
                 QuicRetry::Never => false,
                 QuicRetry::Auto => {
                     let limit = snapshot.limits.handshakes as f64 * PRESSURE;
-                    process.unfinished.load(Ordering::Relaxed) as f64 > limit
+                    *room != Room::Enough
+                        || process.unfinished.load(Ordering::Relaxed) as f64 > limit
                 }
             },
             None => false,

@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::sync::{Arc, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::EXPECT;
@@ -13,10 +14,12 @@ use quinn::{RecvStream, SendStream};
 use super::answer::{Sending, respond};
 use super::content::{Between, Content, Receiving};
 use super::http3::{Http3, Place};
+use crate::config::snapshot::RouteTimeouts;
 use crate::confirm::Confirmation;
 use crate::connection::incoming::Incoming;
 use crate::connection::service::Http;
-use crate::connection::stage::Stream;
+use crate::connection::shared::Shared;
+use crate::connection::stage::{Stage, Stream, Watch};
 use crate::deadline::{Elapsed, within};
 use crate::http::h3::{self, Code, Head, Message, NoHead, Priority, Received, Wrong};
 use crate::telemetry::labels::{Limit, TimeoutKind};
@@ -27,6 +30,8 @@ enum Unserved {
     Wrong(Wrong),
     /// Its head is too large.
     TooLarge,
+    /// Too many heads of its connection are not whole.
+    NoRoom,
     /// Its client gave it up.
     GivenUp,
     /// Its head did not come in time.
@@ -64,7 +69,18 @@ pub(super) async fn serve(
             let metrics = &http3.shared.metrics().requests;
             metrics.limits_hit.inc(Limit::Headers);
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            send.bare(status).await;
+            let limit = write_idle(&http3.shared);
+            let bare = send.bare(status);
+            if let Err(Elapsed) = within(&http3.shared.worker.ticker, limit, bare).await {
+                let timeouts = &http3.shared.metrics().timeouts;
+                timeouts.inc(TimeoutKind::WriteIdle);
+            }
+        }
+        Err(Unserved::NoRoom) => {
+            http3.shared.metrics().requests.limits_hit.inc(Limit::Heads);
+            // RFC 9114 §4.1.1: nobody has looked at it.
+            send.end_with(Code::REQUEST_REJECTED);
+            recv.stop(Code::REQUEST_REJECTED);
         }
         Err(Unserved::GivenUp) => http3.given_up(),
         Err(Unserved::Late) => {
@@ -79,11 +95,15 @@ pub(super) async fn serve(
 }
 
 /// Reads the head of a request.
-async fn head(http3: &Http3, recv: &mut Receiving) -> Result<(Head, Message, Bytes), Unserved> {
+async fn head(
+    http3: &Arc<Http3>,
+    recv: &mut Receiving,
+) -> Result<(Head, Message, Bytes), Unserved> {
     let shared = &http3.shared;
     let limit = shared.site.timeouts.request_headers;
     let mut message = Message::new(section_limit(http3));
     let mut chunk = Bytes::new();
+    let mut held = http3.hold();
     let read = async {
         loop {
             match message.next(&mut chunk)? {
@@ -92,7 +112,12 @@ async fn head(http3: &Http3, recv: &mut Receiving) -> Result<(Head, Message, Byt
                 None => {}
             }
             match poll_fn(|cx| recv.poll(cx)).await {
-                Ok(Some(bytes)) => chunk = bytes,
+                Ok(Some(bytes)) => {
+                    if !held.add(bytes.len()) {
+                        break Err(Unserved::NoRoom);
+                    }
+                    chunk = bytes;
+                }
                 Ok(None) => {
                     message.end()?;
                     break Err(Unserved::Wrong(Wrong::Stream(Code::REQUEST_INCOMPLETE)));
@@ -180,17 +205,18 @@ async fn request(
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .take();
-    let bounded = watch.is_some();
-    let respond = respond(
-        Arc::clone(http3),
-        answer,
-        send,
-        between,
-        rank,
-        is_head,
-        bounded,
-    );
-    Stream::new(Box::pin(respond), Arc::clone(shared), watch).await;
+    // An answer without a route is short: as a whole it has the time that others have for a pause.
+    let watch = watch.unwrap_or_else(|| Watch {
+        stage: Stage::default(),
+        write_idle: write_idle(shared),
+    });
+    let respond = respond(Arc::clone(http3), answer, send, between, rank, is_head);
+    Stream::new(Box::pin(respond), Arc::clone(shared), Some(watch)).await;
+}
+
+/// What bounds answers without a route: the limit of the one that was asked last, as over TCP.
+fn write_idle(shared: &Shared) -> Option<Duration> {
+    shared.write_idle().or(RouteTimeouts::default().write_idle)
 }
 
 /// Whether an early request goes at once if it has no content.

@@ -49,7 +49,8 @@ impl Peer {
         }
     }
 
-    /// What came on the control stream. Priorities of requests are handed to `rank`.
+    /// What came on the control stream. Priorities of requests are handed to `rank`; no stream from
+    /// `beyond` on may be opened yet.
     ///
     /// # Errors
     /// The code to close the connection with.
@@ -57,13 +58,16 @@ impl Peer {
         &mut self,
         frames: &mut Frames,
         input: &mut Bytes,
+        beyond: u64,
         mut rank: impl FnMut(u64, Priority),
     ) -> Result<(), Code> {
         loop {
             let before = self.settings;
             let piece = match frames.next(input) {
                 // RFC 9114 §6.2.1: whatever else is wrong with the first frame.
-                Err(Code::FRAME_UNEXPECTED) if !before => return Err(Code::MISSING_SETTINGS),
+                Err(Code::FRAME_UNEXPECTED | Code::ID_ERROR) if !before => {
+                    return Err(Code::MISSING_SETTINGS);
+                }
                 piece => piece?,
             };
             let Some(piece) = piece else {
@@ -99,7 +103,8 @@ impl Peer {
                     let mut rest = &payload[..];
                     let stream = varint::decode(&mut rest).ok_or(Code::FRAME_ERROR)?;
                     // RFC 9218 §7.2: a request stream, that is bidirectional and the client's.
-                    if stream % 4 != 0 {
+                    // §7.1: within its limits.
+                    if stream % 4 != 0 || stream >= beyond {
                         return Err(Code::ID_ERROR);
                     }
                     rank(stream, Priority::parse(rest));

@@ -94,6 +94,10 @@ impl Message {
                 Received::TooLarge
             }
             (Stage::Content, Piece::Headers(section)) => {
+                if self.left.is_some_and(|left| left > 0) {
+                    // RFC 9114 §4.1.2: less content than was announced.
+                    return Err(Wrong::Stream(Code::MESSAGE_ERROR));
+                }
                 self.stage = Stage::Ended;
                 Received::Trailers(section)
             }

@@ -230,8 +230,15 @@ fn frames_out_of_place_are_told() {
     let head: (u64, &[u8]) = (1, b"head");
     for (given, expected) in [
         (&[(0, &b"x"[..])][..], unexpected),
-        (&[head, (1, b"end"), (0, b"x")], unexpected),
-        (&[head, (1, b"end"), (1, b"end")], unexpected),
+        (&[head, (0, b"1234567"), (1, b"end"), (0, b"x")], unexpected),
+        (
+            &[head, (0, b"1234567"), (1, b"end"), (1, b"end")],
+            unexpected,
+        ),
+        (
+            &[head, (0, b"123456"), (1, b"end")],
+            Wrong::Stream(Code::MESSAGE_ERROR),
+        ),
         (&[head, (4, b"")], unexpected),
         (&[head, (7, b"\0")], unexpected),
         (&[head, (0xd, b"\0")], unexpected),
@@ -269,7 +276,7 @@ fn control_streams_are_held_to_their_order() {
         let mut ranked = Vec::new();
         let mut frames_of = Frames::of_control();
         let mut input = Bytes::from(frames(given));
-        peer.control(&mut frames_of, &mut input, |stream, priority| {
+        peer.control(&mut frames_of, &mut input, 512, |stream, priority| {
             ranked.push((stream, priority.urgency));
         })
         .map(|()| ranked)

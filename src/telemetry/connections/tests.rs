@@ -9,6 +9,7 @@ fn record() -> ConnectionRecord<'static> {
         worker: 0,
         client: "127.0.0.1:5000".parse().unwrap(),
         peer: Some("10.0.0.1:6000".parse().unwrap()),
+        address_proved: true,
         listener: "public",
         sni: Some("example.com"),
         client_hellos: 2,
@@ -45,7 +46,7 @@ fn parsed(record: &ConnectionRecord<'_>) -> Value {
 fn a_record_is_one_line_of_json() {
     let expected = serde_json::json!({
         "time": "1970-01-01T00:00:00.000Z", "worker": 0, "client": "127.0.0.1:5000",
-        "peer": "10.0.0.1:6000",
+        "peer": "10.0.0.1:6000", "address_proved": true,
         "listener": "public", "sni": "example.com", "client_hellos": 2, "group": "X25519",
         "suite": "TLS13_AES_128_GCM_SHA256", "version": "1.3", "alpn": "http/1.1",
         "certificate": "ecdsa_p256", "certificate_compression": "brotli",

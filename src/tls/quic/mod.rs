@@ -70,6 +70,8 @@ pub struct Facts {
     pub group: Option<NamedGroup>,
     /// Whether early data was accepted: then its packets are decrypted.
     pub early_accepted: bool,
+    /// Whether one was.
+    pub early_bytes: bool,
     /// ClientHellos: two after a HelloRetryRequest.
     pub hellos: u8,
     /// How the certificate was compressed that was sent.

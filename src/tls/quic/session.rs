@@ -4,8 +4,9 @@ use std::any::Any;
 use std::io::Cursor;
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use quinn_proto::crypto::{
-    ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey, Session,
+    CryptoError, ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey, Session,
 };
 use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectionId, Side, TransportError, TransportErrorCode};
@@ -197,7 +198,11 @@ impl Session for Waiting {
     fn early_crypto(&self) -> Option<(Box<dyn HeaderKey>, Box<dyn PacketKey>)> {
         let keys = self.engine.as_ref()?.tls.zero_rtt_keys()?;
         self.progress.lock().facts.early_accepted = true;
-        Some((header(keys.header), packet(keys.packet)))
+        let key = Early {
+            key: packet(keys.packet),
+            progress: self.progress.clone(),
+        };
+        Some((header(keys.header), Box::new(key)))
     }
 
     fn early_data_accepted(&self) -> Option<bool> {
@@ -281,5 +286,41 @@ impl Session for Waiting {
             .tls
             .export_keying_material(output, label, Some(context));
         exported.map(|_| ()).map_err(|_| ExportKeyingMaterialError)
+    }
+}
+
+/// The key of early data, which tells whether there was any: quinn does not say what a stream came as
+/// once the handshake is over.
+struct Early {
+    key: Box<dyn PacketKey>,
+    progress: Progress,
+}
+
+impl PacketKey for Early {
+    fn encrypt(&self, packet: u64, buffer: &mut [u8], header: usize) {
+        self.key.encrypt(packet, buffer, header);
+    }
+
+    fn decrypt(
+        &self,
+        packet: u64,
+        header: &[u8],
+        payload: &mut BytesMut,
+    ) -> Result<(), CryptoError> {
+        self.key.decrypt(packet, header, payload)?;
+        self.progress.lock().facts.early_bytes = true;
+        Ok(())
+    }
+
+    fn tag_len(&self) -> usize {
+        self.key.tag_len()
+    }
+
+    fn confidentiality_limit(&self) -> u64 {
+        self.key.confidentiality_limit()
+    }
+
+    fn integrity_limit(&self) -> u64 {
+        self.key.integrity_limit()
     }
 }

@@ -1,0 +1,261 @@
+//! What bounds clients that take nothing, leave, or come again and again.
+
+use std::sync::Arc;
+
+use quinn::{Endpoint, TransportConfig, VarInt};
+use rustls::NamedGroup;
+
+use crate::quic::client::{Client, endpoint};
+use crate::quic::scene::{NAME, Scene, Wants, route_to};
+use crate::support::origin::{Origin, Reply};
+use crate::support::within;
+
+/// An endpoint whose clients take so many bytes on a stream.
+fn taking(scene: &Scene, window: u32) -> Endpoint {
+    let setup = scene.setup.clone().alpn(&["h3"]);
+    let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(setup.config()).unwrap();
+    let mut transport = TransportConfig::default();
+    transport.stream_receive_window(VarInt::from_u32(window));
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport));
+    let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    endpoint.set_default_client_config(config);
+    endpoint
+}
+
+async fn connect(endpoint: &Endpoint, scene: &Scene) -> quinn::Connection {
+    let connecting = endpoint.connect(scene.address(), NAME).unwrap();
+    within("the handshake", connecting).await.unwrap()
+}
+
+/// A HEADERS frame with `:method`, `:scheme https`, a path, the authority and more.
+fn head(method: u8, path: &str, more: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(path.len()).unwrap();
+    let section = [
+        &[0, 0, method, 0xd7, 0x51, length][..],
+        path.as_bytes(),
+        b"\x50\x0bexample.com",
+        more,
+    ]
+    .concat();
+    assert!(section.len() < 64);
+    [&[1, section.len() as u8][..], &section].concat()
+}
+
+const GET: u8 = 0xd1;
+const POST: u8 = 0xd4;
+
+#[tokio::test]
+async fn no_answer_waits_for_ever_for_a_client_that_takes_nothing() {
+    let routes = "[[site.route]]\npath = \"/quick\"\ntimeouts = { write_idle = \"300ms\" }\nrespond = { status = 200, body = \"answer\" }";
+    let wants = Wants {
+        routes,
+        ..Wants::default()
+    };
+    let scene = Scene::with(wants).await;
+    let endpoint = taking(&scene, 0);
+    let quic = connect(&endpoint, &scene).await;
+    let requests = [
+        // The route's own answer, after which others have its limit.
+        head(GET, "/quick", b""),
+        // One that no route gives.
+        head(GET, "/%00", b""),
+        // One to a head that is too large: HEADERS of a mebibyte.
+        b"\x01\x80\x10\x00\x00".to_vec(),
+    ];
+    let mut streams = Vec::new();
+    for (request, cut) in requests.iter().zip(1u8..) {
+        let (mut send, recv) = quic.open_bi().await.unwrap();
+        send.write_all(request).await.unwrap();
+        if cut < 3 {
+            send.finish().unwrap();
+        }
+        streams.push((send, recv));
+        let kind = ["kind=\"write_idle\""];
+        scene
+            .until_metric("timeouts_total", &kind, f64::from(cut))
+            .await;
+    }
+    quic.close(0x100u32.into(), b"");
+    endpoint.wait_idle().await;
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn an_interim_answer_that_nobody_takes_does_not_hold_up_the_request() {
+    let origin = Origin::start(|_| Reply::ok("answer")).await;
+    let routes = route_to("/origin", &origin.url(), "");
+    let wants = Wants {
+        routes: &routes,
+        ..Wants::default()
+    };
+    let scene = Scene::with(wants).await;
+    let request = [
+        &head(POST, "/origin", b"\x26expect\x0c100-continue")[..],
+        &[0, 4],
+        b"body",
+    ]
+    .concat();
+    // With room for half of the interim answer, what comes after it is still whole.
+    for window in [0, 2, 1000] {
+        let endpoint = taking(&scene, window);
+        let quic = connect(&endpoint, &scene).await;
+        let (mut send, mut recv) = quic.open_bi().await.unwrap();
+        send.write_all(&request).await.unwrap();
+        send.finish().unwrap();
+        origin.until_requests(1).await;
+        if window > 0 {
+            let answer = within("an answer", recv.read_to_end(1000)).await.unwrap();
+            assert!(answer.ends_with(b"answer"), "{answer:x?}");
+            // `:status 100` is in the static table, and so is 200: frames of HEADERS each.
+            assert_eq!(answer[0], 1);
+            let second = &answer[2 + usize::from(answer[1])..];
+            assert_eq!(second[0], 1, "{answer:x?}");
+        }
+        quic.close(0x100u32.into(), b"");
+        endpoint.wait_idle().await;
+    }
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn who_leaves_while_an_answer_pauses_is_noticed() {
+    let half = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf";
+    let origin = Origin::start(move |_| Reply::raw(half).then_silence()).await;
+    let routes = route_to("/origin", &origin.url(), "");
+    let wants = Wants {
+        routes: &routes,
+        ..Wants::default()
+    };
+    let scene = Scene::with(wants).await;
+    let client = scene.client().await;
+    let (mut send, mut recv) = client.quic.open_bi().await.unwrap();
+    send.write_all(&head(GET, "/origin", b"")).await.unwrap();
+    send.finish().unwrap();
+    let mut got = Vec::new();
+    while !got.ends_with(b"half") {
+        let chunk = within("content", recv.read_chunk(1000, true)).await;
+        got.extend_from_slice(&chunk.unwrap().unwrap().bytes);
+    }
+    recv.stop(0x10cu32.into()).unwrap();
+    origin.until_open(0).await;
+    let line = scene.edge.until_access(|line| line["path"] == "/origin");
+    assert_eq!(line.await["end"], "aborted_by_client");
+    client.close().await;
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn a_token_spares_a_known_client_the_retry() {
+    let wants = Wants {
+        listener: "quic_retry = \"always\"",
+        ..Wants::default()
+    };
+    let scene = Scene::with(wants).await;
+    let endpoint = endpoint(&scene.setup);
+    let first = connect(&endpoint, &scene).await;
+    let come = async {
+        while first.stats().frame_rx.new_token < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("tokens", come).await;
+    first.close(0x100u32.into(), b"");
+    for _ in 0..2 {
+        connect(&endpoint, &scene).await.close(0x100u32.into(), b"");
+        assert_eq!(scene.metric("quic_retries_total", &[]).await, 1.0);
+    }
+    // Others are still asked.
+    let other = Client::connect(scene.address(), NAME, &scene.setup).await;
+    assert_eq!(scene.metric("quic_retries_total", &[]).await, 2.0);
+    other.close().await;
+    endpoint.wait_idle().await;
+    scene.settle().await;
+}
+
+/// Fails a handshake by a ClientHello of two datagrams: after one that fails in the first nothing is
+/// kept.
+async fn fail(scene: &Scene) {
+    let groups = [NamedGroup::X25519MLKEM768, NamedGroup::X25519];
+    let endpoint = endpoint(&scene.setup.clone().groups(&groups));
+    let connecting = endpoint.connect(scene.address(), "unknown.example");
+    let failed = within("the end", connecting.unwrap()).await;
+    assert!(failed.is_err());
+}
+
+#[tokio::test]
+async fn many_that_have_just_ended_make_others_prove_their_address() {
+    let wants = Wants {
+        limits: "handshakes = 4",
+        ..Wants::default()
+    };
+    let scene = Scene::with(wants).await;
+    let retried = async {
+        while scene.metric("quic_retries_total", &[]).await == 0.0 {
+            fail(&scene).await;
+        }
+    };
+    within("a Retry", retried).await;
+    assert!(scene.metric("quic_connections_closing", &[]).await > 0.0);
+    // They go by and by.
+    scene
+        .until_metric("quic_connections_closing", &[], 0.0)
+        .await;
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn at_the_cap_those_that_have_just_ended_count() {
+    let wants = Wants {
+        limits: "connections = 6\nhandshakes = 4",
+        listener: "quic_retry = \"never\"",
+        ..Wants::default()
+    };
+    let scene = Scene::with(wants).await;
+    let label = ["cap=\"closing\""];
+    let refused = async {
+        while scene.metric("connections_refused_total", &label).await == 0.0 {
+            // Who is not answered would wait.
+            let attempt = fail(&scene);
+            let _ = tokio::time::timeout(std::time::Duration::from_millis(500), attempt).await;
+        }
+    };
+    within("a refusal", refused).await;
+    scene
+        .until_metric("quic_connections_closing", &[], 0.0)
+        .await;
+    let client = scene.client().await;
+    client.close().await;
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn heads_that_are_not_whole_take_so_much_and_no_more() {
+    let scene = Scene::start().await;
+    let endpoint = endpoint(&scene.setup);
+    let quic = connect(&endpoint, &scene).await;
+    // HEADERS of 20000 bytes, of which one is missing.
+    let most = [&b"\x01\x80\x00\x4e\x20"[..], &[0; 19_999]].concat();
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        let (mut send, recv) = quic.open_bi().await.unwrap();
+        // One that is rejected may be so before it is sent.
+        let _ = send.write_all(&most).await;
+        streams.push((send, recv));
+    }
+    let label = ["limit=\"heads\""];
+    let rejected = async { while scene.metric("limits_hit_total", &label).await < 7.0 {} };
+    within("rejections", rejected).await;
+    // What has ended leaves room.
+    for (send, _) in &mut streams {
+        let _ = send.reset(0x10cu32.into());
+    }
+    let (mut send, mut recv) = quic.open_bi().await.unwrap();
+    send.write_all(&head(GET, "/", b"")).await.unwrap();
+    send.finish().unwrap();
+    let answer = within("an answer", recv.read_to_end(1000)).await.unwrap();
+    assert!(answer.ends_with(b"hello"));
+    quic.close(0x100u32.into(), b"");
+    endpoint.wait_idle().await;
+    scene.settle().await;
+}
