@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use cutwater::certs::chooser::CertificateChooser;
-use cutwater::certs::ocsp::{Staple, StapleStatus, Stapled, Subject};
+use cutwater::certs::ocsp::{Staple, StapleStatus, Stapled, Subject, Unstapled};
 use cutwater::config::site_tls::SiteTls;
 use cutwater::confirm::Confirmation;
 use cutwater::tls::hello::HelloReader;
@@ -380,7 +380,7 @@ fn handshakes(criterion: &mut Criterion) {
         });
     });
     for (name, key) in [
-        ("choice/bare", Stapled::never(key())),
+        ("choice/bare", Stapled::never(key(), Unstapled::Off)),
         ("choice/stapled", stapled(key())),
     ] {
         group.bench_function(name, |bencher| {
