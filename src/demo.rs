@@ -31,6 +31,7 @@ use self::steps::Steps;
 use crate::config::spec::ListenSpec;
 use crate::early::EarlyDataPolicy;
 use crate::edge::{self, Edge, Site};
+use crate::forwarded::Fields;
 
 /// Early data, and a route that lets safe requests through at once.
 const SHOP: &str = "shop.demo.test";
@@ -105,7 +106,10 @@ fn build(authority: &Authority, origin: &Origin) -> Result<Edge, edge::EdgeError
     let mut listener = ListenSpec::new((Ipv4Addr::LOCALHOST, 0).into());
     // HTTP/3 on the UDP port with the same number.
     listener.quic = true.into();
-    let to_origin = edge::Origin::new(origin.address).early_data_aware(true);
+    // Told no address, it may have early requests over QUIC too, where none is proved yet.
+    let to_origin = edge::Origin::new(origin.address)
+        .early_data_aware(true)
+        .forwarded(Fields::Off);
     Edge::builder()
         .listener(listener)
         .site(

@@ -267,6 +267,16 @@ impl Origin {
         self
     }
 
+    /// In which fields the servers are told who the client is. Default is [`Fields::X`].
+    ///
+    /// Over QUIC an early request waits before an origin that is told the client's address, unless
+    /// a Retry has proved that (EARLY-DATA R15): with [`Fields::Off`] it goes at once.
+    #[must_use]
+    pub fn forwarded(mut self, fields: Fields) -> Self {
+        self.0.forwarded = fields;
+        self
+    }
+
     /// Whether requests carry the server's own authority as Host instead of the one that the client
     /// asked for. Default is false.
     #[must_use]
