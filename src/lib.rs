@@ -99,6 +99,8 @@ pub mod http;
 #[doc(hidden)]
 pub mod inspect;
 #[doc(hidden)]
+pub mod interim;
+#[doc(hidden)]
 pub mod listen;
 pub mod load;
 #[doc(hidden)]

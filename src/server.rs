@@ -71,7 +71,7 @@ pub struct Bound {
 #[derive(Default)]
 struct Sockets {
     tcp: Vec<(usize, std::net::TcpListener)>,
-    udp: Vec<(usize, std::net::UdpSocket)>,
+    udp: Vec<(usize, udp::Bound)>,
 }
 
 impl Bound {
@@ -154,7 +154,7 @@ impl Bound {
         process.report_snapshot();
         let (phase, watched) = watch::channel(Phase::Serving);
         let mut workers = Vec::new();
-        let secrets = Secrets::new()?;
+        let secrets = Secrets::new(&process.metrics.quic.tokens_refused)?;
         for (index, sockets) in sockets.into_iter().enumerate() {
             let process = Arc::clone(&process);
             let watched = watched.clone();
@@ -280,6 +280,8 @@ impl Handle {
         keeper.follow(snapshot.staples(), &snapshot.ocsp);
         snapshot.stand_in(&self.current());
         self.0.process.resolver.configure(&snapshot.resolver);
+        // Before a request asks for one: only here is it known which origin comes instead of which.
+        self.0.process.upstreams.reconcile(snapshot.origins());
         self.0.process.current.store(snapshot);
         self.0.process.metrics.config.reloads.inc(ReloadResult::Ok);
         self.0.process.report_snapshot();

@@ -6,6 +6,7 @@ mod support;
 mod certificates {
     mod check;
     mod compression;
+    mod transparency;
     mod inspect {
         mod stage;
 
@@ -26,6 +27,7 @@ mod certificates {
         mod clients;
         mod faults;
         mod kept;
+        mod methods;
         mod quic;
         mod required;
         mod stapling;

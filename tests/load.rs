@@ -10,6 +10,7 @@ mod load {
     mod others;
     mod programs;
     mod replay;
+    mod replay_quic;
     mod stand;
     mod tickets;
 }

@@ -3,13 +3,23 @@
 mod support;
 
 mod quic {
+    mod addresses;
     mod client;
     mod early;
+    mod floods;
+    mod forger;
     mod http;
+    mod http09;
     mod limits;
+    mod lines;
     mod names;
+    mod priorities;
     mod raw;
+    mod refused;
+    mod replays;
+    mod rules;
     mod scene;
+    mod timeouts;
     mod vanish;
     mod wire;
     mod workers;

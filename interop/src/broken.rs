@@ -17,28 +17,44 @@ struct Broken {
     what: &'static str,
     mistake: Option<Mistake>,
     case: &'static str,
-    /// What the cell has to say; without it, the cell has to pass.
-    says: Option<&'static str>,
+    /// What the cell has to say, and what its log has to show beside that; without it, the cell has to
+    /// pass.
+    says: Option<[&'static str; 2]>,
 }
 
-const EDGES: [Broken; 4] = [
+const EDGES: [Broken; 5] = [
     Broken {
         what: "certificates of an authority that nobody trusts",
         mistake: Some(Mistake::WrongAuthority),
         case: "full",
-        says: Some("edge, connection 0, handshake: Some(\"false\"), should be Some(\"true\")"),
+        says: Some([
+            "edge, connection 0, handshake: Some(\"false\"), should be Some(\"true\")",
+            "\"alert_received\":\"unknown_ca\"",
+        ]),
     },
     Broken {
         what: "a route that waits where it should answer early",
         mistake: Some(Mistake::SafeWaits),
         case: "early-before-finished",
-        says: Some("not so: the answer came while the relay withheld Finished"),
+        says: Some([
+            "not so: the answer came while the relay withheld Finished",
+            "",
+        ]),
     },
     Broken {
         what: "a route that answers early where it should wait",
         mistake: Some(Mistake::WaitAnswers),
         case: "early-wait-route",
-        says: Some("not so: no answer came while the relay withheld it"),
+        says: Some(["not so: no answer came while the relay withheld it", ""]),
+    },
+    Broken {
+        what: "a certificate without its staple",
+        mistake: Some(Mistake::NoStaple),
+        case: "staple",
+        says: Some([
+            "peer, connection 0, staple: Some(\"none\"), should be Some(\"good\")",
+            "",
+        ]),
     },
     // Without this the others might fail for a reason of their own.
     Broken {
@@ -86,14 +102,14 @@ pub fn run(
         &what,
         case.name,
         &outcome,
-        Some("a flight was accepted twice"),
+        Some(["a flight was accepted twice", ""]),
         &log,
     );
     Ok(good)
 }
 
-fn told(what: &str, case: &str, outcome: &Outcome, says: Option<&str>, log: &str) -> bool {
-    let good = caught(outcome, says);
+fn told(what: &str, case: &str, outcome: &Outcome, says: Option<[&str; 2]>, log: &str) -> bool {
+    let good = caught(outcome, says, log);
     match (good, says) {
         (true, Some(_)) => eprintln!("caught   {case}: {what}"),
         (true, None) => eprintln!("passed   {case}: {what} is broken"),
@@ -103,9 +119,9 @@ fn told(what: &str, case: &str, outcome: &Outcome, says: Option<&str>, log: &str
 }
 
 /// Whether the cell failed for the right reason; passed, if there is none.
-fn caught(outcome: &Outcome, says: Option<&str>) -> bool {
+fn caught(outcome: &Outcome, says: Option<[&str; 2]>, log: &str) -> bool {
     match (outcome, says) {
-        (Outcome::Fail(why), Some(says)) => why.contains(says),
+        (Outcome::Fail(why), Some([says, shows])) => why.contains(says) && log.contains(shows),
         (Outcome::Pass, None) => true,
         _ => false,
     }
@@ -118,14 +134,15 @@ mod tests {
     #[test]
     fn only_the_right_reason_counts_as_caught() {
         let fail = Outcome::Fail("suite; a flight was accepted twice".into());
-        assert!(caught(&fail, Some("accepted twice")));
-        assert!(!caught(&fail, Some("no answer came")));
-        assert!(!caught(&Outcome::Pass, Some("accepted twice")));
-        assert!(!caught(
-            &Outcome::Unsupported("accepted twice".into()),
-            Some("accepted twice")
-        ));
-        assert!(caught(&Outcome::Pass, None) && !caught(&fail, None));
+        let twice = Some(["accepted twice", ""]);
+        assert!(caught(&fail, twice, "log"));
+        assert!(caught(&fail, Some(["accepted twice", "log"]), "log"));
+        assert!(!caught(&fail, Some(["accepted twice", "other"]), "log"));
+        assert!(!caught(&fail, Some(["no answer came", ""]), "log"));
+        assert!(!caught(&Outcome::Pass, twice, "log"));
+        let unsupported = Outcome::Unsupported("accepted twice".into());
+        assert!(!caught(&unsupported, twice, "log"));
+        assert!(caught(&Outcome::Pass, None, "log") && !caught(&fail, None, "log"));
     }
 
     #[test]

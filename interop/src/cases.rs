@@ -5,8 +5,10 @@ pub mod arguments;
 mod clients;
 mod compression;
 mod early;
+mod h3;
 mod replayed;
 pub mod servers;
+mod staples;
 mod traffic;
 
 use std::fmt;
@@ -35,10 +37,30 @@ impl fmt::Display for Direction {
     }
 }
 
+/// What the connections of a case go over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Over {
+    /// TLS over TCP.
+    Tcp,
+    /// QUIC, with HTTP/3 on it.
+    Quic,
+}
+
+impl Over {
+    /// That of the case with this name: those over QUIC begin with `h3-`.
+    pub fn of(case: &str) -> Self {
+        match case.starts_with("h3-") {
+            true => Self::Quic,
+            false => Self::Tcp,
+        }
+    }
+}
+
 /// How the playing of a case ends.
 type Played = Result<(), Trouble>;
 
-/// A case of peers' clients. Later ones (client certificates, h3, staples, ECH) are further entries of the tables.
+/// A case of peers' clients. Later ones (client certificates, ECH) are further entries of the tables.
 pub struct Case {
     /// Its name in kebab case.
     pub name: &'static str,
@@ -50,18 +72,16 @@ pub struct Case {
 
 /// All cases of peers' clients, in the order of the report.
 pub fn of_clients() -> impl Iterator<Item = &'static Case> {
-    let later = compression::CASES.iter().chain(early::CASES);
-    clients::CASES.iter().chain(later)
+    let certificates = compression::CASES.iter().chain(staples::CASES);
+    let over_tcp = clients::CASES.iter().chain(certificates);
+    over_tcp.chain(early::CASES).chain(h3::cases())
 }
 
 /// Names and titles of all cases of a direction.
 pub fn names(direction: Direction) -> Vec<(&'static str, &'static str)> {
     match direction {
         Direction::Clients => of_clients().map(|case| (case.name, case.title)).collect(),
-        Direction::Servers => servers::CASES
-            .iter()
-            .map(|case| (case.name, case.title))
-            .collect(),
+        Direction::Servers => servers::all().map(|case| (case.name, case.title)).collect(),
     }
 }
 

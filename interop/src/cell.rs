@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use crate::cases::Over;
 use crate::cases::arguments::Arguments;
 use crate::evidence::{self, Logged, Metrics};
 use crate::expected::Outcome;
@@ -19,6 +20,8 @@ use crate::relay::{Ask, Plan, Reply};
 const CALL: u64 = 15;
 /// That of a browser's call with two connections: the second one waits for the first one's end.
 const BROWSER: u64 = 30;
+/// That of a call over QUIC: some stacks are in Python, and move packets by themselves.
+const QUIC: u64 = 30;
 /// How much later force comes.
 const FORCE: u64 = 5;
 /// How long the edge's lines may take after the client's end.
@@ -32,6 +35,8 @@ pub struct Cell<'a, 'b> {
     pub peer: &'a Peer,
     /// What its requests carry in their query.
     pub mark: String,
+    /// What its connections go over.
+    pub over: Over,
     /// The stack's name and version, once it has said it.
     pub stack: Option<String>,
     notes: Notes,
@@ -60,7 +65,12 @@ impl<'a, 'b> Cell<'a, 'b> {
     ///
     /// # Errors
     /// The edge does not answer.
-    pub fn begin(lab: &'a mut Lab<'b>, peer: &'a Peer, mark: String) -> Result<Self, String> {
+    pub fn begin(
+        lab: &'a mut Lab<'b>,
+        peer: &'a Peer,
+        mark: String,
+        over: Over,
+    ) -> Result<Self, String> {
         let mut notes = Notes::default();
         if !lab.quiet(LOGGED) {
             // What they log and count would be taken for this cell's.
@@ -74,6 +84,7 @@ impl<'a, 'b> Cell<'a, 'b> {
             lab,
             peer,
             mark,
+            over,
             stack: None,
             notes,
             from,
@@ -112,7 +123,8 @@ impl<'a, 'b> Cell<'a, 'b> {
     /// # Errors
     /// It cannot be opened.
     pub fn relay(&mut self, plan: Plan) -> Result<(u32, SocketAddr), String> {
-        let (id, address) = self.lab.open_relay(plan)?;
+        let udp = self.over == Over::Quic;
+        let (id, address) = self.lab.open_relay(Plan { udp, ..plan })?;
         self.relays.push(id);
         Ok((id, address))
     }
@@ -132,11 +144,13 @@ impl<'a, 'b> Cell<'a, 'b> {
     /// # Errors
     /// It cannot be started.
     pub fn call(&mut self, arguments: &Arguments) -> Result<Call, String> {
-        let seconds = match self.peer.browser && arguments.of_two_connections() {
-            true => BROWSER,
-            false => CALL,
+        let seconds = match self.over {
+            Over::Quic => QUIC,
+            Over::Tcp if self.peer.browser && arguments.of_two_connections() => BROWSER,
+            Over::Tcp => CALL,
         };
-        let list = arguments.list(&self.lab.ground.pki(), &self.mark, seconds);
+        let pki = self.lab.ground.pki();
+        let list = arguments.list(&pki, &self.mark, seconds, self.over);
         self.note("asked", [list.join(" ")]);
         let mut command = self
             .lab
@@ -334,6 +348,8 @@ impl Facts {
             ("suite", done(it.suite.clone())),
             ("alpn", done(it.alpn.clone())),
             ("certificate", done(it.certificate.clone())),
+            // It may be why a handshake was not finished.
+            ("staple", it.staple.clone()),
         ])
     }
 
@@ -360,6 +376,7 @@ impl Facts {
                 "certificate",
                 done_only(it.certificate.as_deref().map(kind_of_key)),
             ),
+            ("staple", it.certificate.as_ref().map(|_| staple(it))),
         ])
     }
 
@@ -367,6 +384,11 @@ impl Facts {
         let fact = self.0.iter().find(|(fact, _)| *fact == name);
         fact.and_then(|(_, value)| value.as_deref())
     }
+}
+
+/// What the staple said that a certificate was shown with.
+fn staple(it: &evidence::Connection) -> String {
+    it.staple.clone().unwrap_or_else(|| "none".into())
 }
 
 /// The kind of a key: `ecdsa` of `ecdsa_p256`.

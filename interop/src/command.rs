@@ -17,7 +17,7 @@ use crate::ground::local::Local;
 use crate::peers::{self, Peer};
 use crate::run::{self, Plan, said};
 use crate::stop::{self, Temporary};
-use crate::{broken, images, origin, relay, report};
+use crate::{broken, images, origin, quic, relay, report};
 
 /// Puts Cutwater between the TLS stacks of the world and shows, cell by cell, that they agree.
 #[derive(Parser)]
@@ -31,6 +31,8 @@ pub struct Arguments {
 enum Asked {
     /// Play cells and report them. Exit 1 if anything is not as expected.
     Run(RunArguments),
+    /// Play the cases of quic-interop-runner and report them. Exit 1 if anything is not as expected.
+    Quic(quic::command::Arguments),
     /// Try broken servers: each has to be caught by the cell that should catch it.
     Broken {
         /// The program under test. Default: this machine's release build.
@@ -68,6 +70,10 @@ enum Asked {
     List,
     /// Write the report of the last run again, and its table into docs/INTEROP.md.
     Report {
+        /// Instead look at it in a browser without a window (the image of the peer chromium): contrast
+        /// in light and dark, and that every cell shows its log.
+        #[arg(long)]
+        check: bool,
         /// Where the run's results are.
         #[arg(long, value_name = "DIRECTORY")]
         output: Option<PathBuf>,
@@ -93,11 +99,16 @@ enum Asked {
         /// Where relays listen.
         address: IpAddr,
     },
+    /// The line of a cell of `quic`.
+    #[command(hide = true)]
+    Line(quic::line::Line),
     /// The origin of a run.
     #[command(hide = true)]
     Origin {
         /// Where it listens.
         address: SocketAddr,
+        /// The directory of the run's certificates.
+        pki: PathBuf,
     },
 }
 
@@ -132,15 +143,20 @@ struct RunArguments {
     output: Option<PathBuf>,
 }
 
+/// Who the peers are.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Directions {
+pub enum Directions {
+    /// Clients.
     Clients,
+    /// Servers.
     Servers,
+    /// First clients, then servers.
     Both,
 }
 
 impl Directions {
-    fn list(self) -> Vec<Direction> {
+    /// Them, one by one.
+    pub fn list(self) -> Vec<Direction> {
         match self {
             Self::Clients => vec![Direction::Clients],
             Self::Servers => vec![Direction::Servers],
@@ -158,12 +174,13 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, String> {
     // Those that serve end with their input.
     if !matches!(
         arguments.command,
-        Asked::Relay { .. } | Asked::Origin { .. }
+        Asked::Relay { .. } | Asked::Origin { .. } | Asked::Line(_)
     ) {
         stop::on_signals()?;
     }
     match arguments.command {
         Asked::Run(asked) => play(interop, asked),
+        Asked::Quic(asked) => quic::command::play(interop, asked),
         Asked::Broken { binary, no_build } => broken(interop, binary, no_build),
         Asked::Conformance {
             testssl,
@@ -184,8 +201,12 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, String> {
             conform(interop, &tools, local, binary, &output)
         }
         Asked::List => list(interop).map(|()| ExitCode::SUCCESS),
-        Asked::Report { output } => {
+        Asked::Report { check, output } => {
             let output = output.unwrap_or_else(|| target(interop).join("interop"));
+            if check {
+                println!("{}", report::browser::check(&output)?);
+                return Ok(ExitCode::SUCCESS);
+            }
             report::again(&output, &interop.join("../docs/INTEROP.md"))?;
             Ok(ExitCode::SUCCESS)
         }
@@ -207,16 +228,18 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, String> {
             Ok(ExitCode::SUCCESS)
         }
         Asked::Relay { address } => serve(relay::serve(address)),
-        Asked::Origin { address } => serve(origin::serve(address)),
+        Asked::Line(line) => serve(quic::line::serve(line)),
+        Asked::Origin { address, pki } => serve(origin::serve(address, pki)),
     }
 }
 
-fn target(interop: &Path) -> PathBuf {
+/// Where builds go.
+pub fn target(interop: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| interop.join("../target"), Into::into)
 }
 
 /// What is checked out.
-fn commit(interop: &Path) -> Option<String> {
+pub fn commit(interop: &Path) -> Option<String> {
     let mut git = Command::new("git");
     said(
         git.current_dir(interop)
@@ -250,6 +273,7 @@ fn list(interop: &Path) -> Result<(), String> {
             println!("{direction:8} {name:24} none: {why}");
         }
     }
+    quic::command::list();
     Ok(())
 }
 
@@ -272,9 +296,15 @@ fn play(interop: &Path, asked: RunArguments) -> Result<ExitCode, String> {
         }
     }
     let expected = Expected::read(interop, &names, &known)?;
-    let whole =
-        asked.peers.is_empty() && asked.cases.is_empty() && !asked.core && directions.len() == 2;
-    let chosen = peers::choose(all, &asked.peers, asked.core)?;
+    let whole = asked.peers.is_empty()
+        && asked.cases.is_empty()
+        && !asked.core
+        && !asked.local
+        && directions.len() == 2;
+    let mut chosen = peers::choose(all, &asked.peers, asked.core)?;
+    if asked.local {
+        chosen = peers::local(chosen, &asked.peers);
+    }
     let binary = asked
         .binary
         .clone()
@@ -366,6 +396,7 @@ fn conform(
     };
     let commit = commit(interop);
     let good = conformance::run(&*ground, directory, interop, tools, commit, output)?;
+    report::refresh(output)?;
     Ok(ExitCode::from(u8::from(!good)))
 }
 

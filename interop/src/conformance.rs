@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use self::settings::Settings;
 use crate::ground::Ground;
 use crate::lab::Lab;
-use crate::run;
+use crate::{run, stop};
 
 /// The file in which results are kept, beside the report.
 pub const FILE: &str = "conformance.json";
@@ -105,7 +105,7 @@ impl Failure {
 /// occurred. testssl.sh and sslyze have to be there.
 ///
 /// # Errors
-/// The edge does not start, or results cannot be written.
+/// The edge does not start, results cannot be written, or a signal came: then none are written.
 pub fn run(
     ground: &dyn Ground,
     directory: &Path,
@@ -123,13 +123,15 @@ pub fn run(
 
     let _lab = Lab::start(ground, directory, None)?;
     let (date, edge) = (run::date(), ground.describe_edge());
-    let mut results = vec![
-        tools::testssl(ground, tools.testssl.as_deref(), &logs),
-        tools::sslyze(ground, tools.sslyze.as_deref(), &logs),
-        inspect::run(ground, tools.sslyze.as_deref(), &logs),
-        tools::h2spec(ground, tools.h2spec.as_deref(), &logs),
-        tlsfuzzer::run(ground, tools.tlsfuzzer.as_deref(), &settings, &logs),
+    let sslyze = tools.sslyze.as_deref();
+    let each: [&dyn Fn() -> ToolResult; 5] = [
+        &|| tools::testssl(ground, tools.testssl.as_deref(), &logs),
+        &|| tools::sslyze(ground, sslyze, &logs),
+        &|| inspect::run(ground, sslyze, &logs),
+        &|| tools::h2spec(ground, tools.h2spec.as_deref(), &logs),
+        &|| tlsfuzzer::run(ground, tools.tlsfuzzer.as_deref(), &settings, &logs),
     ];
+    let mut results = one_by_one(&each, stop::check)?;
     let mut good = true;
     for result in &mut results {
         settings.judge(result);
@@ -145,6 +147,18 @@ pub fn run(
     let file = output.join(FILE);
     fs::write(&file, json).map_err(|error| format!("{}: {error}", file.display()))?;
     Ok(good)
+}
+
+/// What each tool comes to, unless a signal ends it all: what was found by then is no result.
+fn one_by_one(
+    tools: &[&dyn Fn() -> ToolResult],
+    check: impl Fn() -> Result<(), String>,
+) -> Result<Vec<ToolResult>, String> {
+    let each = tools.iter().map(|tool| {
+        let result = tool();
+        check().map(|()| result)
+    });
+    each.collect()
 }
 
 /// Tells of a result on standard error; whether it is in order.
@@ -205,6 +219,22 @@ mod tests {
         let mut stale = good;
         stale.stale.push("w: y".into());
         assert!(!told(&stale), "what is accepted and does not occur");
+    }
+
+    #[test]
+    fn a_signal_ends_it_behind_the_tool_under_way() {
+        let ran = std::cell::Cell::new(0);
+        let tool = || {
+            ran.set(ran.get() + 1);
+            ToolResult::default()
+        };
+        let tools: [&dyn Fn() -> ToolResult; 3] = [&tool, &tool, &tool];
+        let stopped = || match ran.get() {
+            2 => Err("stopped".into()),
+            _ => Ok(()),
+        };
+        assert_eq!(one_by_one(&tools, stopped), Err("stopped".into()));
+        assert_eq!(ran.get(), 2);
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub struct Connection {
     pub alpn: Option<String>,
     /// The kind of the leaf's key.
     pub certificate: Option<String>,
+    /// What the staple says that was shown with it.
+    pub staple: Option<String>,
     /// How the certificate was compressed.
     pub certificate_compression: Option<String>,
     /// Whether a session was resumed.
@@ -79,6 +81,8 @@ pub struct Connection {
     pub alert_received: Option<String>,
     /// Bytes received on the wire.
     pub bytes_in: u64,
+    /// Bytes sent on the wire.
+    pub bytes_out: u64,
     /// Requests that were handed out.
     pub requests: u64,
     /// From accept to Finished, if that came.

@@ -17,6 +17,9 @@ pub trait Ground {
     /// The edge's main listener; `strict`: the other one.
     fn edge(&self, strict: bool) -> SocketAddr;
 
+    /// The listener of the edge whose handshakes are due soon.
+    fn edge_brief(&self) -> SocketAddr;
+
     /// The listener of the edge whose default site lets TLS 1.2 in.
     fn edge_old(&self) -> SocketAddr;
 

@@ -18,7 +18,7 @@ pub const EDGE: &str = "cutwater-interop/cutwater";
 /// The edge as it is deployed.
 pub const STATIC: &str = "cutwater-interop/cutwater:static";
 /// The edge behind the interface of quic-interop-runner.
-const QUIC: &str = "cutwater-interop/quic";
+pub const QUIC: &str = "cutwater-interop/quic";
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Makes the base and the builder.
@@ -42,11 +42,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes the images of these peers. Docker keeps what has not changed. Returns
-/// those that could not be built, and why; the others are built all the same.
+/// Makes the images of these peers, but for those that bring their own. Docker keeps what has not
+/// changed. Returns those that could not be built, and why; the others are built all the same.
 pub fn peers(interop: &Path, peers: &[Peer]) -> Vec<(String, String)> {
     let context = interop.join("peers");
-    let (next, wrong) = (Mutex::new(peers.iter()), Mutex::new(Vec::new()));
+    let built = peers.iter().filter(|peer| peer.image.is_none());
+    let (next, wrong) = (Mutex::new(built), Mutex::new(Vec::new()));
     let builder = || {
         loop {
             let Some(peer) = locked(&next).next().filter(|_| !stop::came()) else {
@@ -94,7 +95,7 @@ pub fn quic(interop: &Path, binary: &Path, base: &str) -> Result<(), String> {
         Ok::<_, String>((output.status.code(), output.stdout))
     };
     for role in ["ROLE=client", "ROLE=server"] {
-        let (code, _) = run(&[role, "TESTCASE=handshake"], "serve")?;
+        let (code, _) = run(&[role, "TESTCASE=none"], "serve")?;
         if code != Some(127) {
             return Err(format!("{QUIC}, {role}: exit {code:?}, should be 127"));
         }
@@ -161,6 +162,14 @@ pub fn production(interop: &Path) -> Result<(), String> {
         STATIC,
     )?;
     quic(interop, &binary, "scratch")
+}
+
+/// Makes the image of a tool of the harness, from the Dockerfile of its directory.
+///
+/// # Errors
+/// It could not be built.
+pub fn of_tool(tag: &str, directory: &Path) -> Result<(), String> {
+    build(tag, directory, &directory.join("Dockerfile"), None)
 }
 
 /// Builds an image; one of Cutwater's from a base, by a target of its Dockerfile.

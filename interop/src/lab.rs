@@ -9,6 +9,7 @@ use crate::evidence::Metrics;
 use crate::ground::Ground;
 use crate::relay::{Ask, Plan, Reply};
 use crate::service::Service;
+use crate::sites::stapled::NEVER_STAPLED;
 use crate::sites::{self, Mistake};
 
 /// How long a program may take to be ready.
@@ -41,7 +42,7 @@ impl<'a> Lab<'a> {
         let file = directory.join("etc/cutwater.toml");
         fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
 
-        let origin = ground.tool_command("origin", &[ground.origin()]);
+        let origin = ground.tool_command("origin", &[ground.origin(), ground.pki()]);
         let origin = ready(origin, "origin")?;
         let (_, listen) = ground.relay();
         let relay = ready(ground.tool_command("relay", &[listen.to_string()]), "relay")?;
@@ -100,12 +101,20 @@ impl<'a> Lab<'a> {
         })
     }
 
-    /// Ends the edge with SIGTERM and starts it again, with the same configuration.
+    /// What the edge complained of last, if it has ended by itself.
+    pub fn edge_has_ended(&mut self) -> Option<String> {
+        let ended = self.edge.ended_within(Duration::ZERO);
+        ended.then(|| self.edge.complaint())
+    }
+
+    /// Ends the edge with SIGTERM, if it has not ended yet, and starts it again, with the same configuration.
     ///
     /// # Errors
     /// It does not end, or does not start.
     pub fn restart_edge(&mut self) -> Result<(), String> {
-        self.ground.terminate("edge", self.edge.id());
+        if self.edge_has_ended().is_none() {
+            self.ground.terminate("edge", self.edge.id());
+        }
         if !self.edge.ended_within(READY) {
             return Err("the edge did not end after SIGTERM".into());
         }
@@ -182,9 +191,26 @@ fn start_edge(ground: &dyn Ground) -> Result<Service, String> {
         is_ready = get(ground.admin(), "/readyz").is_ok();
         is_ready || ended()
     });
-    match is_ready {
+    if !is_ready {
+        return Err(format!("the edge does not start\n{}", edge.complaint()));
+    }
+    // Staples come while it serves already.
+    let mut missing = None;
+    let stapled = poll(READY, || {
+        let metrics = get(ground.admin(), "/metrics");
+        let metrics = metrics.map(|text| Metrics::parse(&text));
+        missing = metrics
+            .map(|metrics| metrics.sum("cutwater_ocsp_certificates", "state=\"missing\""))
+            .ok();
+        missing == Some(NEVER_STAPLED)
+    });
+    match stapled {
         true => Ok(edge),
-        false => Err(format!("the edge does not start\n{}", edge.complaint())),
+        false => Err(format!(
+            "{missing:?} certificates lack their staple, should be {}\n{}",
+            NEVER_STAPLED,
+            edge.complaint()
+        )),
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Connection {
     pub alpn: Option<String>,
     /// The kind of the leaf's key.
     pub certificate: Option<String>,
+    /// What the OCSP staple says: `good`, `revoked`; `none` if none came.
+    pub staple: Option<String>,
     /// NewSessionTicket messages.
     pub tickets: Option<u64>,
     /// KeyUpdate messages received.

@@ -15,12 +15,14 @@ mod notes;
 mod origin;
 mod peers;
 mod pki;
+mod quic;
 mod relay;
 mod report;
 mod results;
 mod run;
 mod service;
 mod sites;
+mod staple;
 mod stop;
 mod wire;
 

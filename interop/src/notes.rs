@@ -2,7 +2,7 @@
 
 use std::fmt::{Debug, Write};
 
-use crate::expected::Outcome;
+use crate::expected::{BETWEEN, Outcome};
 
 /// Why a cell is over before its end.
 #[derive(Debug)]
@@ -63,10 +63,10 @@ impl Notes {
             Err(Trouble::Unsupported(why)) if self.wrong.is_empty() => Outcome::Unsupported(why),
             Err(Trouble::Unsupported(why) | Trouble::Failed(why)) => {
                 self.wrong.push(why);
-                Outcome::Fail(self.wrong.join("; "))
+                Outcome::Fail(self.wrong.join(BETWEEN))
             }
             Ok(()) if self.wrong.is_empty() => Outcome::Pass,
-            Ok(()) => Outcome::Fail(self.wrong.join("; ")),
+            Ok(()) => Outcome::Fail(self.wrong.join(BETWEEN)),
         };
         let _ = writeln!(self.log, "\n{outcome:?}");
         (outcome, self.log)

@@ -1,11 +1,15 @@
 //! The origin behind the edge and behind peers' proxies: counts what it gets, gives [`LARGE`] bytes
-//! where they are asked for, and answers 425 to early requests where a path says so.
+//! where they are asked for, and answers 425 to early requests where a path says so. The
+//! authorities' responder is there too.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -13,26 +17,45 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::sites::LARGE;
+use crate::staple;
 
-/// Serves until the process ends. Prints where it listens.
+/// Serves until the process ends. Prints where it listens. `pki` is the directory of the run's
+/// certificates.
 ///
 /// # Errors
 /// It cannot listen.
-pub async fn serve(address: SocketAddr) -> std::io::Result<()> {
+pub async fn serve(address: SocketAddr, pki: PathBuf) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
+    let pki = Arc::new(pki);
     println!("ready {}", listener.local_addr()?);
     loop {
         let (stream, _) = listener.accept().await?;
-        tokio::spawn(connection(stream));
+        tokio::spawn(connection(stream, Arc::clone(&pki)));
     }
 }
 
-async fn connection(stream: TcpStream) {
-    let service = service_fn(|request| async { Ok::<_, Infallible>(answer(request).await) });
+async fn connection(stream: TcpStream, pki: Arc<PathBuf>) {
+    let service = service_fn(|request: Request<Incoming>| async {
+        Ok::<_, Infallible>(match staple::answer(&pki, request.uri().path()) {
+            Some(said) => of_the_responder(said),
+            None => answer(request).await,
+        })
+    });
     // A connection that breaks is the edge's to notice.
     let _ = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;
+}
+
+fn of_the_responder(said: Option<Bytes>) -> Response<Full<Bytes>> {
+    let known = said.is_some();
+    let mut response = Response::new(Full::new(said.unwrap_or_default()));
+    if !known {
+        *response.status_mut() = StatusCode::NOT_FOUND;
+    }
+    let kind = HeaderValue::from_static("application/ocsp-response");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
 }
 
 async fn answer(request: Request<Incoming>) -> Response<Full<Bytes>> {

@@ -5,16 +5,23 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::cases::Over;
+
 /// A stack.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Peer {
-    /// Its directory in `peers/`, its image, and what `--peer` takes.
+    /// Its directory in `peers/`, and what `--peer` takes.
     pub name: String,
+    /// An image that is there already, for a stack without a directory.
+    pub image: Option<String>,
     /// How it is shown.
     pub title: String,
     /// Its programs.
     pub can: Vec<Role>,
+    /// What it speaks. Default: TLS over TCP alone.
+    #[serde(default = "over_tcp")]
+    pub over: Vec<Over>,
     /// Whether it belongs to `run --core`.
     #[serde(default)]
     pub core: bool,
@@ -25,6 +32,9 @@ pub struct Peer {
     /// Whether a page asks: both connections of a call go to one address, with the same request.
     #[serde(default)]
     pub browser: bool,
+    /// Whether its endpoint for QUIC speaks HTTP/3 alone, so that every case is played over that.
+    #[serde(default)]
+    pub http3_alone: bool,
     /// What the server's own log or answer says where a case is about that.
     #[serde(default)]
     pub server_says: BTreeMap<String, String>,
@@ -32,12 +42,16 @@ pub struct Peer {
 
 /// What a peer has a program for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// `/peer/client`.
     Client,
     /// `/peer/server`.
     Server,
+    /// `/peer/quic`, as a client.
+    QuicClient,
+    /// `/peer/quic`, as a server.
+    QuicServer,
 }
 
 impl Peer {
@@ -46,10 +60,20 @@ impl Peer {
         self.can.contains(&role)
     }
 
+    /// Whether it can play cases over this.
+    pub fn speaks(&self, over: Over) -> bool {
+        self.over.contains(&over)
+    }
+
     /// The name of its image.
     pub fn image(&self) -> String {
-        format!("cutwater-interop/{}", self.name)
+        let given = self.image.clone();
+        given.unwrap_or_else(|| format!("cutwater-interop/{}", self.name))
     }
+}
+
+fn over_tcp() -> Vec<Over> {
+    vec![Over::Tcp]
 }
 
 #[derive(Deserialize)]
@@ -107,9 +131,26 @@ pub fn choose(peers: Vec<Peer>, names: &[String], core: bool) -> Result<Vec<Peer
     Ok(peers.into_iter().filter(wanted).collect())
 }
 
+/// Those of them that can be on this machine; those that were asked for by name stay in any case.
+pub fn local(peers: Vec<Peer>, names: &[String]) -> Vec<Peer> {
+    let wanted = |peer: &Peer| peer.local.is_some() || names.contains(&peer.name);
+    peers.into_iter().filter(wanted).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn on_this_machine_a_peer_of_docker_alone_is_tried_only_by_its_name() {
+        let text = TWO.replace("core = true", "local = ['a']");
+        let found = |names: &[String]| {
+            let peers = local(parse(&text).unwrap(), names);
+            peers.into_iter().map(|it| it.name).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&[]), ["a"]);
+        assert_eq!(found(&["b-1".into()]), ["a", "b-1"]);
+    }
 
     const TWO: &str = "
         [[peer]]
@@ -133,7 +174,8 @@ mod tests {
     #[test]
     fn every_peer_of_the_repository_has_its_programs() {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
-        for peer in read(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap() {
+        let peers = read(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        for peer in peers.into_iter().filter(|peer| peer.image.is_none()) {
             let dockerfile = directory.join(&peer.name).join("Dockerfile");
             assert!(dockerfile.exists(), "{}", dockerfile.display());
         }
@@ -149,6 +191,13 @@ mod tests {
         assert_eq!(chosen(&[], true), Ok(1));
         assert_eq!(chosen(&["b-1"], true), Ok(1));
         assert!(chosen(&["c"], false).unwrap_err().contains("hint: a, b-1"));
+    }
+
+    #[test]
+    fn a_stack_may_come_with_an_image_of_its_own() {
+        let text = TWO.replace("title = 'B'", "title = 'B'\nimage = 'example/b:1'");
+        let images: Vec<String> = parse(&text).unwrap().iter().map(Peer::image).collect();
+        assert_eq!(images, ["cutwater-interop/a", "example/b:1"]);
     }
 
     #[test]

@@ -6,12 +6,16 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use cutwater::load::relay::{Cut, Direction, Ending, Passed, Relay, Replay, Withhold};
+use cutwater::load::relay::{
+    Cut, DatagramRelay, Datagrams, Direction, Ending, Passed, Relay, Replay, Withhold,
+};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, stdin, stdout};
 use tokio::time::timeout;
 
 use crate::wire::{self, Wire};
+
+mod udp;
 
 /// What is asked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -70,6 +74,10 @@ pub enum Ask {
 pub struct Plan {
     /// Where its connections go.
     pub target: SocketAddr,
+    /// Whether it is one for UDP: it counts bytes to the client in QUIC's 1-RTT packets only, which
+    /// are answers, and what it withholds in datagrams. It keeps nothing, and cuts nothing.
+    #[serde(default)]
+    pub udp: bool,
     /// What it holds back.
     #[serde(default)]
     pub withhold: Held,
@@ -92,6 +100,7 @@ impl Plan {
     pub fn to(target: SocketAddr) -> Self {
         Self {
             target,
+            udp: false,
             withhold: Held::Nothing,
             record: false,
             keep: false,
@@ -173,7 +182,67 @@ pub async fn serve(address: IpAddr) -> std::io::Result<()> {
 struct Relays {
     address: IpAddr,
     next: u32,
-    open: BTreeMap<u32, Relay>,
+    open: BTreeMap<u32, Open>,
+}
+
+/// An open relay.
+enum Open {
+    Tcp(Relay),
+    Udp(DatagramRelay),
+}
+
+impl Open {
+    /// Waits for a bounded time until the connection has passed so much.
+    async fn until(
+        &self,
+        connection: usize,
+        withheld: u64,
+        to_client: u64,
+        within: Duration,
+    ) -> bool {
+        match self {
+            Self::Tcp(relay) => {
+                let enough = |all: &[Passed]| {
+                    let passed = all.get(connection);
+                    passed.is_some_and(|it| it.withheld >= withheld && it.to_client >= to_client)
+                };
+                timeout(within, relay.until(enough)).await.is_ok()
+            }
+            Self::Udp(relay) => {
+                let enough = |all: &Datagrams| {
+                    let [to_server, answers, held] = udp::passed(all);
+                    to_server + held > 0 && held >= withheld && answers >= to_client
+                };
+                timeout(within, relay.until(enough)).await.is_ok()
+            }
+        }
+    }
+
+    fn release(&self) {
+        match self {
+            Self::Tcp(relay) => relay.release(),
+            Self::Udp(relay) => relay.release(Direction::ToServer),
+        }
+    }
+
+    fn passed(&self) -> Vec<[u64; 3]> {
+        match self {
+            Self::Tcp(relay) => {
+                let all = relay.connections().into_iter();
+                all.map(|one| [one.to_server, one.to_client, one.withheld])
+                    .collect()
+            }
+            Self::Udp(relay) => vec![udp::passed(&relay.passed())],
+        }
+    }
+
+    /// The relay for TCP that it is.
+    fn tcp(&self) -> Result<&Relay, String> {
+        match self {
+            Self::Tcp(relay) => Ok(relay),
+            Self::Udp(_) => Err("a relay for UDP does not do that".into()),
+        }
+    }
 }
 
 impl Relays {
@@ -188,15 +257,10 @@ impl Relays {
                 within_ms,
             } => {
                 let relay = self.relay(id)?;
-                let enough = |all: &[Passed]| {
-                    let passed = all.get(connection);
-                    passed.is_some_and(|it| it.withheld >= withheld && it.to_client >= to_client)
-                };
                 let bound = Duration::from_millis(within_ms);
-                let came = timeout(bound, relay.until(enough)).await.is_ok();
                 Ok(Reply {
-                    came,
-                    passed: passed(relay),
+                    came: relay.until(connection, withheld, to_client, bound).await,
+                    passed: relay.passed(),
                     ..Reply::default()
                 })
             }
@@ -204,12 +268,12 @@ impl Relays {
                 let relay = self.relay(id)?;
                 relay.release();
                 Ok(Reply {
-                    passed: passed(relay),
+                    passed: relay.passed(),
                     ..Reply::default()
                 })
             }
             Ask::Cut { id } => {
-                self.relay(id)?.cut(Cut::Reset);
+                self.relay(id)?.tcp()?.cut(Cut::Reset);
                 Ok(Reply::default())
             }
             Ask::Replay {
@@ -217,19 +281,25 @@ impl Relays {
                 connection,
                 to,
                 times,
-            } => replay(self.relay(id)?, connection, to, times).await,
+            } => match self.relay(id)? {
+                Open::Tcp(relay) => replay(relay, connection, to, times).await,
+                Open::Udp(relay) => udp::replay(relay, connection, to, times).await,
+            },
             Ask::Wires { id } => {
                 let relay = self.relay(id)?;
                 Ok(Reply {
-                    passed: passed(relay),
-                    wires: relay.kept().iter().map(Wire::of).collect(),
+                    passed: relay.passed(),
+                    wires: match relay {
+                        Open::Tcp(relay) => relay.kept().iter().map(Wire::of).collect(),
+                        Open::Udp(_) => Vec::new(),
+                    },
                     ..Reply::default()
                 })
             }
             Ask::Close { id } => {
                 let relay = self.open.remove(&id).ok_or("no such relay")?;
                 Ok(Reply {
-                    passed: passed(&relay),
+                    passed: relay.passed(),
                     ..Reply::default()
                 })
             }
@@ -237,6 +307,24 @@ impl Relays {
     }
 
     async fn open(&mut self, plan: Plan) -> Result<Reply, String> {
+        let (relay, port) = match plan.udp {
+            true => {
+                let relay = udp::open(&plan, self.address).await?;
+                let port = relay.address().port();
+                (Open::Udp(relay), port)
+            }
+            false => self.open_tcp(&plan).await?,
+        };
+        self.next += 1;
+        self.open.insert(self.next, relay);
+        Ok(Reply {
+            id: self.next,
+            port,
+            ..Reply::default()
+        })
+    }
+
+    async fn open_tcp(&self, plan: &Plan) -> Result<(Open, u16), String> {
         let mut builder = Relay::to(plan.target)
             .listen((self.address, 0).into())
             .delay(Duration::from_millis(plan.delay_ms))
@@ -252,24 +340,12 @@ impl Relays {
         }
         let relay = builder.bind().await.map_err(|error| error.to_string())?;
         let port = relay.address().port();
-        self.next += 1;
-        self.open.insert(self.next, relay);
-        Ok(Reply {
-            id: self.next,
-            port,
-            ..Reply::default()
-        })
+        Ok((Open::Tcp(relay), port))
     }
 
-    fn relay(&self, id: u32) -> Result<&Relay, String> {
+    fn relay(&self, id: u32) -> Result<&Open, String> {
         self.open.get(&id).ok_or_else(|| "no such relay".into())
     }
-}
-
-fn passed(relay: &Relay) -> Vec<[u64; 3]> {
-    let all = relay.connections().into_iter();
-    all.map(|one| [one.to_server, one.to_client, one.withheld])
-        .collect()
 }
 
 async fn replay(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cases::Direction;
+use crate::cases::{Direction, Over};
 use crate::expected::{Outcome, Verdict};
 
 /// A run.
@@ -33,8 +33,11 @@ pub struct Run {
     pub cells: Vec<CellResult>,
     /// What else has to be said: peers that could not be used, expectations that nobody needs.
     pub remarks: Vec<String>,
-    /// Whether anything was not as expected.
+    /// Whether all was as expected.
     pub good: bool,
+    /// Whether it was all peers and all cases, in Docker.
+    #[serde(default)]
+    pub whole: bool,
 }
 
 /// A peer of a run.
@@ -67,6 +70,30 @@ pub struct CellResult {
     pub log: String,
 }
 
+/// A table of a report.
+pub struct Table<'a> {
+    /// Who the peers are.
+    pub direction: Direction,
+    /// What its cells go over.
+    pub over: Over,
+    /// Its columns.
+    pub peers: Vec<&'a PeerVersion>,
+    /// Its rows: name and title.
+    pub cases: Vec<&'a (String, String)>,
+}
+
+impl Table<'_> {
+    /// What stands above it.
+    pub fn heading(&self) -> &'static str {
+        match (self.direction, self.over) {
+            (Direction::Clients, Over::Tcp) => "Their clients, our edge",
+            (Direction::Clients, Over::Quic) => "Their clients, our edge: HTTP/3",
+            (Direction::Servers, Over::Tcp) => "Our client, their servers",
+            (Direction::Servers, Over::Quic) => "Our client, their servers: HTTP/3",
+        }
+    }
+}
+
 impl Run {
     /// The cell of a peer and a case, if it was played.
     pub fn cell(&self, direction: Direction, peer: &str, case: &str) -> Option<&CellResult> {
@@ -75,11 +102,28 @@ impl Run {
             .find(|cell| cell.direction == direction && cell.peer == peer && cell.case == case)
     }
 
-    /// The peers that have cells in a direction.
-    pub fn peers_of(&self, direction: Direction) -> Vec<&PeerVersion> {
+    /// The tables of a report: a direction, what its cells go over, the peers that have such cells,
+    /// and the cases.
+    pub fn tables(&self) -> impl Iterator<Item = Table<'_>> {
+        let directions = [Direction::Clients, Direction::Servers].into_iter();
+        let all = directions.flat_map(|direction| {
+            [Over::Tcp, Over::Quic].map(|over| {
+                let cases = self.cases.get(&direction).into_iter().flatten();
+                Table {
+                    direction,
+                    over,
+                    peers: self.peers_of(direction, over),
+                    cases: cases.filter(|(name, _)| Over::of(name) == over).collect(),
+                }
+            })
+        });
+        all.filter(|table| !table.peers.is_empty())
+    }
+
+    fn peers_of(&self, direction: Direction, over: Over) -> Vec<&PeerVersion> {
         let has = |peer: &&PeerVersion| {
-            let mut cells = self.cells.iter();
-            cells.any(|cell| cell.direction == direction && cell.peer == peer.name)
+            let mut cells = self.cells.iter().filter(|cell| cell.direction == direction);
+            cells.any(|cell| cell.peer == peer.name && Over::of(&cell.case) == over)
         };
         self.peers.iter().filter(has).collect()
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use crate::cases::{self, Case, Direction, servers};
+use crate::cases::{self, Case, Direction, Over, servers};
 use crate::cell::Cell;
 use crate::expected::{Expected, Outcome};
 use crate::ground::Ground;
@@ -65,6 +65,7 @@ pub fn run(plan: &Plan<'_>) -> Result<Run, String> {
         cells: Vec::new(),
         remarks: Vec::new(),
         good: true,
+        whole: plan.whole,
     };
     for &direction in &plan.directions {
         let names = cases::names(direction).into_iter();
@@ -74,7 +75,8 @@ pub fn run(plan: &Plan<'_>) -> Result<Run, String> {
     }
 
     let mut lab = Lab::start(plan.ground, plan.directory, None)?;
-    for peer in &plan.peers {
+    let plays = |peer: &&Peer| peer.can(Role::Client) || peer.can(Role::Server);
+    'peers: for peer in plan.peers.iter().filter(plays) {
         if stop::came() {
             break;
         }
@@ -85,7 +87,7 @@ pub fn run(plan: &Plan<'_>) -> Result<Run, String> {
                 peer.title
             );
             run.remarks.push(remark);
-            run.good = false;
+            (run.good, run.whole) = (false, false);
             continue;
         }
         if let Err(why) = plan.ground.usable(peer) {
@@ -94,6 +96,7 @@ pub fn run(plan: &Plan<'_>) -> Result<Run, String> {
                 .push(format!("{} was not tried: {why}", peer.title));
             // On this machine a peer may be missing; in Docker it may not.
             run.good &= peer.local.is_some() && plan.ground.describe() == "this machine";
+            run.whole = false;
             continue;
         }
         run.peers.push(PeerVersion {
@@ -104,7 +107,10 @@ pub fn run(plan: &Plan<'_>) -> Result<Run, String> {
         for &direction in &plan.directions {
             match direction {
                 Direction::Clients if peer.can(Role::Client) => {
-                    clients(plan, &mut lab, peer, &mut run)?
+                    let has_edge = clients(plan, &mut lab, peer, &mut run)?;
+                    if !has_edge {
+                        break 'peers;
+                    }
                 }
                 Direction::Servers if peer.can(Role::Server) => {
                     servers(plan, &mut lab, peer, &mut run)?;
@@ -116,8 +122,8 @@ pub fn run(plan: &Plan<'_>) -> Result<Run, String> {
     if stop::came() {
         run.remarks
             .push("The run was stopped before its end.".into());
-        run.good = false;
-    } else if plan.whole {
+        (run.good, run.whole) = (false, false);
+    } else if run.whole {
         let unused = plan.expected.unused();
         run.remarks
             .extend(unused.map(|entry| format!("An expectation fits no cell: {entry}")));
@@ -127,14 +133,22 @@ pub fn run(plan: &Plan<'_>) -> Result<Run, String> {
     Ok(run)
 }
 
-fn clients(plan: &Plan<'_>, lab: &mut Lab<'_>, peer: &Peer, run: &mut Run) -> Result<(), String> {
+/// Plays a peer's clients. Whether there is an edge for more.
+///
+/// # Errors
+/// The peer does not start, or results cannot be written.
+fn clients(plan: &Plan<'_>, lab: &mut Lab<'_>, peer: &Peer, run: &mut Run) -> Result<bool, String> {
     plan.ground.ready_client(peer)?;
-    for case in cases::of_clients().filter(|case| cases::chosen(case.name, &plan.cases)) {
+    let chosen = |name| cases::chosen(name, &plan.cases) && peer.speaks(Over::of(name));
+    for case in cases::of_clients().filter(|case| chosen(case.name)) {
         if stop::came() {
             break;
         }
         let begun = Instant::now();
-        let (outcome, log, stack) = play(lab, peer, case)?;
+        // An edge that does not answer is that cell's failure; the others are to have theirs.
+        let played = play(lab, peer, case);
+        let (outcome, log, stack) =
+            played.unwrap_or_else(|why| (Outcome::Fail(why.clone()), why, None));
         if let Some(stack) = stack {
             tell_stack(run, &peer.name, stack);
         }
@@ -146,9 +160,21 @@ fn clients(plan: &Plan<'_>, lab: &mut Lab<'_>, peer: &Peer, run: &mut Run) -> Re
             &log,
             begun,
         )?;
+        if let Some(complaint) = lab.edge_has_ended() {
+            let place = format!("during {} {}", peer.name, case.name);
+            eprintln!("the edge ended {place}\n{complaint}");
+            run.remarks
+                .push(format!("The edge ended {place}: {complaint}"));
+            run.good = false;
+            if let Err(why) = lab.restart_edge() {
+                run.remarks.push(format!("The run ended there: {why}"));
+                run.whole = false;
+                return Ok(false);
+            }
+        }
     }
     plan.ground.end(&peer.name);
-    Ok(())
+    Ok(true)
 }
 
 /// Plays one cell; what it came to, its log, and what the stack calls itself.
@@ -161,17 +187,15 @@ pub fn play(
     case: &Case,
 ) -> Result<(Outcome, String, Option<String>), String> {
     let mark = format!("cell={}.{}", peer.name, case.name);
-    let mut cell = Cell::begin(lab, peer, mark)?;
+    let mut cell = Cell::begin(lab, peer, mark, Over::of(case.name))?;
     let played = (case.play)(&mut cell);
     Ok(cell.end(played))
 }
 
 fn servers(plan: &Plan<'_>, lab: &mut Lab<'_>, peer: &Peer, run: &mut Run) -> Result<(), String> {
     let mut running = servers::Running::default();
-    for case in servers::CASES
-        .iter()
-        .filter(|case| cases::chosen(case.name, &plan.cases))
-    {
+    let chosen = |name| cases::chosen(name, &plan.cases) && peer.speaks(Over::of(name));
+    for case in servers::all().filter(|case| chosen(case.name)) {
         if stop::came() {
             break;
         }

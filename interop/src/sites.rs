@@ -1,10 +1,12 @@
 //! The edge's configuration: the sites and routes that the cases ask for.
 
+pub mod stapled;
+
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use crate::pki::Authorities;
+use crate::pki::{Authorities, Leaf};
 
 /// Takes early data; has an ECDSA and an RSA certificate.
 pub const EDGE: &str = "edge.test";
@@ -23,11 +25,19 @@ pub const SERVER: &str = "server.test";
 pub const ANSWER: u64 = 10_000;
 /// Bytes of `/large`, and of the largest upload.
 pub const LARGE: u64 = 10_000_000;
+/// Bytes of a large header field, of the request that has one and of the answer of `/fields`.
+pub const FIELD: u64 = 16_000;
 /// Tickets for a full handshake.
 pub const TICKETS: u64 = 2;
 
 /// Shorter than browsers wait with their second request: only on a new connection they resume.
 const KEEP_ALIVE: &str = "4s";
+
+/// Of listeners that speak HTTP/3 too. Browsers are not told over TCP, or they would go there.
+const QUIC: &str = "quic = true\nalt_svc = \"off\"";
+/// How long a handshake may take on the listener `brief`: so long at most a copy of a flight over
+/// QUIC is taken for part of the connection that an earlier copy has made.
+const BRIEF: &str = "1s";
 
 /// A mistake that is made on purpose, to see whether the cells that should catch it do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +48,8 @@ pub enum Mistake {
     WaitAnswers,
     /// The certificates come from an authority that nobody trusts.
     WrongAuthority,
+    /// The certificates are shown without their staples.
+    NoStaple,
 }
 
 /// Where the edge finds and listens.
@@ -49,6 +61,8 @@ pub struct Places {
     pub main: String,
     /// The listener on which [`EDGE`] has another early-data policy.
     pub strict: String,
+    /// The listener whose handshakes are due soon.
+    pub brief: String,
     /// The listener whose default site lets TLS 1.2 in.
     pub old: String,
     /// The listener whose default site has an Ed25519 certificate.
@@ -71,13 +85,15 @@ pub fn prepare(pki: &Path, places: &Places, mistake: Option<Mistake>) -> Result<
         _ => &authorities,
     };
     for (file, name) in SITES {
-        issuer.issue(pki, file, &[name])?;
+        issuer.issue(pki, file, Leaf::of(&[name]))?;
     }
+    // Theirs is the right one always: the edge shows no staple that it cannot verify.
+    stapled::issue(&authorities, pki)?;
     issuer.issue_ed25519(pki, "edge", EDGE)?;
-    authorities.issue(pki, "server", &[SERVER])?;
+    authorities.issue(pki, "server", Leaf::of(&[SERVER]))?;
     // Certificates that our client may not take for that server's.
-    authorities.issue(pki, "misnamed", &[UNKNOWN])?;
-    Authorities::new()?.issue(pki, "stranger", &[SERVER])?;
+    authorities.issue(pki, "misnamed", Leaf::of(&[UNKNOWN]))?;
+    Authorities::new()?.issue(pki, "stranger", Leaf::of(&[SERVER]))?;
     for (file, bytes) in [("answer", ANSWER), ("large", LARGE)] {
         let file = pki.join(file);
         fs::write(&file, vec![b'x'; bytes as usize])
@@ -99,6 +115,7 @@ fn configuration(places: &Places, mistake: Option<Mistake>) -> String {
         pki,
         main,
         strict,
+        brief,
         old,
         ed25519,
         admin,
@@ -122,10 +139,17 @@ sessions = {{ tickets = {TICKETS} }}
 [[listen]]
 address = "{main}"
 name = "main"
+{QUIC}
 
 [[listen]]
 address = "{strict}"
 name = "strict"
+{QUIC}
+
+[[listen]]
+address = "{brief}"
+name = "brief"
+{QUIC}
 
 [[listen]]
 address = "{old}"
@@ -138,9 +162,11 @@ name = "ed25519"
 [origin.plain]
 servers = ["http://{origin}"]
 
+# It is told no address: that of a client over QUIC is not proved while it is early.
 [origin.aware]
 servers = ["http://{origin}"]
 early_data_aware = true
+forwarded = "off"
 "#
     );
     let hello = "respond = { status = 200, body = \"hello\\n\" }";
@@ -169,10 +195,15 @@ early_data_aware = true
             route(&mut text, "/wait", Some(wait), &answer);
             route(&mut text, "/refuse", Some("refuse"), hello);
             route(&mut text, "/large", Some("safe"), &large);
+            let value = "x".repeat(FIELD as usize);
+            let fields =
+                format!("{hello}\nresponse_headers = {{ set = {{ x-padding = \"{value}\" }} }}");
+            route(&mut text, "/fields", Some("wait"), &fields);
             route(&mut text, "/upload", Some("wait"), "origin = \"plain\"");
             route(&mut text, "/aware", Some("allow"), "origin = \"aware\"");
         }
     }
+    stapled::write(&mut text, pki, origin, mistake);
     // The same name and certificate, but another policy: its tag differs, so that early data of
     // the other listener's tickets is refused.
     // Conformance tools that know no server names go there, and to the next two.
@@ -180,6 +211,18 @@ early_data_aware = true
     site(&mut text, pki, "edge", EDGE, "strict", more);
     route(&mut text, "/", Some("wait"), hello);
     route(&mut text, "/upload", Some("wait"), "origin = \"plain\"");
+    let _ = write!(
+        text,
+        r#"
+[[site]]
+names = ["{EDGE}"]
+listen = ["brief"]
+early_data = true
+timeouts = {{ keep_alive = "{KEEP_ALIVE}", handshake = "{BRIEF}" }}
+certificate = {{ chain = "{pki}/edge-ecdsa.pem", key = "{pki}/edge-ecdsa.key" }}
+"#
+    );
+    route(&mut text, "/", Some("safe"), hello);
     let more = "default = true\nmin_version = \"1.2\"";
     site(&mut text, pki, "old", OLD, "old", more);
     route(&mut text, "/", None, hello);
@@ -233,12 +276,14 @@ mod tests {
             Some(Mistake::SafeWaits),
             Some(Mistake::WaitAnswers),
             Some(Mistake::WrongAuthority),
+            Some(Mistake::NoStaple),
         ] {
             let directory = tempfile::tempdir().unwrap();
             let places = Places {
                 pki: directory.path().to_str().unwrap().into(),
                 main: "[::]:8443".into(),
                 strict: "[::]:8444".into(),
+                brief: "[::]:8447".into(),
                 old: "[::]:8445".into(),
                 ed25519: "[::]:8446".into(),
                 admin: "127.0.0.1:9901".into(),

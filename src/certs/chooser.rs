@@ -217,19 +217,19 @@ impl CertificateChooser {
         choose(&self.kinds, usable).is_some()
     }
 
-    /// The kind of the certificate that a full handshake uses with a client that offers `schemes`
-    /// and `suites`, for the log. `None` if it fails for want of a signature scheme.
-    pub fn kind_for<S, C>(
+    /// The certificate that a full handshake uses with a client that offers `schemes` and `suites`,
+    /// and its kind, for the log. `None` if it fails for want of a signature scheme.
+    pub fn certificate_for<S, C>(
         &self,
         schemes: impl Fn() -> S,
         suites: impl Fn() -> C,
-    ) -> Option<CertificateKind>
+    ) -> Option<(CertificateKind, &Stapled)>
     where
         S: Iterator<Item = SignatureScheme>,
         C: Iterator<Item = CipherSuite>,
     {
         let index = self.index_for(schemes, suites)?;
-        self.kinds.get(index).copied()
+        Some((*self.kinds.get(index)?, self.keys.get(index)?))
     }
 
     /// What [`resolve`](ResolvesServerCert::resolve) will choose for such a client.

@@ -61,9 +61,12 @@ pub fn compile(spec: &Spec, previous: Option<&Snapshot>, now: SystemTime) -> Com
         mut warnings,
         ..
     } = work;
-    sort(&mut errors);
-    sort(&mut broken);
-    sort(&mut warnings);
+    for told in [&mut errors, &mut broken, &mut warnings] {
+        sort(told);
+        for one in told {
+            *one = one.clone().concealed(&spec.environment);
+        }
+    }
     let result = if errors.is_empty() {
         Ok(Snapshot {
             generation: previous.map_or(1, |previous| previous.generation + 1),

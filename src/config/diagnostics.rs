@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::spec::Environment;
+
 /// A configuration file as it was read.
 #[derive(Debug)]
 pub struct SourceFile {
@@ -151,6 +153,14 @@ impl Diagnostic {
             severity: Severity::Warning,
             ..Self::error(place, message)
         }
+    }
+
+    /// The same, saying a variable's name where it would say what that says.
+    #[must_use]
+    pub fn concealed(mut self, environment: &Environment) -> Self {
+        self.message = environment.conceal(&self.message);
+        self.hint = self.hint.map(|hint| environment.conceal(&hint));
+        self
     }
 
     /// Adds what to do about it.

@@ -124,6 +124,8 @@ fn read_main(file: &Arc<SourceFile>, read: &mut Read) {
             }
         }
     }
+    let errors = std::mem::take(&mut read.errors).into_iter();
+    read.errors = errors.map(|error| error.concealed(&environment)).collect();
     read.spec.environment = environment;
 }
 

@@ -6,7 +6,7 @@ pub(super) fn hint<'k>(typed: &str, known: impl Iterator<Item = &'k str>) -> Str
     known.sort_unstable();
     match nearest(typed, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
-        None if known.is_empty() => "there is none".to_owned(),
+        None if known.is_empty() => "none is defined".to_owned(),
         None => format!("known are: {}", known.join(", ")),
     }
 }

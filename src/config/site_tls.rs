@@ -26,6 +26,9 @@ pub const GROUPS: [NamedGroup; 4] = [
     NamedGroup::secp384r1,
 ];
 
+/// HTTP/0.9 over QUIC: what tests between implementations speak, and nothing else does.
+pub(crate) const HTTP09: &[u8] = b"hq-interop";
+
 /// What clients may send before they hear from us, over QUIC: they keep it with a ticket, so it is
 /// the same for all sites and listeners.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +104,9 @@ pub struct SiteTls {
     /// How certificates may be compressed (RFC 8879), in order of preference. Default is every
     /// way there is.
     pub certificate_compression: Vec<Algorithm>,
+    /// Whether HTTP/0.9 is spoken over QUIC too, as `hq-interop`. Default is false.
+    #[doc(hidden)]
+    pub http09: bool,
     /// Session tickets issued per full handshake, 1–4. Default is 1.
     pub tickets: usize,
     /// What a ticket must share with the site to resume at all (EARLY-DATA R6).
@@ -127,6 +133,7 @@ impl SiteTls {
             tls12: false,
             early_data: false,
             certificate_compression: Algorithm::ALL.to_vec(),
+            http09: false,
             tickets: 1,
             trust,
             early: Tag::of(&[b"cutwater early 1", &trust.0]),
@@ -144,12 +151,15 @@ impl SiteTls {
         self.quic.get_or_init(|| {
             let trust = Tag::of(&[b"cutwater quic trust 1", &self.trust.0]);
             let remembered = QUIC.remembered();
+            let mut alpn = vec![b"h3".to_vec()];
+            alpn.extend(self.http09.then(|| HTTP09.to_vec()));
             Arc::new(Self {
                 certificates: Arc::clone(&self.certificates),
-                alpn: vec![b"h3".to_vec()],
+                alpn,
                 tls12: false,
                 early_data: self.early_data,
                 certificate_compression: self.certificate_compression.clone(),
+                http09: self.http09,
                 tickets: self.tickets,
                 trust,
                 early: Tag::of(&[

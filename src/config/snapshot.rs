@@ -27,7 +27,7 @@ use crate::proxy_protocol::Version;
 use crate::route::Routes;
 use crate::telemetry::connections::ConnectionLog;
 
-pub use self::fields::{Field, FieldEdits, Message};
+pub use self::fields::{Field, FieldEdits, Message, is_dropped_from_requests, is_hop_by_hop};
 pub use self::neighbours::{ProxyProtocol, TrustedProxies};
 pub use self::pool::{
     Balance, EjectionSpec, HashKey, HealthSpec, PoolLimits, PoolSpec, PoolTimeouts, RetrySpec,

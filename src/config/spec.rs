@@ -66,6 +66,30 @@ pub struct Spec {
 #[derive(Clone, Default)]
 pub struct Environment(pub BTreeMap<String, String>);
 
+/// What is shorter is hardly a secret, and stands in every other word.
+const SHORTEST_SECRET: usize = 4;
+
+impl Environment {
+    /// `text` with the variable's name wherever it says what one says, quoted or not.
+    pub fn conceal(&self, text: &str) -> String {
+        let mut secrets: Vec<(String, &str)> = self
+            .0
+            .iter()
+            .filter(|(_, value)| value.len() >= SHORTEST_SECRET)
+            .flat_map(|(name, value)| {
+                let quoted = format!("{value:?}");
+                let escaped = quoted[1..quoted.len() - 1].to_owned();
+                [(value.clone(), name.as_str()), (escaped, name.as_str())]
+            })
+            .collect();
+        // The longest first: one may be part of another.
+        secrets.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
+        secrets.iter().fold(text.to_owned(), |text, (value, name)| {
+            text.replace(value, &format!("${{{name}}}"))
+        })
+    }
+}
+
 impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.0.keys()).finish()
@@ -151,6 +175,9 @@ pub struct SiteSpec {
     pub certificate_compression: Vec<Algorithm>,
     /// Whether its certificates are stapled. Default is where they name a responder.
     pub ocsp: At<OcspMode>,
+    /// Whether HTTP/0.9 is spoken over QUIC too, as `hq-interop`. Default is false; no file can say so.
+    #[doc(hidden)]
+    pub http09: bool,
     /// Its timeouts.
     pub timeouts: SiteTimeouts,
     /// Its own bodies of the edge's answers. Default are those of all sites.
@@ -173,6 +200,7 @@ impl SiteSpec {
             early_data: false.into(),
             certificate_compression: Algorithm::ALL.to_vec(),
             ocsp: OcspMode::default().into(),
+            http09: false,
             timeouts: SiteTimeouts::default(),
             error_pages: Vec::new(),
             routes: Vec::new(),

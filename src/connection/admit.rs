@@ -15,7 +15,8 @@ use crate::telemetry::labels::DeniedBy;
 /// Judges a request of a route that does not admit everybody.
 ///
 /// # Errors
-/// 403 or 429; and 425 to an early request whose address is not proved.
+/// 403 or 429; 425 to an early request whose address is not proved, and 421 to one whose address has
+/// changed since it was: the client's next connection proves it.
 pub(super) fn admit(
     shared: &Shared,
     client: IpAddr,
@@ -26,6 +27,9 @@ pub(super) fn admit(
     // request again after the handshake, which proves it.
     if early && !shared.address_is_proved() {
         return Err(StatusCode::TOO_EARLY.into());
+    }
+    if shared.has_moved() {
+        return Err(Refusal::elsewhere(shared));
     }
     let denied = &shared.metrics().requests.denied;
     admission

@@ -177,8 +177,8 @@ pub struct Worker {
 impl Worker {
     /// Admits a connection under the caps, or says which cap is reached.
     ///
-    /// At the cap of unfinished handshakes the oldest without a complete handshake message for
-    /// one second goes; one whose early answer is being read goes last.
+    /// At the cap of unfinished handshakes the oldest without a complete handshake message (over QUIC:
+    /// without a packet of the handshake) for one second goes; one whose early answer is being read goes last.
     ///
     /// # Errors
     /// The cap that is reached.
@@ -267,7 +267,8 @@ impl Worker {
 #[derive(Debug)]
 pub struct Vitals {
     accepted: Duration,
-    /// Milliseconds on the worker's clock of the last complete handshake message; 0 if none.
+    /// Milliseconds on the worker's clock of the last complete handshake message, or packet of the
+    /// handshake; 0 if none.
     heard: AtomicU64,
     /// Whether an early answer is being read.
     answering: AtomicBool,
@@ -276,7 +277,7 @@ pub struct Vitals {
 }
 
 impl Vitals {
-    /// A complete handshake message came.
+    /// A complete handshake message came; over QUIC, a packet of the handshake.
     pub fn hear(&self, now: Duration) {
         let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         self.heard.store(now.max(1), Ordering::Relaxed);

@@ -14,6 +14,7 @@ use crate::connection::shared::Shared;
 use crate::connection::stage::Stage;
 use crate::forwarded::{self, Told};
 use crate::handler::Waits;
+use crate::interim::Interims;
 use crate::origin::{Address, Effort};
 use crate::request_id::RequestId;
 use crate::telemetry::access::{AccessRecord, AnswerEnd, Confirmed};
@@ -101,6 +102,8 @@ pub(super) struct Exchange {
     ttfb: Option<Duration>,
     pub(super) end: AnswerEnd,
     pub(super) stage: Option<Stage>,
+    /// Where an origin's interim answers go.
+    pub(super) interims: Option<Arc<dyn Interims>>,
 }
 
 impl Exchange {
@@ -152,6 +155,7 @@ impl Exchange {
             // Whoever ends the answer says so; until then the client is the one to leave.
             end: AnswerEnd::AbortedByClient,
             stage: None,
+            interims: None,
         })
     }
 

@@ -1,6 +1,7 @@
 //! The content of a request as it comes, whatever it comes over.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::body::BoxError;
 use crate::connection::quic::Content;
+use crate::interim::Interims;
 
 /// What hyper or an HTTP/3 stream yields.
 pub(super) enum Incoming {
@@ -15,6 +17,16 @@ pub(super) enum Incoming {
     Hyper(hyper::body::Incoming),
     /// HTTP/3.
     Http3(Box<Content>),
+}
+
+impl Incoming {
+    /// Where interim answers to the request go, where they can be sent.
+    pub(super) fn interims(&self) -> Option<Arc<dyn Interims>> {
+        match self {
+            Self::Hyper(_) => None,
+            Self::Http3(content) => Some(content.interims()),
+        }
+    }
 }
 
 impl Body for Incoming {

@@ -46,6 +46,15 @@ impl Refusal {
             close: false,
         }
     }
+
+    /// 421, and the connection ends: the client comes again on another one (RFC 9110 §15.5.20).
+    pub(super) fn elsewhere(shared: &Shared) -> Self {
+        shared.metrics().requests.misdirected.inc();
+        Self {
+            close: true,
+            ..Self::new(StatusCode::MISDIRECTED_REQUEST)
+        }
+    }
 }
 
 impl From<StatusCode> for Refusal {
@@ -65,12 +74,11 @@ pub(super) fn plan(
 ) -> Result<Plan, Refusal> {
     let metrics = &shared.worker.process.metrics.requests;
     let Standing::Here(site) = shared.standing(snapshot) else {
-        metrics.misdirected.inc();
-        return Err(Refusal {
-            close: true,
-            ..Refusal::new(StatusCode::MISDIRECTED_REQUEST)
-        });
+        return Err(Refusal::elsewhere(shared));
     };
+    if shared.has_moved() && shared.may_be_believed(snapshot) {
+        return Err(Refusal::elsewhere(shared));
+    }
     // RFC 9110 §10.1.1: hyper answers 100-continue, at the first read of the body.
     let fields = Fields::of(&parts.headers);
     if fields.expects_unknown {

@@ -42,6 +42,7 @@ pub(super) struct Report {
     generation: u64,
     /// The kind that a full handshake shows.
     certificate: Option<&'static str>,
+    staple: Option<&'static str>,
     /// Those that a site without early data will issue; then those that were issued.
     tickets: usize,
     handshake: Option<Duration>,
@@ -74,6 +75,7 @@ impl Report {
             server_name: None,
             generation: 0,
             certificate: None,
+            staple: None,
             tickets: 0,
             handshake: None,
             early: EarlyOutcome::None,
@@ -111,14 +113,16 @@ impl Report {
         if !chosen.tls.early_data {
             self.tickets = chosen.tls.tickets;
         }
-        self.certificate = self
-            .hello
-            .as_deref()
-            .and_then(|hello| {
-                let certificates = &chosen.tls.certificates;
-                certificates.kind_for(|| hello.signature_schemes(), || hello.cipher_suites())
-            })
-            .map(|kind| kind.label());
+        let Some(hello) = self.hello.as_deref() else {
+            return;
+        };
+        let certificates = &chosen.tls.certificates;
+        let shown =
+            certificates.certificate_for(|| hello.signature_schemes(), || hello.cipher_suites());
+        self.certificate = shown.map(|(kind, _)| kind.label());
+        self.staple = shown
+            .filter(|_| hello.asks_for_status())
+            .and_then(|(_, shown)| shown.says(SystemTime::now));
     }
 
     pub(super) fn listener(&self) -> &Arc<str> {
@@ -288,6 +292,7 @@ impl Report {
             version: seen.version.and_then(record::version),
             alpn: seen.alpn.and_then(|alpn| std::str::from_utf8(alpn).ok()),
             certificate: self.certificate.filter(|_| kind.is_some() && !resumed),
+            staple: self.staple.filter(|_| kind.is_some() && !resumed),
             certificate_compression: facts.compressed.map(|one| one.algorithm.as_str()),
             resumed,
             early: self.early,

@@ -2,6 +2,7 @@
 
 use rustls::{CipherSuite, HandshakeKind, NamedGroup, ProtocolVersion};
 
+use crate::config::site_tls::HTTP09;
 use crate::tls::quic;
 use crate::tls::stream::{Facts, TlsStream};
 
@@ -54,7 +55,10 @@ impl<'a> Seen<'a> {
             suite: handshake.suite,
             group: handshake.group,
             version: known.then_some(ProtocolVersion::TLSv1_3),
-            alpn: known.then_some(b"h3"),
+            alpn: known.then_some(match handshake.http09 {
+                true => HTTP09,
+                false => b"h3",
+            }),
         }
     }
 }

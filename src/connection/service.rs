@@ -157,6 +157,9 @@ fn start(mut exchange: Box<Exchange>, plan: Plan, parts: Parts, incoming: Incomi
     let shared = Arc::clone(&exchange.shared);
     let route = &plan.route;
     exchange.routed(route);
+    if let Target::Origin(_) = route.target {
+        exchange.interims = incoming.interims();
+    }
     if route.request_headers.is_some() || route.response_headers.is_some() {
         exchange.host = Some(plan.host.clone());
     }

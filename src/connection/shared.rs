@@ -1,5 +1,6 @@
 //! What the requests of one connection share.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     pub(super) by_default: bool,
     /// The snapshot that the site is from.
     pub(super) generation: u64,
+    /// Whether packets come from another address now than the one that was proved.
+    moved: AtomicBool,
     /// What answers tell of HTTP/3, on connections of another kind.
     pub(super) alt_svc: Option<HeaderValue>,
     /// The status for framing that was found broken inside a body; 0 if none was.
@@ -111,6 +114,7 @@ impl Shared {
             trust: chosen.tls.trust,
             by_default: chosen.by_default,
             generation: past.generation,
+            moved: AtomicBool::new(false),
             alt_svc,
             violation,
             forwarded_for,
@@ -149,12 +153,22 @@ impl Shared {
         }
     }
 
-    /// Which of the listener's proxies the connection comes from, so that it is believed.
+    /// Which of the listener's proxies the connection comes from, so that it is believed. None, once
+    /// its address has changed.
     pub(super) fn trusted<'s>(&'s self, snapshot: &'s Snapshot) -> Option<&'s TrustedProxies> {
+        if self.has_moved() {
+            return None;
+        }
         match &self.trusts {
             (generation, trusts) if *generation == snapshot.generation => trusts.as_deref(),
             _ => trusted(&self.state, snapshot).map(Arc::as_ref),
         }
+    }
+
+    /// Whether the listener has proxies that are believed, by their address.
+    pub(super) fn may_be_believed(&self, snapshot: &Snapshot) -> bool {
+        let listener = self.listener(snapshot);
+        listener.is_some_and(|listener| listener.trusted_proxies.is_some())
     }
 
     /// Whether a selector gave this connection a TLS side that is not its site's.
@@ -183,6 +197,20 @@ impl Shared {
     /// a recorded flight again does so from an address of its own, and is believed in nothing.
     pub(super) fn address_is_proved(&self) -> bool {
         self.state.address_validated || self.confirmation.status() == Status::Confirmed
+    }
+
+    /// Packets come from this address now.
+    pub(super) fn comes_from(&self, address: IpAddr) {
+        let proved = self.state.peer.ip().to_canonical();
+        let moved = address.to_canonical() != proved;
+        self.moved.store(moved, Ordering::Relaxed);
+    }
+
+    /// Whether packets come from another address now than the one that was proved, so that nothing
+    /// may be decided by either: what the client was admitted for it may have left behind, and where
+    /// it is now is not proved to us (EARLY-DATA R15). quinn knows, but does not tell.
+    pub(super) fn has_moved(&self) -> bool {
+        self.moved.load(Ordering::Relaxed)
     }
 
     pub(super) fn listener<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s Listener> {

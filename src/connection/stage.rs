@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -24,6 +24,8 @@ struct Progress {
     count: AtomicU64,
     /// The total deadline of the request, once the gate has let it go.
     total: OnceLock<Deadline>,
+    /// Whether all of the answer is sent.
+    sent: AtomicBool,
     /// The deadline that cut the stream.
     cut: OnceLock<TimeoutKind>,
 }
@@ -45,6 +47,11 @@ impl Stage {
     pub(super) fn bound(&self, total: &Deadline) {
         // Set once per request, before the answer.
         let _ = self.0.total.set(total.clone());
+    }
+
+    /// All of the answer is sent, in time: no total deadline can pass any more.
+    pub(super) fn sent(&self) {
+        self.0.sent.store(true, Ordering::Relaxed);
     }
 
     /// The deadline that cut the stream, if one did.
@@ -146,7 +153,9 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
                 return Poll::Ready(());
             }
         }
-        if let Some(total) = watch.stage.0.total.get() {
+        if let Some(total) = watch.stage.0.total.get()
+            && !watch.stage.0.sent.load(Ordering::Relaxed)
+        {
             let alarm = this.total.get_or_insert_with(|| total.watch());
             // Before the head the service answers 504; after it the body fails. This ends what
             // neither is asked for, because the client takes nothing.

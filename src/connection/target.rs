@@ -110,6 +110,7 @@ pub(super) async fn target(
                     let says = |variable| exchange.says(variable);
                     edits.resolved(&says)
                 }),
+                interims: exchange.interims.take(),
             };
             match shared.worker.origins.forward(forward).await {
                 Ok(forwarded) => {

@@ -35,6 +35,7 @@ pub struct Site {
     tls12: bool,
     certificate_compression: Vec<Algorithm>,
     ocsp: OcspMode,
+    http09: bool,
     handshake_timeout: Option<Duration>,
     keep_alive: Option<Duration>,
     routes: Vec<RouteSpec>,
@@ -54,6 +55,7 @@ impl Site {
             tls12: false,
             certificate_compression: Algorithm::ALL.to_vec(),
             ocsp: OcspMode::default(),
+            http09: false,
             handshake_timeout: None,
             keep_alive: None,
             routes: Vec::new(),
@@ -149,6 +151,16 @@ impl Site {
         self
     }
 
+    /// Speaks HTTP/0.9 over QUIC too, under the ALPN name `hq-interop`: what quic-interop-runner transfers
+    /// files with. Answers have neither status nor fields there, so it is for such tests alone. Default
+    /// is false; no configuration file can switch it on.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn http09_for_interop(mut self, spoken: bool) -> Self {
+        self.http09 = spoken;
+        self
+    }
+
     /// From accept to the client's Finished. Default is 10 s.
     #[must_use]
     pub fn handshake_timeout(mut self, limit: Duration) -> Self {
@@ -209,6 +221,7 @@ impl Site {
         spec.tls12 = self.tls12;
         spec.certificate_compression = self.certificate_compression;
         spec.ocsp = self.ocsp.into();
+        spec.http09 = self.http09;
         if let Some(limit) = self.handshake_timeout {
             spec.timeouts.handshake = limit;
         }

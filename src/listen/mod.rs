@@ -2,6 +2,7 @@
 
 mod defer;
 pub mod proxy;
+mod sorted;
 mod steer;
 pub mod udp;
 

@@ -19,10 +19,10 @@ const MODULO: u16 = 0x94; // BPF_ALU | BPF_MOD | BPF_K
 const RETURN: u16 = 0x16; // BPF_RET | BPF_A
 
 /// Where a short header has the destination's connection id (RFC 9000 §17.3).
-const SHORT: u32 = 1;
+pub(super) const SHORT: u32 = 1;
 
 /// Where a long header has it: behind the first byte, the version and its length (§17.2).
-const LONG: u32 = 6;
+pub(super) const LONG: u32 = 6;
 
 /// Steers datagrams to the sockets that share the port of `socket`, of which there are `count`: to the
 /// one whose place in the order of binding is the id's first two bytes modulo `count`.

@@ -8,12 +8,15 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-
-use aws_lc_rs::rand;
-use quinn_proto::{ConnectionId, ConnectionIdGenerator, InvalidCid};
-use socket2::{Domain, Protocol, Socket, Type};
+use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::rand;
+use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
+use quinn_proto::{ConnectionId, ConnectionIdGenerator, InvalidCid};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::sorted::{Post, Sorted};
 use super::steer;
 
 /// What the kernel may hold of datagrams that a worker has not read: a burst while it computes. The
@@ -34,12 +37,39 @@ pub fn claim(address: SocketAddr) -> io::Result<()> {
     }
 }
 
+/// A worker's socket, before it serves.
+#[derive(Debug)]
+pub struct Bound {
+    socket: UdpSocket,
+    worker: usize,
+    post: Arc<Post>,
+}
+
+impl Bound {
+    /// The socket as quinn takes it, within a runtime.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn open(self) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let socket = TokioRuntime.wrap_udp_socket(self.socket)?;
+        Ok(Arc::new(Sorted::new(socket, self.worker, self.post)))
+    }
+
+    /// Where it is bound.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
+
 /// Binds `count` sockets to the UDP port of `address`, one for each worker, and steers to them by
 /// connection id.
 ///
 /// # Errors
 /// The system's, with the address named.
-pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
+pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<Bound>> {
     let sockets: io::Result<Vec<_>> = (0..count).map(|_| bind_one(address, true)).collect();
     let sockets = sockets.map_err(naming(address))?;
     if let Some(first) = sockets.first()
@@ -48,7 +78,26 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
         let count = u16::try_from(count).map_err(io::Error::other)?;
         steer::by_connection_id(first, count).map_err(naming(address))?;
     }
-    Ok(sockets)
+    let post = Post::new(count);
+    let bound = sockets.into_iter().zip(0..);
+    let bound = bound.map(|(socket, worker)| Bound {
+        socket,
+        worker,
+        post: Arc::clone(&post),
+    });
+    Ok(bound.collect())
+}
+
+/// The worker that a datagram belongs to, as the filter has it: of `workers`.
+pub(super) fn worker_of(datagram: &[u8], workers: usize) -> usize {
+    let id = match datagram.first() {
+        Some(first) if first & 0x80 != 0 => steer::LONG,
+        _ => steer::SHORT,
+    };
+    let id = datagram.get(id as usize..).and_then(<[u8]>::first_chunk);
+    id.map_or(0, |id| {
+        usize::from(u16::from_be_bytes(*id)) % workers.max(1)
+    })
 }
 
 fn naming(address: SocketAddr) -> impl Fn(io::Error) -> io::Error {
@@ -164,7 +213,7 @@ mod tests {
         drop(first);
         let sockets = bind(address, workers).unwrap();
         assert!(claim(address).is_err());
-        for (worker, socket) in sockets.iter().enumerate() {
+        for (worker, Bound { socket, .. }) in sockets.iter().enumerate() {
             socket.set_nonblocking(false).unwrap();
             let timeout = Some(Duration::from_secs(5));
             socket.set_read_timeout(timeout).unwrap();
@@ -173,6 +222,7 @@ mod tests {
                 let short = [&[0x40][..], &id].concat();
                 let long = [&[0xc0, 0, 0, 0, 1, LENGTH as u8][..], &id].concat();
                 for datagram in [short, long] {
+                    assert_eq!(worker_of(&datagram, workers), worker);
                     // From another port each time.
                     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
                     client.send_to(&datagram, address).unwrap();

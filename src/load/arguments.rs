@@ -269,11 +269,6 @@ impl Arguments {
                 "--expect-early without early data\nhint: add --handshake early",
             ));
         }
-        if self.replay.is_some() && plan.protocol == Protocol::Http3 {
-            return Err(PlanError::new(
-                "--replay over HTTP/3 is not supported in this version\nhint: --protocol h1 or h2",
-            ));
-        }
         plan.check()
     }
 

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-pub(super) use self::opening::{harmless, opening};
+pub(super) use self::opening::{ask, harmless, harmless_ask, opening};
 pub(super) use self::slot::dial;
 pub(super) use self::tls::with_provider;
 

@@ -6,5 +6,6 @@
 mod connection;
 mod session;
 
-pub(crate) use self::connection::{Ask, Lost};
-pub(crate) use self::connection::{Connection, Opening, endpoint};
+pub(crate) use self::connection::config;
+pub use self::connection::{Ask, Connection, Lost, Opening, endpoint};
+pub use self::session::{Facts, Progress};

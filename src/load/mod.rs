@@ -5,7 +5,8 @@ pub mod client;
 pub mod command;
 pub mod cpu;
 pub mod engine;
-pub(crate) mod h3;
+#[doc(hidden)]
+pub mod h3;
 pub mod plan;
 pub mod relay;
 pub mod replay;

@@ -38,7 +38,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-pub use datagrams::{DatagramBuilder, DatagramRelay, Datagrams};
+pub use datagrams::{DatagramBuilder, DatagramRelay, Datagrams, Sighting};
 pub use flight::{Flight, Record, Records};
 pub use replay::{Answer, Ending, Replay};
 

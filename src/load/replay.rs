@@ -1,7 +1,7 @@
 //! Whether a server takes a recorded 0-RTT flight twice.
 //!
-//! [`run`] connects once fully for a ticket, lets rustls write a first flight with a request as
-//! early data, and sends those bytes over and over: once one after the other, and once more, with
+//! [`run`] connects once fully for a ticket, lets rustls (over HTTP/3: quinn) write a first flight
+//! with a request as early data, and sends those bytes over and over: once one after the other, and once more, with
 //! another ticket's flight, on all connections at once. All addresses of the plan have their turn.
 //!
 //! What became of each copy is read from the server's EncryptedExtensions, with the keys that our
@@ -30,8 +30,10 @@ mod answer;
 mod catch;
 mod flight;
 mod keys;
+mod quic;
 mod report;
 mod send;
+mod shelf;
 #[cfg(test)]
 mod trace;
 
@@ -40,7 +42,7 @@ use std::sync::Arc;
 pub use report::{AddressCount, Finding, FlightSummary, Order, Outcome, ReplayReport, Round};
 
 use self::flight::Recorder;
-use super::plan::Plan;
+use super::plan::{Plan, Protocol};
 
 /// A replay test.
 #[derive(Clone, Debug)]
@@ -54,14 +56,19 @@ pub struct ReplayPlan {
 }
 
 /// Runs a replay test, with two flights: one whose copies are sent one after the other, and one
-/// whose copies are sent at once. What goes wrong stands in the report.
+/// whose copies are sent at once; over QUIC with a third, see [`Order::OtherIds`]. What goes wrong
+/// stands in the report.
 ///
 /// It takes time as connections do, each within the plan's timeouts; dropping it ends it.
 pub async fn run(plan: ReplayPlan) -> ReplayReport {
     let ReplayPlan { plan, replays } = plan;
     let plan = Arc::new(plan);
+    let orders: &[Order] = match plan.protocol {
+        Protocol::Http1 | Protocol::Http2 => &[Order::InTurn, Order::AtOnce],
+        Protocol::Http3 => &[Order::InTurn, Order::AtOnce, Order::OtherIds],
+    };
     let mut rounds = Vec::new();
-    for order in [Order::InTurn, Order::AtOnce] {
+    for &order in orders {
         let round = round(&plan, order, replays).await;
         rounds.push(round.unwrap_or_else(|trouble| Round::failed(order, trouble)));
     }
@@ -71,13 +78,18 @@ pub async fn run(plan: ReplayPlan) -> ReplayReport {
 async fn round(plan: &Arc<Plan>, order: Order, replays: usize) -> Result<Round, String> {
     plan.check().map_err(|error| error.to_string())?;
     let first = *plan.connect.first().ok_or("no address")?;
-    let recorder = Recorder::new(plan)?;
-    let flight = Arc::new(recorder.record(plan, first).await?);
     let addresses = plan.connect.iter().copied().cycle().take(1 + replays);
-    let outcomes = match order {
-        Order::InTurn => send::in_turn(plan, &flight, addresses).await,
-        Order::AtOnce => send::at_once(plan, &flight, addresses).await,
+    let (summary, outcomes) = match plan.protocol {
+        Protocol::Http1 | Protocol::Http2 => {
+            let flight = Recorder::new(plan)?.record(plan, first).await?;
+            let flight = Arc::new(flight);
+            let outcomes = match order {
+                Order::InTurn => send::in_turn(plan, &flight, addresses).await,
+                Order::AtOnce | Order::OtherIds => send::at_once(plan, &flight, addresses).await,
+            };
+            (flight.summary.clone(), outcomes)
+        }
+        Protocol::Http3 => quic::outcomes(plan, order, first, addresses).await?,
     };
-    let summary = flight.summary.clone();
     Ok(Round::counted(order, summary, &plan.connect, outcomes))
 }

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::header::HOST;
-use http::request::Parts;
 use http::{Response, StatusCode, response};
 
 use super::address::Address;
 use super::affinity;
 use super::error::{Effort, ForwardError, ForwardErrorKind};
 use super::fields::{self, Edge};
+use super::head::Head;
 use super::lease::Lease;
 use super::link::{Link, LinkError};
 use super::pool::{NoServer, Pool, Try, Wish};
@@ -25,7 +24,7 @@ use crate::body::Body;
 use crate::config::snapshot::RouteTimeouts;
 use crate::confirm::Confirmation;
 use crate::deadline::{Elapsed, within};
-use crate::early::EARLY_DATA;
+use crate::interim::Interims;
 use crate::telemetry::labels::{OriginConnection, RetryReason};
 use crate::telemetry::metrics::Metrics;
 
@@ -38,7 +37,7 @@ pub(super) async fn run(
     let early = forward.early == EarlyForward::Early;
     // EARLY-DATA R11 is about the handshake, so a marked request may be in its scope too.
     let in_flight_early = early || forward.confirmation.is_pending();
-    let mut parts = forward.parts;
+    let parts = forward.parts;
     let edge = Edge {
         host: forward.host,
         request_id: forward.request_id,
@@ -57,18 +56,18 @@ pub(super) async fn run(
         forward.ends.client.ip(),
         &edge.host,
     );
-    fields::prepare_request(&mut parts, edge).map_err(|_| ForwardError {
+    let mut head = fields::prepare_request(parts, edge).map_err(|_| ForwardError {
         kind: ForwardErrorKind::RequestBody("the lengths of the request's body differ".into()),
         address: None,
         effort: Effort::default(),
     })?;
     if let Some(edits) = &forward.fields {
-        edits.apply(&mut parts.headers);
+        head.edit(edits);
     }
     let upload = Upload::new(forward.body, early);
     let mut exchange = Exchange {
         // RFC 9110 §9.2.2.
-        repeatable: upload.is_empty() && parts.method.is_idempotent(),
+        repeatable: upload.is_empty() && head.parts.method.is_idempotent(),
         upload,
         timeouts: forward.timeouts,
         watch: Watch::new(in_flight_early, &forward.confirmation, forward.deadline),
@@ -81,11 +80,12 @@ pub(super) async fn run(
         refused: 0,
         effort: Effort::default(),
         ends: forward.ends,
+        interims: forward.interims,
         address: None,
         pool,
         metrics,
     };
-    let result = exchange.run(&mut parts, early, &forward.confirmation).await;
+    let result = exchange.run(&mut head, early, &forward.confirmation).await;
     result.map_err(|kind| ForwardError {
         kind,
         address: exchange.address,
@@ -128,6 +128,7 @@ struct Exchange<'a> {
     effort: Effort,
     /// Whose request it is.
     ends: Ends,
+    interims: Option<Arc<dyn Interims>>,
     /// The server that was tried last.
     address: Option<Address>,
 }
@@ -144,7 +145,7 @@ enum Failure {
 impl Exchange<'_> {
     async fn run(
         &mut self,
-        parts: &mut Parts,
+        request: &mut Head,
         mut early: bool,
         confirmation: &Confirmation,
     ) -> Result<Forwarded, ForwardErrorKind> {
@@ -155,10 +156,10 @@ impl Exchange<'_> {
         loop {
             let (mut lease, reused) = self.connected(server).await?;
             if let Some(host) = lease.host() {
-                parts.headers.insert(HOST, host.clone());
+                request.set_host(host);
             }
             let (begin, began) = (Instant::now(), self.pool.ticker.now());
-            let failure = match self.send(&mut lease, parts).await {
+            let failure = match self.send(&mut lease, request).await {
                 Ok(head) => {
                     let origin_time = begin.elapsed();
                     self.metrics
@@ -172,7 +173,7 @@ impl Exchange<'_> {
                             drop(lease);
                             self.confirmed(confirmation).await?;
                             early = false;
-                            parts.headers.remove(EARLY_DATA);
+                            request.unmark();
                             self.metrics.origins.retries.inc(RetryReason::TooEarly);
                             self.fresh = true;
                             server = self.server(Try::Fresh).await?;
@@ -211,7 +212,7 @@ impl Exchange<'_> {
             if (idled || refused)
                 && let Some(reason) = reason
             {
-                // Once on a fresh connection, which cannot fail by having been idle too long.
+                // On a fresh connection, which cannot fail by having been idle too long.
                 self.metrics.origins.retries.inc(reason);
                 self.fresh = true;
                 self.idled = idled.then(|| lease.server());
@@ -290,7 +291,7 @@ impl Exchange<'_> {
         seconds.observe(waited.as_secs_f64());
         match turn {
             Ok(Ok(Some(slot))) => Ok(pool.take(slot)),
-            Ok(Ok(None) | Err(Elapsed)) => Err(self.counted(ForwardErrorKind::QueueTimeout)),
+            Ok(Ok(None) | Err(Elapsed)) => Err(self.failed_with(ForwardErrorKind::QueueTimeout)),
             Err(ended) => Err(self.counted(ended.into())),
         }
     }
@@ -380,7 +381,11 @@ impl Exchange<'_> {
     }
 
     /// Sends the request over a connection and awaits the head of the answer.
-    async fn send(&mut self, lease: &mut Lease, parts: &Parts) -> Result<response::Parts, Failure> {
+    async fn send(
+        &mut self,
+        lease: &mut Lease,
+        request: &Head,
+    ) -> Result<response::Parts, Failure> {
         let Some(link) = lease.link() else {
             return Err(Failure::Final(ForwardErrorKind::Closed));
         };
@@ -388,7 +393,7 @@ impl Exchange<'_> {
         if link.is_http2() {
             self.upload.hold();
         }
-        link.start(parts, &self.upload);
+        link.start(request, &self.upload, self.interims.clone());
         let mut written = None;
         std::future::poll_fn(|cx| {
             if let Poll::Ready(result) = link.poll_head(cx) {

@@ -7,15 +7,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, Entry, FORWARDED, HOST, TE, TRANSFER_ENCODING, VIA,
+    CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, TE, TRANSFER_ENCODING, VIA,
 };
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use super::EarlyForward;
+use super::head::Head;
+use crate::config::snapshot::{is_dropped_from_requests, is_hop_by_hop};
 use crate::early::EARLY_DATA;
 use crate::forwarded::{self, Fields, Told};
+use crate::interim::Interims;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -42,7 +45,7 @@ pub(super) struct Edge {
 /// # Errors
 /// [`Ambiguous`] for lengths that differ or are none: HTTP/1.1's scanner lets none through, but
 /// HTTP/2 has other rules.
-pub(super) fn prepare_request(parts: &mut Parts, edge: Edge) -> Result<(), Ambiguous> {
+pub(super) fn prepare_request(mut parts: Parts, edge: Edge) -> Result<Head, Ambiguous> {
     let via = match parts.version {
         Version::HTTP_2 => "2 cutwater",
         Version::HTTP_3 => "3 cutwater",
@@ -50,44 +53,101 @@ pub(super) fn prepare_request(parts: &mut Parts, edge: Edge) -> Result<(), Ambig
         _ => "1.1 cutwater",
     };
     let headers = &mut parts.headers;
-    let wants_trailers = headers
-        .get_all(TE)
-        .iter()
-        .any(|value| lists(value, "trailers"));
-    strip(headers, is_dropped_from_requests);
-    join_cookies(headers);
-    frame_request(headers, &parts.method, &edge)?;
-    if wants_trailers {
-        // RFC 9110 §10.1.4: TE is hop-by-hop and says so. This hop too can take trailers.
-        headers.insert(TE, HeaderValue::from_static("trailers"));
-        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    let asked = Asked::of(headers, &edge.host);
+    let mut own = Vec::with_capacity(OWN);
+    if asked.dropped {
+        let wants_trailers = headers
+            .get_all(TE)
+            .iter()
+            .any(|value| lists(value, "trailers"));
+        strip(headers, is_dropped_from_requests);
+        if wants_trailers {
+            // RFC 9110 §10.1.4: TE is hop-by-hop and says so. This hop too can take trailers.
+            own.push((TE, HeaderValue::from_static("trailers")));
+            own.push((CONNECTION, HeaderValue::from_static("te")));
+        }
+    }
+    if asked.cookies > 1 {
+        join_cookies(headers);
+    }
+    if edge.has_body || asked.length {
+        frame_request(headers, &edge)?;
+    } else if matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) {
+        // RFC 9110 §8.6: methods that expect content say that there is none.
+        own.push((CONTENT_LENGTH, HeaderValue::from_static("0")));
     }
     // EARLY-DATA R17: the inbound field is never removed; any value of it counts as 1.
-    if edge.early != EarlyForward::No || headers.contains_key(EARLY_DATA) {
+    if asked.marked {
         headers.insert(EARLY_DATA, HeaderValue::from_static("1"));
+    } else if edge.early != EarlyForward::No {
+        own.push((EARLY_DATA, HeaderValue::from_static("1")));
     }
-    headers.insert(X_REQUEST_ID, edge.request_id);
+    own.push((X_REQUEST_ID, edge.request_id));
     let told = edge.told.as_deref();
     if matches!(edge.fields, Fields::Rfc7239 | Fields::Both) {
         let value = forwarded::forwarded(told, edge.peer, &edge.host);
-        headers.insert(FORWARDED, value);
+        own.push((FORWARDED, value));
     }
     if matches!(edge.fields, Fields::X | Fields::Both) {
         let http = told.is_some_and(|told| told.http);
         let proto = if http { "http" } else { "https" };
-        headers.insert(X_FORWARDED_FOR, edge.client);
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
-        headers.insert(X_FORWARDED_HOST, edge.host.clone());
+        own.push((X_FORWARDED_FOR, edge.client));
+        own.push((X_FORWARDED_PROTO, HeaderValue::from_static(proto)));
+        own.push((X_FORWARDED_HOST, edge.host.clone()));
     }
-    headers.insert(HOST, edge.host);
+    match asked.hosts {
+        0 => own.push((HOST, edge.host)),
+        // Written in its place already.
+        1 => {}
+        _ => {
+            headers.insert(HOST, edge.host);
+        }
+    }
     // RFC 9110 §7.6.3: a gateway MUST send Via in requests, and MAY in responses: there it would
     // only tell strangers what stands here.
-    headers.append(VIA, HeaderValue::from_static(via));
+    own.push((VIA, HeaderValue::from_static(via)));
     parts.uri = origin_form(&mut parts.uri);
     parts.version = Version::HTTP_11;
     // What the client's connection left there (an upgrade, the spelling of names) is not ours.
     parts.extensions = http::Extensions::new();
-    Ok(())
+    Ok(Head { parts, own })
+}
+
+/// The fields that the edge writes into a request, at most.
+const OWN: usize = 10;
+
+/// What of a request's fields needs more than to be passed on. Found in one pass, since to look for a
+/// name in the map costs more than to look at a few fields.
+#[derive(Debug, Default)]
+struct Asked {
+    /// Whether any is for this hop, or the edge's to write.
+    dropped: bool,
+    hosts: usize,
+    cookies: usize,
+    length: bool,
+    marked: bool,
+}
+
+impl Asked {
+    /// Puts `host` where the client's is.
+    fn of(headers: &mut HeaderMap, host: &HeaderValue) -> Self {
+        let mut asked = Self::default();
+        for (name, value) in headers.iter_mut() {
+            if *name == HOST {
+                asked.hosts += 1;
+                value.clone_from(host);
+            } else if *name == COOKIE {
+                asked.cookies += 1;
+            } else if *name == CONTENT_LENGTH {
+                asked.length = true;
+            } else if *name == EARLY_DATA {
+                asked.marked = true;
+            } else {
+                asked.dropped |= is_dropped_from_requests(name.as_str());
+            }
+        }
+        asked
+    }
 }
 
 /// RFC 9112 §3.2.1: path and query alone. HTTP/2 requests come with scheme and authority.
@@ -100,25 +160,15 @@ fn origin_form(uri: &mut Uri) -> Uri {
 }
 
 /// RFC 9112 §6.2 and §6.1: a length if there was one, else chunks if there is a body.
-fn frame_request(headers: &mut HeaderMap, method: &Method, edge: &Edge) -> Result<(), Ambiguous> {
-    if edge.has_body {
-        match one_length(headers)?.or(edge.length) {
-            Some(length) => headers.insert(CONTENT_LENGTH, length.into()),
-            None => headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
-        };
+fn frame_request(headers: &mut HeaderMap, edge: &Edge) -> Result<(), Ambiguous> {
+    if !edge.has_body {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         return Ok(());
     }
-    // RFC 9110 §8.6: methods that expect content say that there is none.
-    let expects = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
-    match headers.entry(CONTENT_LENGTH) {
-        Entry::Occupied(mut length) => {
-            length.insert(HeaderValue::from_static("0"));
-        }
-        Entry::Vacant(length) if expects => {
-            length.insert(HeaderValue::from_static("0"));
-        }
-        Entry::Vacant(_) => {}
-    }
+    match one_length(headers)?.or(edge.length) {
+        Some(length) => headers.insert(CONTENT_LENGTH, length.into()),
+        None => headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked")),
+    };
     Ok(())
 }
 
@@ -134,11 +184,10 @@ fn one_length(headers: &HeaderMap) -> Result<Option<u64>, Ambiguous> {
     }
 }
 
-/// Whether the length is said once, and as everybody says it.
-fn is_plain(headers: &HeaderMap) -> bool {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let first = lengths.next().map_or(&[][..], HeaderValue::as_bytes);
-    lengths.next().is_none() && (first.len() == 1 || first.first() != Some(&b'0'))
+/// The number that a Content-Length gives, if it is said as everybody says it.
+fn plain_length(value: &HeaderValue) -> Option<u64> {
+    let plain = value.len() == 1 || value.as_bytes().first() != Some(&b'0');
+    length(value).filter(|_| plain)
 }
 
 /// RFC 9113 §8.2.3: HTTP/2 clients may send a cookie in pieces.
@@ -181,39 +230,69 @@ pub(super) enum Framing {
 /// for lengths that differ or are none.
 pub(super) fn prepare_response(parts: &mut http::response::Parts) -> Result<Framing, Ambiguous> {
     let headers = &mut parts.headers;
-    let framing;
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Ambiguous);
     }
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next() {
-        // RFC 9112 §6.1: no other coding was offered to the origin in TE.
-        if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+    // In one pass, as a request's.
+    let (mut dropped, mut codings, mut lengths, mut plain) = (false, 0, 0, None);
+    for (name, value) in headers.iter() {
+        if *name == CONTENT_LENGTH {
+            lengths += 1;
+            plain = plain_length(value);
+        } else {
+            codings += usize::from(*name == TRANSFER_ENCODING);
+            dropped |= is_dropped_from_responses(name.as_str());
+        }
+    }
+    let framing = if codings > 0 {
+        let coding = headers.get(TRANSFER_ENCODING).map(HeaderValue::as_bytes);
+        let chunked = coding.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+        if codings > 1 || !chunked {
+            // RFC 9112 §6.1: no other coding was offered to the origin in TE.
             return Err(Ambiguous);
         }
         // RFC 9112 §6.3: it overrides a length, which must not be passed on.
-        framing = match headers.remove(CONTENT_LENGTH) {
+        match headers.remove(CONTENT_LENGTH) {
             Some(_) => Framing::Overridden,
             None => Framing::Chunked,
-        };
+        }
     } else if parts.status == StatusCode::NO_CONTENT {
         // RFC 9110 §8.6: no length in a 204.
         headers.remove(CONTENT_LENGTH);
-        framing = Framing::Length(0);
+        Framing::Length(0)
+    } else if let (1, Some(length)) = (lengths, plain) {
+        Framing::Length(length)
     } else {
-        framing = match one_length(headers)? {
+        match one_length(headers)? {
             None => Framing::UntilClose,
             Some(length) => {
-                if !is_plain(headers) {
-                    headers.insert(CONTENT_LENGTH, length.into());
-                }
+                headers.insert(CONTENT_LENGTH, length.into());
                 Framing::Length(length)
             }
-        };
+        }
+    };
+    if dropped {
+        strip(headers, is_dropped_from_responses);
     }
-    strip(headers, is_dropped_from_responses);
     parts.version = Version::HTTP_11;
     Ok(framing)
+}
+
+/// Passes an interim answer on. Not 100, which was not asked for: who asks the edge for it gets its
+/// own.
+pub(super) fn pass_interim(status: StatusCode, mut headers: HeaderMap, interims: &dyn Interims) {
+    // 101 would end HTTP, and HTTP/3 has none (RFC 9114 §4.5).
+    if matches!(
+        status,
+        StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS
+    ) {
+        return;
+    }
+    // RFC 9110 §8.6, RFC 9112 §6.1: it has no content.
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(TRANSFER_ENCODING);
+    strip(&mut headers, is_dropped_from_responses);
+    interims.pass(status, &headers);
 }
 
 /// Takes out of a trailer section what must not be there: framing, routing and connection fields
@@ -252,37 +331,8 @@ fn strip(headers: &mut HeaderMap, is_dropped: fn(&str) -> bool) {
     }
 }
 
-fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection" | "keep-alive" | "te" | "transfer-encoding" | "upgrade"
-    ) || name.starts_with("proxy-")
-}
-
-fn is_dropped_from_requests(name: &str) -> bool {
-    is_hop_by_hop(name)
-        // The edge answers Expect itself. `Proxy` becomes HTTP_PROXY in CGI programs.
-        || matches!(name, "expect" | "http2-settings" | "proxy")
-        || name == FORWARDED
-        || is_forwarded(name)
-        || (name.len() == X_REQUEST_ID.as_str().len() && begins(name, b"x-request-id"))
-}
-
 fn is_dropped_from_responses(name: &str) -> bool {
     is_hop_by_hop(name) || name == "early-data"
-}
-
-fn is_forwarded(name: &str) -> bool {
-    const PREFIX: &[u8] = b"x-forwarded-";
-    name.len() > PREFIX.len() && begins(name, PREFIX)
-}
-
-/// Whether a name begins so, with `_` read as `-`: CGI and WSGI cannot tell the two apart.
-fn begins(name: &str, prefix: &[u8]) -> bool {
-    prefix
-        .iter()
-        .zip(name.bytes())
-        .all(|(want, is)| *want == is || (*want == b'-' && is == b'_'))
 }
 
 /// The number that a Content-Length gives.

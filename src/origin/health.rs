@@ -48,6 +48,15 @@ impl Standing {
         }
     }
 
+    /// The same, where nothing is checked any more: nobody would bring it back.
+    pub(super) fn unchecked(self) -> Self {
+        Self {
+            unhealthy: false,
+            contrary: 0,
+            ..self
+        }
+    }
+
     pub(super) fn is_healthy(&self) -> bool {
         !self.unhealthy
     }

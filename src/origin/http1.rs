@@ -6,17 +6,20 @@
 //! through a channel and its head through two maps: a quarter of all instructions of a proxied
 //! request. Reason phrases are not passed on; HTTP/2 has none.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{request, response};
+use http::response;
 use http_body::Frame;
 
+use super::head::Head;
 use super::link::LinkError;
 use super::receiving::{Malformed, Receiving};
 use super::request_body::Upload;
 use super::sending::Sending;
 use super::socket::Socket;
+use crate::interim::Interims;
 
 /// A connection, with or without a request on it.
 #[derive(Debug)]
@@ -37,9 +40,14 @@ impl Http1 {
     }
 
     /// Begins an exchange; the one before is over.
-    pub(super) fn start(&mut self, parts: &request::Parts, upload: &Upload) {
-        self.sending.start(parts, upload);
-        self.receiving.start(&parts.method);
+    pub(super) fn start(
+        &mut self,
+        request: &Head,
+        upload: &Upload,
+        interims: Option<Arc<dyn Interims>>,
+    ) {
+        self.sending.start(request, upload);
+        self.receiving.start(&request.parts.method, interims);
     }
 
     /// Sends the request and awaits the head of the answer.

@@ -10,10 +10,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{request, response};
+use http::response;
 use http_body::Frame;
 
 use super::address::Address;
+use super::head::Head;
 use super::http1::Http1;
 use super::http2::Stream;
 use super::receiving::Malformed;
@@ -22,6 +23,7 @@ use super::socket::Socket;
 use super::tls::TlsError;
 use crate::body::BoxError;
 use crate::deadline::{Alarm, Ticker};
+use crate::interim::Interims;
 
 /// What a request is sent over.
 #[derive(Debug)]
@@ -138,8 +140,13 @@ impl Link {
     }
 
     /// Begins an exchange; the one before is over.
-    pub(super) fn start(&mut self, parts: &request::Parts, upload: &Upload) {
-        each!(self, wire => wire.start(parts, upload));
+    pub(super) fn start(
+        &mut self,
+        request: &Head,
+        upload: &Upload,
+        interims: Option<Arc<dyn Interims>>,
+    ) {
+        each!(self, wire => wire.start(request, upload, interims));
     }
 
     /// Sends the request and awaits the head of the answer.

@@ -15,7 +15,7 @@
 //! - to another server or address, if it could not be connected to,
 //! - to another server, if that closed before any byte of an answer, or answered with a status that
 //!   is not wanted, and the request is idempotent and without a body,
-//! - on a fresh connection, once, if the origin says that it did nothing about it (HTTP/2: GOAWAY,
+//! - on a fresh connection, a few times, if the origin says that it did nothing about it (HTTP/2: GOAWAY,
 //!   REFUSED_STREAM), or if a connection that had *rested* closed at once, before any byte of an
 //!   answer, and nothing was sent or the request is idempotent and without a body,
 //! - without `Early-Data`, once, if the origin answered 425 to it (R19).
@@ -35,6 +35,7 @@ mod connect;
 mod error;
 mod exchange;
 mod fields;
+mod head;
 mod health;
 mod http1;
 mod http2;
@@ -68,6 +69,7 @@ use crate::config::snapshot::{FieldEdits, OriginSpec, RouteTimeouts};
 use crate::confirm::Confirmation;
 use crate::deadline::{Deadline, Ticker};
 use crate::forwarded::Told;
+use crate::interim::Interims;
 use crate::telemetry::metrics::Metrics;
 
 pub use self::address::Address;
@@ -127,6 +129,8 @@ pub struct Forward {
     pub early: EarlyForward,
     /// What else becomes of the request's fields, after all that the edge says itself.
     pub fields: Option<Arc<FieldEdits>>,
+    /// Where interim answers go; without it they are passed over.
+    pub interims: Option<Arc<dyn Interims>>,
 }
 
 /// The two ends of a client's connection.

@@ -224,7 +224,7 @@ impl Pool {
         Lease::new(self, server, Some(slot))
     }
 
-    /// Closes what idled too long. Returns whether the pool was used within `unused`.
+    /// Closes what idled too long, or was closed by its origin. Returns whether the pool was used within `unused`.
     pub(super) fn sweep(&self, now: Duration, unused: Duration) -> bool {
         let mut old = Vec::new();
         let most = self.spec().timeouts.idle;
@@ -234,6 +234,13 @@ impl Pool {
             let mut idle = server.idle.iter();
             let fresh_from = idle.position(|link| now.saturating_sub(link.idle_since) < most);
             old.extend(server.idle.drain(..fresh_from.unwrap_or(server.idle.len())));
+            // What the origin has closed lies there for nothing, and holds a socket of both.
+            for mut link in std::mem::take(&mut server.idle) {
+                match link.is_ready() {
+                    true => server.idle.push(link),
+                    false => old.push(link),
+                }
+            }
             busy |= !server.idle.is_empty();
         }
         for endpoint in &self.endpoints {

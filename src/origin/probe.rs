@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::connect::{self, Endpoint};
 use super::error::ForwardErrorKind;
+use super::head::Head;
 use super::pool::seed;
 use super::request_body::Upload;
 use super::resolver::Resolver;
@@ -41,7 +42,7 @@ struct Check {
 #[derive(Debug)]
 struct Target {
     endpoint: Endpoint,
-    request: request::Parts,
+    request: Head,
     running: AtomicBool,
 }
 
@@ -59,7 +60,7 @@ impl Prober {
             next: now + by_chance(health.interval),
             target: Arc::new(Target {
                 endpoint: Endpoint::new(server, spec, resolver),
-                request: request(health, server),
+                request: request(health, server).into(),
                 running: AtomicBool::new(false),
             }),
         };
@@ -94,12 +95,21 @@ impl Prober {
             let (upstream, ticker) = (Arc::clone(&self.upstream), Arc::clone(ticker));
             let metrics = Arc::clone(metrics);
             tokio::spawn(async move {
+                let _running = Running(&target);
                 let result = target.check(&upstream, &ticker).await;
                 metrics.origins.health_checks.inc(result);
                 upstream.checked(server, result == HealthCheck::Passed, epoch.elapsed());
-                target.running.store(false, Ordering::Release);
             });
         }
+    }
+}
+
+/// Ends with the check, however that ends: or its server would never be checked again.
+struct Running<'t>(&'t Target);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.store(false, Ordering::Release);
     }
 }
 
@@ -129,7 +139,7 @@ impl Target {
     ) -> Result<StatusCode, ForwardErrorKind> {
         let opened = connect::check(&self.endpoint, ticker, timeout).await;
         let mut link = opened.map_err(|(error, _)| error)?;
-        link.start(&self.request, &Upload::new(Body::empty(), false));
+        link.start(&self.request, &Upload::new(Body::empty(), false), None);
         let head = poll_fn(|cx| link.poll_head(cx)).await?;
         Ok(head.status)
     }

@@ -19,13 +19,16 @@ pub(super) struct Queue {
     /// Requests that wait at most.
     length: usize,
     waiting: Mutex<Waiting>,
+    /// How many wait, with those of the queues that this one came after.
+    count: Arc<AtomicUsize>,
     /// How many wait now, of all origins.
     gauge: IntGauge,
 }
 
 #[derive(Debug)]
 struct Room {
-    active: AtomicUsize,
+    /// Shared with the queues that this one came after.
+    active: Arc<AtomicUsize>,
     /// Whether the server gets requests.
     open: AtomicBool,
 }
@@ -95,7 +98,16 @@ impl Drop for Place {
         let entry = at.and_then(|at| waiting.entries.remove(at));
         drop(waiting);
         if entry.is_some() {
-            self.queue.gauge.dec();
+            self.queue.leave();
+        }
+    }
+}
+
+impl Room {
+    fn of(active: Arc<AtomicUsize>) -> Self {
+        Self {
+            active,
+            open: AtomicBool::new(true),
         }
     }
 }
@@ -103,16 +115,36 @@ impl Drop for Place {
 impl Queue {
     /// For so many servers.
     pub(super) fn new(servers: usize, most: usize, length: usize, gauge: IntGauge) -> Arc<Self> {
-        let room = |_| Room {
-            active: AtomicUsize::new(0),
-            open: AtomicBool::new(true),
-        };
         Arc::new(Self {
-            rooms: (0..servers).map(room).collect(),
+            rooms: (0..servers).map(|_| Room::of(Arc::default())).collect(),
             most,
             length,
             waiting: Mutex::default(),
+            count: Arc::default(),
             gauge,
+        })
+    }
+
+    /// For an origin that a reload has changed. What `former` still has under way counts, at the servers that
+    /// were its too: at which place each of them stood there, if it did. A place that becomes free there
+    /// comes here with the next [`serve`](Self::serve), if nobody waits there any more.
+    pub(super) fn after(
+        former: &Self,
+        places: impl Iterator<Item = Option<usize>>,
+        most: usize,
+        length: usize,
+    ) -> Arc<Self> {
+        let room = |place: Option<usize>| {
+            let room = place.and_then(|place| former.rooms.get(place));
+            Room::of(room.map_or_else(Arc::default, |room| Arc::clone(&room.active)))
+        };
+        Arc::new(Self {
+            rooms: places.map(room).collect(),
+            most,
+            length,
+            waiting: Mutex::default(),
+            count: Arc::clone(&former.count),
+            gauge: former.gauge.clone(),
         })
     }
 
@@ -152,9 +184,10 @@ impl Queue {
         let (place, slot) = oneshot::channel();
         let id = {
             let mut waiting = self.waiting();
-            if waiting.entries.len() >= self.length {
-                return None;
-            }
+            let below = |count| (count < self.length).then_some(count + 1);
+            let order = Ordering::Relaxed;
+            self.count.fetch_update(order, order, below).ok()?;
+            self.gauge.inc();
             let id = waiting.next;
             waiting.next += 1;
             waiting.entries.push_back(Entry {
@@ -164,7 +197,6 @@ impl Queue {
             });
             id
         };
-        self.gauge.inc();
         let joined = Place {
             queue: Arc::clone(self),
             id,
@@ -173,6 +205,12 @@ impl Queue {
         // Room may have come since it was looked for.
         self.serve();
         Some(joined)
+    }
+
+    /// One waits less.
+    fn leave(&self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.gauge.dec();
     }
 
     /// Which servers get requests now.
@@ -216,7 +254,7 @@ impl Queue {
                 };
                 entry
             };
-            self.gauge.dec();
+            self.leave();
             // Outside the lock: waking a task may drop another one, and its place with it.
             match entry.place.send(slot) {
                 Ok(()) => return true,

@@ -4,10 +4,11 @@ use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::header::{CONNECTION, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, response};
 use http_body::Frame;
 use httparse::{Header, ParserConfig, Status};
@@ -17,6 +18,7 @@ use tokio::io::AsyncReadExt;
 use super::fields::{self, Framing};
 use super::socket::Socket;
 use crate::body::PIECE;
+use crate::interim::Interims;
 
 /// Bytes of an answer's head, or of its trailer section.
 const HEAD: usize = 64 * 1024;
@@ -51,6 +53,8 @@ pub(super) struct Receiving {
     /// The request was HEAD.
     no_content: bool,
     informational: u8,
+    /// Where those go, until the one that counts has come.
+    interims: Option<Arc<dyn Interims>>,
     /// Whether the connection may serve another exchange.
     reusable: bool,
 }
@@ -81,6 +85,7 @@ impl Default for Receiving {
             silent: true,
             no_content: false,
             informational: 0,
+            interims: None,
             reusable: true,
         }
     }
@@ -88,11 +93,12 @@ impl Default for Receiving {
 
 impl Receiving {
     /// Begins with the answer to another request.
-    pub(super) fn start(&mut self, method: &Method) {
+    pub(super) fn start(&mut self, method: &Method, interims: Option<Arc<dyn Interims>>) {
         *self = Self {
             input: std::mem::take(&mut self.input),
             state: State::Head,
             no_content: method == Method::HEAD,
+            interims,
             ..Self::default()
         };
     }
@@ -130,7 +136,7 @@ impl Receiving {
         }
     }
 
-    /// The head of the answer, once it is there; informational ones are passed over.
+    /// The head of the answer, once it is there. Informational ones are passed on, or over.
     pub(super) fn head(&mut self) -> Result<Option<response::Parts>, Malformed> {
         loop {
             let Some(end) = self.find_end() else {
@@ -151,14 +157,19 @@ impl Receiving {
                 if self.informational > INFORMATIONAL {
                     return Err(Malformed);
                 }
+                if let Some(interims) = &self.interims {
+                    fields::pass_interim(parts.status, parts.headers, &**interims);
+                }
                 continue;
             }
+            self.interims = None;
             if parts.version == Version::HTTP_10 && parts.headers.contains_key(TRANSFER_ENCODING) {
                 // RFC 9112 §6.1
                 return Err(Malformed);
             }
             // HTTP/1.0 has other rules for all that follows.
             self.reusable = parts.version == Version::HTTP_11 && !closes(&parts.headers);
+            self.reusable &= !announces_content_of_none(&parts);
             let framing = fields::prepare_response(&mut parts).map_err(|_| Malformed)?;
             self.begin_body(parts.status, framing);
             return Ok(Some(parts));
@@ -398,4 +409,13 @@ fn collect(fields: &[Header<'_>], of: &Bytes) -> Result<HeaderMap, Malformed> {
 fn closes(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(CONNECTION).iter();
     values.any(|value| fields::lists(value, "close"))
+}
+
+/// Whether content is announced by an answer that has none (RFC 9110 §8.6, RFC 9112 §6.1): an origin
+/// that sends it all the same may do so late, when the next answer is waited for.
+fn announces_content_of_none(parts: &response::Parts) -> bool {
+    let is_length = |length: &HeaderValue| length.as_bytes().iter().any(|byte| *byte != b'0');
+    parts.status == StatusCode::NO_CONTENT
+        && (parts.headers.contains_key(TRANSFER_ENCODING)
+            || parts.headers.get_all(CONTENT_LENGTH).iter().any(is_length))
 }

@@ -5,12 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::io::AsyncWrite;
 
 use super::fields;
+use super::head::Head;
 use super::request_body::{Piece, Upload};
 use super::socket::Socket;
 use crate::body::BoxError;
@@ -57,28 +57,36 @@ enum Framing {
 
 impl Sending {
     /// Begins with another request.
-    pub(super) fn start(&mut self, parts: &Parts, upload: &Upload) {
+    pub(super) fn start(&mut self, request: &Head, upload: &Upload) {
         self.out.clear();
         self.sent = 0;
         self.began = self.written;
-        self.framing = framing(&parts.headers);
-        self.upload = (!upload.is_empty()).then(|| upload.clone());
-        if self.upload.is_none() {
-            self.framing = Framing::Over;
-        }
+        let parts = &request.parts;
+        let body = (!upload.is_empty()).then(|| upload.clone());
+        self.framing = match body {
+            Some(_) => framing(&parts.headers),
+            None => Framing::Over,
+        };
+        self.upload = body;
         let target = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         for piece in [parts.method.as_str(), " ", target, " HTTP/1.1\r\n"] {
             self.out.extend_from_slice(piece.as_bytes());
         }
-        self.put_fields(&parts.headers);
+        self.put_fields(request.fields());
     }
 
-    fn put_fields(&mut self, fields: &HeaderMap) {
-        for (name, value) in fields {
-            for piece in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+    fn put_fields<'f>(
+        &mut self,
+        fields: impl IntoIterator<Item = (&'f HeaderName, &'f HeaderValue)>,
+    ) {
+        // One after the other: what `chain` gives costs less so than piece by piece.
+        fields.into_iter().for_each(|(name, value)| {
+            let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+            self.out.reserve(name.len() + value.len() + 4);
+            for piece in [name, b": ", value, b"\r\n"] {
                 self.out.extend_from_slice(piece);
             }
-        }
+        });
         self.out.extend_from_slice(b"\r\n");
     }
 

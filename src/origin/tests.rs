@@ -273,6 +273,7 @@ fn forward(spec: &Arc<OriginSpec>, request: Request<Body>) -> Forward {
         confirmation: Confirmation::confirmed(),
         early: EarlyForward::No,
         fields: None,
+        interims: None,
     }
 }
 

@@ -22,8 +22,8 @@ pub(super) struct Upstream {
     version: AtomicU64,
     /// Failed requests of each server since the last good one.
     failures: Box<[AtomicU32]>,
-    /// Requests under way, while `limits.requests` bounds them.
-    requests: AtomicUsize,
+    /// Requests under way, while `limits.requests` bounds them; shared with those that it came after.
+    requests: Arc<AtomicUsize>,
     /// The rooms of the servers, if `limits.connections` bounds them.
     queue: Option<Arc<Queue>>,
     /// Whether a snapshot in force has it.
@@ -43,11 +43,13 @@ impl Drop for Permit {
 }
 
 impl Upstream {
-    /// `former` is the origin of the same name before a reload: servers that it had stand as they
-    /// stood, the share of others grows.
+    /// `former` is an origin of the same name: servers that it had stand as they stood, the share of
+    /// others grows. `replaced` is one that this one comes instead of: what that still has under way
+    /// counts under the limits.
     pub(super) fn new(
         spec: &Arc<OriginSpec>,
         former: Option<&Self>,
+        replaced: Option<&Self>,
         metrics: &Arc<Metrics>,
         now: Duration,
     ) -> Arc<Self> {
@@ -62,20 +64,30 @@ impl Upstream {
             Some((former, standings)) => {
                 let at = former.names.iter().position(|former| **former == *name);
                 let standing = at.and_then(|at| standings.get(at)).copied();
-                standing.unwrap_or_else(|| Standing::added(now))
+                let standing = standing.unwrap_or_else(|| Standing::added(now));
+                match spec.pool.health {
+                    Some(_) => standing,
+                    None => standing.unchecked(),
+                }
             }
         };
         let standings = names.iter().map(|name| standing(name)).collect();
         let limits = &spec.pool.limits;
         let gauge = &metrics.origins.queued;
-        let queue = |most| Queue::new(names.len(), most, limits.queue, gauge.clone());
+        let queue = |most| match replaced.and_then(|one| Some((one, one.queue()?))) {
+            None => Queue::new(names.len(), most, limits.queue, gauge.clone()),
+            Some((replaced, queue)) => {
+                let places = (0..names.len()).map(|server| replaced.place(&names, server));
+                Queue::after(queue, places, most, limits.queue)
+            }
+        };
         let upstream = Self {
             spec: Arc::clone(spec),
             metrics: Arc::clone(metrics),
             standings: Mutex::new(standings),
             version: AtomicU64::new(1),
             failures: names.iter().map(|_| AtomicU32::new(0)).collect(),
-            requests: AtomicUsize::new(0),
+            requests: replaced.map_or_else(Arc::default, |one| Arc::clone(&one.requests)),
             queue: limits.connections.map(queue),
             current: AtomicBool::new(false),
             names,
@@ -92,6 +104,15 @@ impl Upstream {
     /// The servers' names.
     pub(super) fn names(&self) -> &[Box<str>] {
         &self.names
+    }
+
+    /// Where a server of these stands here. Of several that are called alike, each is one here.
+    fn place(&self, names: &[Box<str>], server: usize) -> Option<usize> {
+        let name = names.get(server)?;
+        let before = names.iter().take(server).filter(|one| *one == name).count();
+        let here = self.names.iter().enumerate();
+        let mut here = here.filter(|(_, one)| *one == name);
+        here.nth(before).map(|(place, _)| place)
     }
 
     fn standings(&self) -> MutexGuard<'_, Vec<Standing>> {

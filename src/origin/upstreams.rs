@@ -1,6 +1,6 @@
 //! The origins of the process: kept over reloads, checked by one prober, shared by all workers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -60,7 +60,7 @@ impl Upstreams {
 
     /// The origin of this spec.
     pub(super) fn get(&self, spec: &Arc<OriginSpec>) -> Arc<Upstream> {
-        self.known().get(spec, &self.metrics, self.elapsed())
+        self.known().get(spec, None, &self.metrics, self.elapsed())
     }
 
     /// These are the origins of the snapshot in force: they are checked, others are not any more.
@@ -68,15 +68,21 @@ impl Upstreams {
         let now = self.elapsed();
         let mut known = self.known();
         let mut probers = HashMap::new();
-        let before: Vec<_> = known.upstreams.values().map(Arc::clone).collect();
-        for upstream in &before {
-            upstream.current.store(false, Ordering::Relaxed);
+        let specs: HashSet<_> = specs.collect();
+        // By name, so that one of the same name takes the place of each.
+        let mut leaving = HashMap::new();
+        for upstream in known.upstreams.values() {
+            let stays = specs.contains(upstream.spec());
+            if upstream.current.swap(stays, Ordering::Relaxed) && !stays {
+                leaving.insert(Arc::clone(&upstream.spec().name), Arc::clone(upstream));
+            }
         }
         for spec in specs {
-            let upstream = known.get(spec, &self.metrics, now);
-            if upstream.current.swap(true, Ordering::Relaxed) {
-                continue;
-            }
+            let upstream = match known.upstreams.get(spec) {
+                Some(upstream) => Arc::clone(upstream),
+                None => known.get(spec, leaving.remove(&spec.name), &self.metrics, now),
+            };
+            upstream.current.store(true, Ordering::Relaxed);
             let prober = known.probers.remove(spec);
             if let Some(prober) = prober.or_else(|| Prober::new(&upstream, &self.resolver, now)) {
                 probers.insert(Arc::clone(spec), prober);
@@ -142,6 +148,7 @@ impl Known {
     fn get(
         &mut self,
         spec: &Arc<OriginSpec>,
+        replaced: Option<Arc<Upstream>>,
         metrics: &Arc<Metrics>,
         now: Duration,
     ) -> Arc<Upstream> {
@@ -151,8 +158,10 @@ impl Known {
         // A named origin that says something else than before. The one in force, if there are more.
         let named = self.upstreams.values();
         let named = named.filter(|upstream| upstream.spec().name == spec.name);
-        let former = named.max_by_key(|upstream| upstream.current.load(Ordering::Relaxed));
-        let upstream = Upstream::new(spec, former.map(|former| &**former), metrics, now);
+        let named = named.max_by_key(|upstream| upstream.current.load(Ordering::Relaxed));
+        let replaced = replaced.as_deref();
+        let former = replaced.or(named.map(|named| &**named));
+        let upstream = Upstream::new(spec, former, replaced, metrics, now);
         self.upstreams
             .insert(Arc::clone(spec), Arc::clone(&upstream));
         upstream

@@ -61,6 +61,8 @@ pub struct ConnectionRecord<'a> {
     pub alpn: Option<&'a str>,
     /// The kind of key of the certificate that was shown; `None` on resumption.
     pub certificate: Option<&'a str>,
+    /// What the staple says that was shown with it, `good` or `revoked`; `None` without one.
+    pub staple: Option<&'a str>,
     /// How it was compressed; `None` if it was not.
     pub certificate_compression: Option<&'a str>,
     /// Whether the handshake resumed a session.

@@ -110,6 +110,14 @@ labels! {
         Closing => "closing",
     }
 
+    /// Why an address validation token over QUIC was not believed.
+    TokenRefusal {
+        /// It is none of ours, or too old.
+        Unknown => "unknown",
+        /// It was shown before.
+        Used => "used",
+    }
+
     /// The way of bytes, seen from the edge.
     Direction {
         /// From the client.
@@ -366,6 +374,11 @@ labels! {
         Heads => "heads",
         /// Too many requests over HTTP/3 that their client gave up: the connection ends.
         GivenUp => "given_up",
+        /// Too many frames and streams over HTTP/3 that are no part of a request: the connection ends.
+        Control => "control",
+        /// Too many frames over QUIC, or too many of a kind that costs more than it says: the
+        /// connection ends.
+        Frames => "frames",
     }
 
     /// Why a route did not admit a client.

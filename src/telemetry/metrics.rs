@@ -12,7 +12,7 @@ use super::family::{CounterGrid, Counters, Families, Histograms};
 use super::labels::{
     AcceptError, Alert, Cap, ConnectionEnd, DeniedBy, Direction, EarlyRefusal, EarlyState,
     FailedBy, HandshakeKind, HelloError, Limit, Log, Protocol, ProxyHeaderError, ReloadResult,
-    StatusClass, Target, TimeoutKind, TlsVersion, TooEarlyBy,
+    StatusClass, Target, TimeoutKind, TlsVersion, TokenRefusal, TooEarlyBy,
 };
 
 pub use self::certificates::{CertificateSeries, Certificates, StapleSeries};
@@ -101,6 +101,8 @@ impl Handshakes {
 pub struct Quic {
     /// Clients that were asked to prove their address first.
     pub retries: IntCounter,
+    /// Address validation tokens that were not believed.
+    pub tokens_refused: Counters<TokenRefusal>,
     /// Connections that have ended and are kept for late packets.
     pub closing: IntGauge,
 }
@@ -224,6 +226,11 @@ impl Metrics {
                 retries: families.counter(
                     "quic_retries_total",
                     "Clients asked to prove their address before a handshake",
+                )?,
+                tokens_refused: families.counters(
+                    "quic_tokens_refused_total",
+                    "Address validation tokens that were not believed",
+                    "reason",
                 )?,
                 closing: families.gauge(
                     "quic_connections_closing",

@@ -1,4 +1,4 @@
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use cutwater::load::relay::{DatagramBuilder, DatagramRelay, Direction};
@@ -210,4 +210,89 @@ async fn a_relay_turns_to_another_server() {
     let mut buffer = [0; 16];
     let length = within("it", other.recv(&mut buffer)).await.unwrap();
     assert_eq!(&buffer[..length], b"two");
+}
+
+#[tokio::test]
+async fn datagrams_are_lost_by_their_number() {
+    let (_relay, client) = through(|plan| plan.lose(Direction::ToServer, &[1, 3])).await;
+    for text in ["1", "2", "3", "4"] {
+        client.send(text).await;
+    }
+    assert_eq!(client.texts(2).await, ["2", "4"]);
+}
+
+#[tokio::test]
+async fn no_more_are_lost_in_a_row_than_is_allowed() {
+    let (relay, client) = through(|plan| {
+        let plan = plan.loss(Direction::ToServer, 1.0);
+        plan.in_a_row(Direction::ToServer, 3)
+    })
+    .await;
+    for text in numbers(8) {
+        client.send(&text).await;
+    }
+    assert_eq!(client.texts(2).await, ["3", "7"]);
+    assert_eq!(relay.passed().lost, 6);
+}
+
+#[tokio::test]
+async fn marks_of_congestion_pass_and_both_sides_are_seen() {
+    let server = quinn_socket();
+    let to = server.0.local_addr().unwrap();
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let noting = std::sync::Arc::clone(&seen);
+    let relay = DatagramRelay::to(to)
+        .far(Ipv4Addr::new(127, 0, 0, 9).into())
+        .watch(move |one| {
+            let mut seen = noting.lock().unwrap();
+            seen.push((one.at_server, one.ecn, one.from.ip(), one.to));
+        })
+        .bind()
+        .await
+        .unwrap();
+    let client = quinn_socket();
+    send_marked(&client, relay.address(), 0b10);
+    let (ecn, from) = received(&server).await;
+    assert_eq!((ecn, from.ip()), (0b10, Ipv4Addr::new(127, 0, 0, 9).into()));
+    send_marked(&server, from, 0b01);
+    assert_eq!(received(&client).await, (0b01, relay.address()));
+    let (near, local) = (relay.address(), client.0.local_addr().unwrap());
+    let localhost: IpAddr = Ipv4Addr::LOCALHOST.into();
+    let all: [(bool, u8, IpAddr, SocketAddr); 4] = [
+        (false, 0b10, localhost, near),
+        (true, 0b10, Ipv4Addr::new(127, 0, 0, 9).into(), to),
+        (true, 0b01, localhost, from),
+        (false, 0b01, localhost, local),
+    ];
+    assert_eq!(*seen.lock().unwrap(), all);
+}
+
+/// A socket that tells and sets marks.
+fn quinn_socket() -> (UdpSocket, quinn::udp::UdpSocketState) {
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let state = quinn::udp::UdpSocketState::new((&socket).into()).unwrap();
+    (UdpSocket::from_std(socket).unwrap(), state)
+}
+
+fn send_marked(socket: &(UdpSocket, quinn::udp::UdpSocketState), to: SocketAddr, ecn: u8) {
+    let transmit = quinn::udp::Transmit {
+        destination: to,
+        ecn: quinn::udp::EcnCodepoint::from_bits(ecn),
+        contents: b"marked",
+        segment_size: None,
+        src_ip: None,
+    };
+    socket.1.try_send((&socket.0).into(), &transmit).unwrap();
+}
+
+async fn received(socket: &(UdpSocket, quinn::udp::UdpSocketState)) -> (u8, SocketAddr) {
+    let mut buffer = [0; 2048];
+    let mut meta = [quinn::udp::RecvMeta::default()];
+    let read = || {
+        let mut into = [std::io::IoSliceMut::new(&mut buffer)];
+        socket.1.recv((&socket.0).into(), &mut into, &mut meta)
+    };
+    let reading = socket.0.async_io(tokio::io::Interest::READABLE, read);
+    within("a datagram", reading).await.unwrap();
+    (meta[0].ecn.map_or(0, |mark| mark as u8), meta[0].addr)
 }

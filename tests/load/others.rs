@@ -4,7 +4,6 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -13,7 +12,7 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use crate::support::pki::Files;
 use crate::support::tool::{openssl, tool};
-use crate::support::within;
+use crate::support::{polled, within};
 
 /// A running server; killed when dropped.
 pub struct Other {
@@ -108,7 +107,7 @@ async fn on_a_free_port(name: &str, start: impl Fn(&Path, SocketAddr) -> Command
             .unwrap();
         let started = tokio::select! {
             _ = child.wait() => false,
-            () = within("its port", until_connected(address)) => true,
+            _ = polled("its port", async || TcpStream::connect(address).await.ok()) => true,
         };
         if started {
             return Other {
@@ -149,16 +148,6 @@ fn nginx_config(directory: &Path, listen: &str, files: &Files, server: &str) -> 
         }}
         "
     )
-}
-
-async fn until_connected(address: SocketAddr) {
-    while TcpStream::connect(address).await.is_err() {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "another process cannot be awaited"
-        )]
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 /// OpenSSL's `s_server` for TLS 1.3, with these arguments more. It serves one connection after the

@@ -17,11 +17,16 @@ use crate::support::edge::Edge;
 use crate::support::pki::Pki;
 use crate::support::within;
 
-const NAME: &str = "replay.example";
+pub const NAME: &str = "replay.example";
 const PLAIN: &str = "plain.example";
 
 /// Two listeners and three workers, a site with early data and one without.
-async fn edge(pki: &Pki) -> Edge {
+pub async fn edge(pki: &Pki) -> Edge {
+    edge_with(pki, "").await
+}
+
+/// With more lines for the first listener.
+pub async fn edge_with(pki: &Pki, listener: &str) -> Edge {
     let (certificate, plain) = (pki.files(&[NAME]).toml(), pki.files(&[PLAIN]).toml());
     Edge::start(&format!(
         r#"
@@ -34,9 +39,12 @@ async fn edge(pki: &Pki) -> Edge {
         [[listen]]
         address = "127.0.0.1:0"
         name = "a"
+        quic = true
+        {listener}
         [[listen]]
         address = "127.0.0.1:0"
         name = "b"
+        quic = true
         [[site]]
         names = ["{NAME}"]
         certificate = {certificate}
@@ -60,7 +68,7 @@ async fn edge(pki: &Pki) -> Edge {
 }
 
 /// A plan for these addresses that believes the authority.
-fn plan(pki: &Pki, url: &str, addresses: &[SocketAddr]) -> Plan {
+pub fn plan(pki: &Pki, url: &str, addresses: &[SocketAddr]) -> Plan {
     let mut plan = Plan::new(Target::parse(url).unwrap(), addresses[0]).unwrap();
     plan.connect = addresses.to_vec();
     let root = CertificateDer::from_pem_file(pki.ca_file()).unwrap();
@@ -68,19 +76,19 @@ fn plan(pki: &Pki, url: &str, addresses: &[SocketAddr]) -> Plan {
     plan
 }
 
-async fn replay(plan: Plan, replays: usize) -> ReplayReport {
+pub async fn replay(plan: Plan, replays: usize) -> ReplayReport {
     let report = run(ReplayPlan { plan, replays }).await;
     println!("{report}");
     report
 }
 
 /// How often each round's flight was accepted.
-fn accepted(report: &ReplayReport) -> Vec<u64> {
+pub fn accepted(report: &ReplayReport) -> Vec<u64> {
     report.rounds.iter().map(|round| round.accepted).collect()
 }
 
 /// What the server counts once it has counted so many: accepted and refused.
-async fn counted(edge: &Edge, offers: f64) -> (f64, f64) {
+pub async fn counted(edge: &Edge, offers: f64) -> (f64, f64) {
     within("all offers", async {
         loop {
             let accepted = edge.metric("cutwater_early_data_accepted_total", &[]).await;
@@ -93,7 +101,7 @@ async fn counted(edge: &Edge, offers: f64) -> (f64, f64) {
     .await
 }
 
-fn troubles(report: &ReplayReport) -> Vec<&str> {
+pub fn troubles(report: &ReplayReport) -> Vec<&str> {
     let troubles = report.rounds.iter();
     troubles
         .map(|round| round.trouble.as_deref().unwrap_or_default())

@@ -70,6 +70,13 @@ impl Client {
         Ok(Self::on(endpoint, quic).await)
     }
 
+    /// Connects by this endpoint, which may be bound elsewhere, and completes the handshake.
+    pub async fn by(endpoint: Endpoint, address: SocketAddr, name: &str) -> Self {
+        let connecting = endpoint.connect(address, name).unwrap();
+        let quic = within("the handshake", connecting).await.unwrap();
+        Self::on(endpoint, quic).await
+    }
+
     /// Connects with a ticket, before the handshake; panics without one.
     pub async fn early(address: SocketAddr, name: &str, setup: &ClientSetup) -> (Self, Accepted) {
         let endpoint = endpoint(setup);
@@ -118,6 +125,14 @@ impl Client {
     pub async fn close(self) {
         self.quic.close(0x100u32.into(), b"");
         self.endpoint.wait_idle().await;
+    }
+}
+
+/// The code with which the edge ends a connection.
+pub async fn closed(quic: &Connection) -> u64 {
+    match within("the end", quic.closed()).await {
+        ConnectionError::ApplicationClosed(close) => close.error_code.into_inner(),
+        other => panic!("{other}"),
     }
 }
 

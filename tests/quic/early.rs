@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use cutwater::load::relay::{DatagramRelay, Direction};
 use serde_json::Value;
 
 use crate::quic::client::{Client, answer, get, request};
@@ -54,6 +55,25 @@ async fn p1_an_early_get_is_answered_before_finished() {
     assert_eq!(accepted(&lines), 1);
     assert_eq!(scene.metric("early_data_accepted_total", &[]).await, 1.0);
     scene.settle().await;
+}
+
+#[tokio::test]
+async fn a_relay_withholds_finished_and_lets_early_data_and_its_answer_pass() {
+    let scene = Scene::start().await;
+    scene.ticket().await;
+    let relay = DatagramRelay::to(scene.address()).withhold_finished();
+    let relay = relay.bind().await.unwrap();
+    let (mut client, _) = Client::early(relay.address(), NAME, &scene.setup).await;
+    let mut stream = client.begin(get("https://example.com/?relayed")).await;
+    stream.finish().await.unwrap();
+    assert_eq!(answer(&mut stream).await.text(), "hello");
+    within("Finished", relay.until(|passed| passed.held > 0)).await;
+    assert!(relay.passed().one_rtt_to_client > 0);
+    assert_eq!(scene.metric("handshakes_unfinished", &[]).await, 1.0);
+    relay.release(Direction::ToServer);
+    scene.until_metric("handshakes_unfinished", &[], 0.0).await;
+    client.close().await;
+    assert_eq!(accepted(&offers(&scene, 1).await), 1);
 }
 
 #[tokio::test]
@@ -174,52 +194,6 @@ async fn p2_a_recorded_flight_gets_in_once_at_most() {
 }
 
 #[tokio::test]
-async fn p2_of_many_unseen_copies_one_gets_in() {
-    let wants = Wants {
-        site: "timeouts = { handshake = \"300ms\" }",
-        ..Wants::default()
-    };
-    let scene = Scene::with(wants).await;
-    scene.ticket().await;
-    // A wire to nobody records the flight.
-    let nobody = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let wire = Wire::to(nobody.local_addr().unwrap()).await;
-    let (mut client, _) = Client::early(wire.address(), NAME, &scene.setup).await;
-    let mut stream = client.begin(get("https://example.com/?unseen")).await;
-    stream.finish().await.unwrap();
-    let mut buffer = vec![0; 65_536];
-    let recorded = async {
-        // Two datagrams of Initial packets for a post-quantum hello, one of early data.
-        for _ in 0..3 {
-            nobody.recv(&mut buffer).await.unwrap();
-        }
-    };
-    within("the flight", recorded).await;
-    let flight = wire.sent();
-    let quiet = Duration::from_millis(50);
-    let mut copies = tokio::task::JoinSet::new();
-    for _ in 0..12 {
-        let (flight, address) = (flight.clone(), scene.address());
-        copies.spawn(async move { replay(address, &flight, quiet).await });
-    }
-    copies.join_all().await;
-    // What a copy has made lives until its handshake is due; one after that is another connection.
-    let another = async {
-        while scene.metric("early_data_offered_total", &[]).await < 2.0 {
-            replay(scene.address(), &flight, quiet).await;
-        }
-    };
-    within("another connection", another).await;
-    let lines = offers(&scene, 2).await;
-    assert_eq!(accepted(&lines), 1, "{lines:#?}");
-    scene.until_metric("sessions_taken_total", &[], 1.0).await;
-    let served = scene
-        .metric("early_requests_total", &["state=\"served\""])
-        .await;
-    assert_eq!(served, 1.0);
-}
-
-#[tokio::test]
 async fn r3_a_restart_lets_no_old_flight_in() {
     let mut scene = Scene::start().await;
     scene.ticket().await;
@@ -305,6 +279,45 @@ async fn r15_a_retry_proves_an_address() {
     assert_eq!(scene.metric("quic_retries_total", &[]).await, 2.0);
     wire.release().await;
     client.close().await;
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn r15_a_token_of_an_earlier_connection_proves_no_address() {
+    use crate::quic::limits::{GET, connect, head};
+    let wants = Wants {
+        listener: "quic_retry = \"always\"",
+        routes: INSIDE,
+        ..Wants::default()
+    };
+    let scene = Scene::with(wants).await;
+    let endpoint = crate::quic::client::endpoint(&scene.setup);
+    let first = connect(&endpoint, &scene).await;
+    let come = async {
+        while first.stats().frame_rx.new_token == 0 || scene.setup.tickets().left(NAME) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("a token and a ticket", come).await;
+    first.close(0x100u32.into(), b"");
+    let wire = Wire::to(scene.address()).await;
+    let connecting = endpoint.connect(wire.address(), NAME).unwrap();
+    let Ok((quic, _)) = connecting.into_0rtt() else {
+        panic!("no ticket for early data");
+    };
+    let (mut send, _recv) = quic.open_bi().await.unwrap();
+    send.write_all(&head(GET, "/inside", b"")).await.unwrap();
+    send.finish().unwrap();
+    scene
+        .until_metric("too_early_total", &["by=\"edge\""], 1.0)
+        .await;
+    // The token was good: nobody was asked again.
+    assert_eq!(scene.metric("quic_retries_total", &[]).await, 1.0);
+    wire.turn().await;
+    wire.release().await;
+    scene.edge.until_access(|line| line["status"] == 425).await;
+    quic.close(0x100u32.into(), b"");
+    endpoint.wait_idle().await;
     scene.settle().await;
 }
 

@@ -133,6 +133,46 @@ async fn content_is_asked_for_when_it_is_wanted() {
 }
 
 #[tokio::test]
+async fn interim_answers_of_an_origin_reach_the_client() {
+    const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\
+                         connection: x-hop\r\nx-hop: 1\r\ncontent-length: 3\r\n\r\n";
+    let whole = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    let origin = Origin::start(move |asked| match asked.target() {
+        // The hints come while the answer is still to come, behind a 100 that nobody asked for.
+        "/origin/first" => Reply::raw("HTTP/1.1 100 Continue\r\n\r\n")
+            .send(HINTS)
+            .held()
+            .send(whole),
+        // All at once.
+        _ => Reply::raw([HINTS, HINTS, whole].concat()),
+    })
+    .await;
+    let scene = before(&origin).await;
+    let mut client = scene.client().await;
+    for (path, count) in [("first", 1), ("at-once", 2)] {
+        let url = format!("https://example.com/origin/{path}");
+        let mut stream = client.begin(request("GET", &url)).await;
+        stream.finish().await.unwrap();
+        for _ in 0..count {
+            let hints = within("hints", stream.recv_response()).await.unwrap();
+            assert_eq!(hints.status(), 103, "{path}");
+            let fields: Vec<_> = hints.headers().iter().collect();
+            assert_eq!(fields.len(), 1, "{fields:?}");
+            assert_eq!(hints.headers()["link"], "</a.css>; rel=preload");
+        }
+        origin.release();
+        let answer = answer(&mut stream).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.text()),
+            (200, "ok"),
+            "{path}"
+        );
+    }
+    client.close().await;
+    scene.settle().await;
+}
+
+#[tokio::test]
 async fn answers_over_tcp_tell_of_http3() {
     use crate::support::client::Client;
     let scene = Scene::start().await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quinn::{Endpoint, TransportConfig, VarInt};
 use rustls::NamedGroup;
 
-use crate::quic::client::{Client, endpoint};
+use crate::quic::client::{Client, closed, endpoint};
 use crate::quic::scene::{NAME, Scene, Wants, route_to};
 use crate::support::origin::{Origin, Reply};
 use crate::support::within;
@@ -23,13 +23,13 @@ fn taking(scene: &Scene, window: u32) -> Endpoint {
     endpoint
 }
 
-async fn connect(endpoint: &Endpoint, scene: &Scene) -> quinn::Connection {
+pub async fn connect(endpoint: &Endpoint, scene: &Scene) -> quinn::Connection {
     let connecting = endpoint.connect(scene.address(), NAME).unwrap();
     within("the handshake", connecting).await.unwrap()
 }
 
 /// A HEADERS frame with `:method`, `:scheme https`, a path, the authority and more.
-fn head(method: u8, path: &str, more: &[u8]) -> Vec<u8> {
+pub fn head(method: u8, path: &str, more: &[u8]) -> Vec<u8> {
     let length = u8::try_from(path.len()).unwrap();
     let section = [
         &[0, 0, method, 0xd7, 0x51, length][..],
@@ -42,8 +42,8 @@ fn head(method: u8, path: &str, more: &[u8]) -> Vec<u8> {
     [&[1, section.len() as u8][..], &section].concat()
 }
 
-const GET: u8 = 0xd1;
-const POST: u8 = 0xd4;
+pub const GET: u8 = 0xd1;
+pub const POST: u8 = 0xd4;
 
 #[tokio::test]
 async fn no_answer_waits_for_ever_for_a_client_that_takes_nothing() {
@@ -256,6 +256,116 @@ async fn heads_that_are_not_whole_take_so_much_and_no_more() {
     let answer = within("an answer", recv.read_to_end(1000)).await.unwrap();
     assert!(answer.ends_with(b"hello"));
     quic.close(0x100u32.into(), b"");
+    endpoint.wait_idle().await;
+    scene.settle().await;
+}
+
+const EXCESSIVE_LOAD: u64 = 0x107;
+
+#[tokio::test]
+async fn frames_that_are_no_part_of_a_request_have_a_budget() {
+    let scene = Scene::start().await;
+    let endpoint = endpoint(&scene.setup);
+    let limit = ["limit=\"control\""];
+    let mut ended = 0.0;
+    // On the control stream, behind SETTINGS.
+    let frames: [(&str, &[u8]); 5] = [
+        ("what nobody knows", &[0x21, 0]),
+        ("a priority", b"\x80\x0f\x07\x00\x04\x00u=1"),
+        ("goaway", &[7, 1, 0]),
+        ("max push id", &[13, 1, 8]),
+        ("what nobody knows, and is large", b"\x21\x03abc"),
+    ];
+    for (what, frame) in frames {
+        let quic = connect(&endpoint, &scene).await;
+        let mut control = quic.open_uni().await.unwrap();
+        let bytes = [&[0, 4, 0][..], &frame.repeat(2000)].concat();
+        // The edge may be quicker to close.
+        let _ = control.write_all(&bytes).await;
+        assert_eq!(closed(&quic).await, EXCESSIVE_LOAD, "{what}");
+        ended += 1.0;
+        scene.until_metric("limits_hit_total", &limit, ended).await;
+    }
+    // In a request: before its head, and as content that is none.
+    let post = head(POST, "/", b"");
+    let requests = [
+        [0x21, 0].repeat(2000),
+        [&post[..], &[0x21, 0].repeat(2000)].concat(),
+        [&post[..], &[0, 0].repeat(2000)].concat(),
+    ];
+    for request in requests {
+        let quic = connect(&endpoint, &scene).await;
+        let (mut send, _recv) = quic.open_bi().await.unwrap();
+        let _ = send.write_all(&request).await;
+        assert_eq!(closed(&quic).await, EXCESSIVE_LOAD);
+        ended += 1.0;
+        scene.until_metric("limits_hit_total", &limit, ended).await;
+    }
+    endpoint.wait_idle().await;
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn streams_that_nobody_knows_have_the_same_budget() {
+    let scene = Scene::start().await;
+    let endpoint = endpoint(&scene.setup);
+    // With a type that is reserved, and without any.
+    for bytes in [&[0x21][..], &[]] {
+        let quic = connect(&endpoint, &scene).await;
+        let flood = async {
+            while let Ok(mut stream) = quic.open_uni().await {
+                let _ = stream.write_all(bytes).await;
+                let _ = stream.finish();
+            }
+        };
+        within("the end", flood).await;
+        assert_eq!(closed(&quic).await, EXCESSIVE_LOAD);
+    }
+    let limit = ["limit=\"control\""];
+    scene.until_metric("limits_hit_total", &limit, 2.0).await;
+    endpoint.wait_idle().await;
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn who_asks_for_much_may_say_much_beside_it() {
+    let scene = Scene::start().await;
+    let endpoint = endpoint(&scene.setup);
+    let quic = connect(&endpoint, &scene).await;
+    let mut control = quic.open_uni().await.unwrap();
+    control.write_all(&[0, 4, 0]).await.unwrap();
+    for nth in 0..300u16 {
+        let stream = (0x4000 | (4 * nth)).to_be_bytes();
+        let priority = [b"\x80\x0f\x07\x00\x05", &stream[..], b"u=1"].concat();
+        control.write_all(&priority.repeat(6)).await.unwrap();
+        let (mut send, mut recv) = quic.open_bi().await.unwrap();
+        send.write_all(&head(GET, "/", b"")).await.unwrap();
+        send.finish().unwrap();
+        let answer = within("an answer", recv.read_to_end(1000)).await.unwrap();
+        assert!(answer.ends_with(b"hello"));
+    }
+    quic.close(0x100u32.into(), b"");
+    endpoint.wait_idle().await;
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn requests_that_are_wrong_count_as_given_up() {
+    let scene = Scene::start().await;
+    let endpoint = endpoint(&scene.setup);
+    let quic = connect(&endpoint, &scene).await;
+    let flood = async {
+        while let Ok((mut send, mut recv)) = quic.open_bi().await {
+            // No method.
+            let _ = send.write_all(b"\x01\x07\x00\x00\xd7\xc1\x50\x01a").await;
+            let _ = send.finish();
+            let _ = recv.read_to_end(1000).await;
+        }
+    };
+    within("the end", flood).await;
+    assert_eq!(closed(&quic).await, EXCESSIVE_LOAD);
+    let limit = ["limit=\"given_up\""];
+    scene.until_metric("limits_hit_total", &limit, 1.0).await;
     endpoint.wait_idle().await;
     scene.settle().await;
 }

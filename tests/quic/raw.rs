@@ -1,8 +1,8 @@
 //! Bytes that are no HTTP/3, and the error that RFC 9114 and RFC 9204 name for each.
 
-use quinn::{ConnectionError, ReadError, VarInt};
+use quinn::{ReadError, VarInt};
 
-use crate::quic::client::endpoint;
+use crate::quic::client::{closed, endpoint};
 use crate::quic::scene::{NAME, Scene};
 use crate::support::within;
 
@@ -46,10 +46,6 @@ async fn try_it(scene: &Scene, on: &On, streams: &[Vec<u8>]) -> Result<u64, u64>
     let endpoint = endpoint(&scene.setup);
     let connecting = endpoint.connect(scene.address(), NAME).unwrap();
     let quic = within("the handshake", connecting).await.unwrap();
-    let closed = async |quic: &quinn::Connection| match within("the end", quic.closed()).await {
-        ConnectionError::ApplicationClosed(close) => close.error_code.into_inner(),
-        other => panic!("{other}"),
-    };
     let result = match on {
         On::Request => {
             let (mut send, mut recv) = quic.open_bi().await.unwrap();

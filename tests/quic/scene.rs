@@ -44,7 +44,21 @@ impl Scene {
 
     /// With the differences of a test.
     pub async fn with(wants: Wants<'_>) -> Self {
+        Self::of(Pki::new(), wants).await
+    }
+
+    /// With other sites, whose certificates `sites` makes.
+    pub async fn with_sites(sites: impl FnOnce(&Pki) -> String, wants: Wants<'_>) -> Self {
         let pki = Pki::new();
+        let sites = sites(&pki);
+        let wants = Wants {
+            sites: &sites,
+            ..wants
+        };
+        Self::of(pki, wants).await
+    }
+
+    async fn of(pki: Pki, wants: Wants<'_>) -> Self {
         let config = config(&pki, &wants);
         let edge = Edge::start(&config).await;
         let setup = pki.client().alpn(&["h3"]);

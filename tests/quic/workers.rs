@@ -5,10 +5,11 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use quinn::ConnectionError;
+use quinn::udp::{Transmit, UdpSocketState};
 use serde_json::Value;
 
-use crate::quic::client::{answer, get, request};
+use crate::quic::client::{answer, closed, get, request};
+use crate::quic::forger::{Forger, Level, whole};
 use crate::quic::scene::{NAME, Scene, Wants, route_to};
 use crate::support::origin::{Origin, Reply};
 use crate::support::within;
@@ -195,12 +196,7 @@ async fn a_drain_lets_requests_end_and_turns_later_ones_away() {
     within("goaway", refused).await;
     origin.release();
     assert_eq!(answer(&mut stream).await.text(), "slow");
-    match within("the end", client.quic.closed()).await {
-        ConnectionError::ApplicationClosed(close) => {
-            assert_eq!(close.error_code.into_inner(), 0x100);
-        }
-        other => panic!("{other}"),
-    }
+    assert_eq!(closed(&client.quic).await, 0x100);
     assert!(scene.edge.exit().await.success());
 }
 
@@ -311,11 +307,48 @@ async fn requests_that_are_given_up_again_and_again_end_the_connection() {
         }
     };
     within("the end", flood).await;
-    match within("the end", client.quic.closed()).await {
-        ConnectionError::ApplicationClosed(close) => {
-            assert_eq!(close.error_code.into_inner(), 0x107);
-        }
-        other => panic!("{other}"),
-    }
+    assert_eq!(closed(&client.quic).await, 0x107);
     scene.settle().await;
+}
+
+/// Sends these datagrams, all of one length, as one.
+fn joined(socket: &UdpSocket, to: std::net::SocketAddr, datagrams: &[Vec<u8>]) {
+    let state = UdpSocketState::new(socket.into()).unwrap();
+    let transmit = Transmit {
+        destination: to,
+        ecn: None,
+        contents: &datagrams.concat(),
+        segment_size: Some(datagrams[0].len()),
+        src_ip: None,
+    };
+    state.send(socket.into(), &transmit).unwrap();
+}
+
+#[tokio::test]
+async fn what_the_kernel_joins_reaches_the_workers_that_it_is_for() {
+    let scene = Scene::start().await;
+    let connected = async || Forger::connected(scene.address(), NAME, &scene.setup).await;
+    let worker = |forger: &Forger| forger.to[1] % 2;
+    let mut one = connected().await;
+    let mut two = connected().await;
+    while worker(&two) == worker(&one) {
+        two = connected().await;
+    }
+    // On the way from a network card datagrams of one socket are joined, whosever they are; over
+    // loopback those that are sent so stay so.
+    let ask = whole(0, b"\x01\x12\x00\x00\xd1\xd7\xc1\x50\x0bexample.com");
+    let mut ping = vec![1];
+    ping.resize(ask.len(), 0);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let datagrams = [
+        one.packet(Level::Full, &ping),
+        two.packet(Level::Full, &ask),
+        one.packet(Level::Full, &ping),
+    ];
+    joined(&socket, scene.address(), &datagrams);
+    two.socket = tokio::net::UdpSocket::from_std(socket).unwrap();
+    scene
+        .until_metric("requests_total", &["protocol=\"h3\""], 1.0)
+        .await;
 }

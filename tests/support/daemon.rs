@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
 
-use super::BOUND;
 use super::tool::tool;
+use super::{BOUND, poll};
 
 /// A running program; killed when dropped.
 pub struct Daemon {
@@ -144,17 +144,11 @@ impl Daemon {
             let read = |name| std::fs::read_to_string(path.join(name)).unwrap_or_default();
             format!("{}{}", read("stderr"), read("error.log"))
         };
-        let connects = async {
-            while TcpStream::connect(address).await.is_err() {
-                let ended = child.try_wait().unwrap();
-                assert!(ended.is_none(), "{program:?} ended: {}\n{config}", said());
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "another process cannot be awaited"
-                )]
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-            }
-        };
+        let connects = poll(async || {
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none(), "{program:?} ended: {}\n{config}", said());
+            TcpStream::connect(address).await.ok()
+        });
         if tokio::time::timeout(BOUND, connects).await.is_err() {
             panic!("{program:?} does not listen on {address}: {}", said());
         }

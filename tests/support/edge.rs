@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::http1::Response;
-use super::{BOUND, within};
+use super::{BOUND, poll, within};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_cutwater");
 
@@ -348,16 +348,11 @@ impl Edge {
         let Some(admin) = self.admin else {
             return;
         };
-        let polls = async {
-            while !matches!(admin_get(admin, "/readyz").await, Ok(answer) if answer.status == 200) {
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "another process cannot be awaited"
-                )]
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-            }
-        };
-        if tokio::time::timeout(BOUND, polls).await.is_err() {
+        let ready = poll(async || {
+            let answer = admin_get(admin, "/readyz").await.ok()?;
+            (answer.status == 200).then_some(())
+        });
+        if tokio::time::timeout(BOUND, ready).await.is_err() {
             panic!("not ready within {BOUND:?}:\n{}", self.text());
         }
     }

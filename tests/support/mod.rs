@@ -6,6 +6,7 @@
 //! - [`hello`]: a ClientHello's bytes, found and garbled
 //! - [`http1`], [`h2`]: reading answers; a whole h2 client over [`client`]
 //! - [`edge`]: the compiled program with a config file, its logs and signals
+//! - [`figures`]: waiting for its metrics
 //! - [`origin`]: an HTTP/1.1 origin that does as it is told
 //! - [`http2_origin`]: the same over HTTP/2, in the clear or over TLS
 //! - [`daemon`]: nginx and HAProxy with configurations of the test's, nghttpd, `s_server`,
@@ -17,6 +18,7 @@
 pub mod client;
 pub mod daemon;
 pub mod edge;
+pub mod figures;
 pub mod h2;
 pub mod hello;
 pub mod http1;
@@ -30,8 +32,35 @@ pub mod tool;
 
 use std::time::Duration;
 
+/// How often [`poll`] asks.
+const POLL: Duration = Duration::from_millis(10);
+
 /// The longest that a test waits for one thing that is sure to come.
 pub const BOUND: Duration = Duration::from_secs(10);
+
+/// Asks until there is an answer: of what another process does, which cannot wake us, and has no
+/// line in a log.
+pub async fn poll<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "another process cannot be awaited"
+        )]
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// The same, at most [`BOUND`].
+#[track_caller]
+pub fn polled<T>(
+    what: &'static str,
+    ask: impl AsyncFnMut() -> Option<T>,
+) -> impl Future<Output = T> {
+    within(what, poll(ask))
+}
 
 /// Waits for `what`, at most [`BOUND`].
 #[track_caller]

@@ -2,12 +2,14 @@
 //!
 //! One thread, one epoll, a fixed answer, no routes, no deadlines, no metrics, no limits. What a
 //! real server costs above it is the price of being one. With `--plain` it is the origin behind
-//! proxies, with `--origin` the least that a proxy can cost. It is a measure, not a server: nothing
-//! but a benchmark should ever reach it.
+//! proxies, with `--origin` the least that a proxy can cost, with `--quic` the least that a server of
+//! HTTP/3 made of quinn can. It is a measure, not a server: nothing but a benchmark should ever reach
+//! it.
 
 mod connection;
 mod messages;
 mod proxied;
+mod quic;
 mod requests;
 mod tls;
 
@@ -45,6 +47,9 @@ struct Arguments {
     /// Passes requests on to this origin instead of answering them.
     #[arg(long, conflicts_with = "plain")]
     origin: Option<SocketAddr>,
+    /// HTTP/3 instead of HTTP/1.1.
+    #[arg(long, conflicts_with_all = ["plain", "origin"])]
+    quic: bool,
 }
 
 /// What is served on a connection.
@@ -59,10 +64,18 @@ fn main() -> io::Result<()> {
         (Some(chain), Some(key)) if !arguments.plain => Some(tls::config(chain, key)?),
         _ => None,
     };
+    if let (true, Some(config)) = (arguments.quic, &config) {
+        return quic::serve(arguments.listen, config, tell);
+    }
     let listener = TcpListener::bind(arguments.listen)?;
-    println!("{}", listener.local_addr()?);
-    io::stdout().flush()?;
+    tell(listener.local_addr()?)?;
     serve(listener, config, arguments.origin)
+}
+
+/// Says where it listens.
+fn tell(address: SocketAddr) -> io::Result<()> {
+    println!("{address}");
+    io::stdout().flush()
 }
 
 /// Serves until it is killed.

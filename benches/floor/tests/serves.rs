@@ -7,6 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Buf;
+use h3::client::SendRequest;
+use h3_quinn::OpenStreams;
+use quinn::crypto::rustls::QuicClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, version};
@@ -45,6 +49,30 @@ fn connect(floor: &Floor) -> Result<TcpStream, Box<dyn Error>> {
     let socket = TcpStream::connect(floor.address)?;
     socket.set_read_timeout(Some(Duration::from_secs(20)))?;
     Ok(socket)
+}
+
+/// A request over HTTP/3: how many bytes its answer has, and how that begins.
+async fn get(
+    requests: &mut SendRequest<OpenStreams, bytes::Bytes>,
+    path: &str,
+) -> Result<(usize, String), Box<dyn Error>> {
+    let request = http::Request::get(format!("https://a.test{path}")).body(())?;
+    let mut stream = requests.send_request(request).await?;
+    stream.finish().await?;
+    let head = stream.recv_response().await?;
+    assert_eq!(head.status(), 200);
+    let (mut length, mut begin) = (0, String::new());
+    while let Some(mut piece) = stream.recv_data().await? {
+        let rest = piece.remaining();
+        let piece = piece.copy_to_bytes(rest);
+        if length == 0 {
+            begin = String::from_utf8_lossy(piece.get(..6).unwrap_or_default()).into_owned();
+        }
+        length += piece.len();
+    }
+    let said = head.headers().get("content-length").ok_or("no length")?;
+    assert_eq!(said.to_str()?, length.to_string());
+    Ok((length, begin))
 }
 
 /// Reads as many answers as there are.
@@ -161,4 +189,72 @@ fn the_last_answer_ends_with_close_notify() -> Outcome {
     stream.read_to_end(&mut all)?;
     assert!(all.ends_with(b"hello\n"));
     Ok(())
+}
+
+fn over_quic(config: &ClientConfig) -> Result<quinn::ClientConfig, Box<dyn Error>> {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![b"h3".to_vec()];
+    let crypto = QuicClientConfig::try_from(config)?;
+    Ok(quinn::ClientConfig::new(Arc::new(crypto)))
+}
+
+#[test]
+fn over_quic_the_second_connection_is_resumed_and_its_early_request_answered() -> Outcome {
+    let (floor, config, _directory) = tls(&["--quic"])?;
+    let config = over_quic(&config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse()?)?;
+        endpoint.set_default_client_config(config);
+        let quic = endpoint.connect(floor.address, "a.test")?.await?;
+        let own = h3_quinn::Connection::new(quic);
+        let (_driver, mut requests) = h3::client::new(own).await?;
+        assert_eq!(get(&mut requests, "/").await?, (6, "hello\n".to_owned()));
+        let large = get(&mut requests, "/large").await?;
+        assert_eq!(large, (10_000_000, "\0".repeat(6)));
+        assert_eq!(get(&mut requests, "/").await?.0, 6);
+
+        let connecting = endpoint.connect(floor.address, "a.test")?;
+        let Ok((quic, accepted)) = connecting.into_0rtt() else {
+            return Err("no ticket came".into());
+        };
+        let own = h3_quinn::Connection::new(quic);
+        let (_driver, mut requests) = h3::client::new(own).await?;
+        assert_eq!(get(&mut requests, "/").await?.0, 6);
+        assert!(accepted.await);
+        Ok(())
+    })
+}
+
+#[test]
+fn over_quic_a_head_in_pieces_is_answered() -> Outcome {
+    let (floor, config, _directory) = tls(&["--quic"])?;
+    let config = over_quic(&config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse()?)?;
+        endpoint.set_default_client_config(config);
+        let quic = endpoint.connect(floor.address, "a.test")?.await?;
+        let (mut send, mut receive) = quic.open_bi().await?;
+        // HEADERS and their length; :method: GET, :scheme: https, :authority: a, :path: /
+        for piece in [&b"\x01\x08"[..], b"\x00\x00\xd1\xd7", b"\x50\x01a\xc1"] {
+            let before = quic.stats().frame_tx.stream;
+            send.write_all(piece).await?;
+            // Each in a packet of its own.
+            for _ in 0..100_000 {
+                if quic.stats().frame_tx.stream > before {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        send.finish()?;
+        let answer = receive.read_to_end(1000).await?;
+        assert!(answer.ends_with(b"hello\n"), "{answer:x?}");
+        Ok(())
+    })
 }

@@ -1,22 +1,18 @@
-//! A blocking client for what is not a load: is it up, what does it answer, and thousands of
+//! A blocking client over TCP for what is not a load: is it up, what does it answer, and thousands of
 //! connections that do nothing.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, version};
 
-use crate::process::pause;
-
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// How often it is asked whether something is there at last.
-const INTERVAL: Duration = Duration::from_millis(1);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Makes connections of HTTP/1.1 over TLS 1.3 and verifies certificates.
 #[derive(Clone)]
@@ -51,6 +47,11 @@ impl Client {
         })
     }
 
+    /// How it makes connections.
+    pub fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
     /// Connects.
     ///
     /// # Errors
@@ -63,37 +64,6 @@ impl Client {
         let tls =
             ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
         Ok(Open { socket, tls })
-    }
-
-    /// Asks until there is an answer with status 200 whose body `wanted` likes; says when the
-    /// question that brought it was asked and when it came. `alive` may say why to give up.
-    ///
-    /// # Errors
-    /// `alive`'s; after `patience`, what was wrong at last.
-    pub fn wait(
-        &self,
-        address: SocketAddr,
-        name: &str,
-        patience: Duration,
-        wanted: impl Fn(&str) -> bool,
-        mut alive: impl FnMut() -> io::Result<()>,
-    ) -> io::Result<Instant> {
-        let began = Instant::now();
-        loop {
-            let wrong = match self
-                .open(address, name)
-                .and_then(|mut open| open.get(name, "/"))
-            {
-                Ok(body) if wanted(&body) => return Ok(Instant::now()),
-                Ok(body) => io::Error::other(format!("it answers {body:?}")),
-                Err(error) => error,
-            };
-            alive()?;
-            if began.elapsed() > patience {
-                return Err(wrong);
-            }
-            pause(INTERVAL);
-        }
     }
 }
 

@@ -22,15 +22,19 @@ pub struct Server {
     pub name: String,
     /// Program and arguments, with places to be filled.
     pub command: Vec<String>,
+    /// The environment variable that holds the path of its program, where no package has it.
+    pub environment: Option<String>,
     /// Prints its version.
     #[serde(default)]
     pub version: Vec<String>,
     /// File to write → template that it is made from.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
-    /// From the chroot, if there is one.
+    /// The suite of the Debian that it is from, if that is there.
+    pub chroot: Option<String>,
+    /// Speaks HTTP/3 alone.
     #[serde(default)]
-    pub chroot: bool,
+    pub quic: bool,
     /// More names for the templates.
     #[serde(default)]
     pub set: BTreeMap<String, String>,
@@ -136,6 +140,7 @@ pub fn fill(text: &str, values: &Values) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::figures::{GOALS, Goal};
 
     fn values(pairs: &[(&str, &str)]) -> Values {
         pairs
@@ -155,12 +160,23 @@ mod tests {
                 "cutwater, access log",
                 "floor",
                 "floor, proxying",
+                "floor, QUIC",
                 "nginx",
-                "haproxy"
+                "haproxy",
+                "nginx, sid",
+                "caddy",
+                "h2o"
             ]
         );
         assert!(config.server[0].has(Row::Reload));
         assert!(!config.server[2].has(Row::H2));
+        // Each goal is held against columns that there are.
+        for (row, goal) in GOALS {
+            if let Goal::Times(_, column) = goal {
+                let other = config.server.iter().find(|server| server.name == column);
+                assert!(other.is_some_and(|other| other.has(row)), "{column}");
+            }
+        }
     }
 
     #[test]

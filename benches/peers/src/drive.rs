@@ -160,13 +160,15 @@ fn problem(row: Row, counts: &Counts, errors: u64) -> Option<String> {
         return Some(format!("{errors} errors beside {operations} operations"));
     }
     match row {
-        Row::Resumed | Row::Early if full * 100 > *resumed => {
+        Row::Resumed | Row::Early | Row::H3Resumed | Row::H3Early if full * 100 > *resumed => {
             Some(format!("{full} handshakes were full, {resumed} resumed"))
         }
-        Row::Early if early_accepted * 100 < operations * 99 => Some(format!(
+        Row::Early | Row::H3Early if early_accepted * 100 < operations * 99 => Some(format!(
             "{early_accepted} of {operations} accepted as early data"
         )),
-        Row::Download | Row::ProxiedDownload if counts.body < operations * LARGE => {
+        Row::Download | Row::ProxiedDownload | Row::H3Download
+            if counts.body < operations * LARGE =>
+        {
             Some("the answers are not 10 MB".into())
         }
         _ => None,

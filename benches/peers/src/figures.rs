@@ -8,6 +8,10 @@ use crate::rows::{Row, Unit};
 pub const OURS: &str = "cutwater";
 /// The title of the column of the least that is possible.
 pub const FLOOR: &str = "floor";
+/// The same over QUIC.
+const QUIC_FLOOR: &str = "floor, QUIC";
+/// The title of the column of the nginx that HTTP/3 is compared with.
+const NGINX_QUIC: &str = "nginx, sid";
 
 /// What several rounds gave.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -83,7 +87,7 @@ impl Table {
 /// What ours must reach.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Goal {
-    /// No more than so many times another column's.
+    /// No more than so many times another column's; no less, where more is better.
     Times(f64, &'static str),
     /// No more than this.
     AtMost(f64),
@@ -92,7 +96,7 @@ pub enum Goal {
 }
 
 /// The goals.
-pub const GOALS: [(Row, Goal); 11] = [
+pub const GOALS: [(Row, Goal); 20] = [
     (Row::Full, Goal::Times(1.05, FLOOR)),
     (Row::Resumed, Goal::Times(1.05, FLOOR)),
     (Row::Early, Goal::Times(1.05, FLOOR)),
@@ -104,6 +108,15 @@ pub const GOALS: [(Row, Goal); 11] = [
     (Row::ProxiedDownload, Goal::AtLeast(2.5)),
     (Row::ProxiedUpload, Goal::AtLeast(2.5)),
     (Row::Idle, Goal::AtMost(5.0)),
+    (Row::H3Full, Goal::Times(1.1, QUIC_FLOOR)),
+    (Row::H3Full, Goal::Times(1.0, NGINX_QUIC)),
+    (Row::H3Resumed, Goal::Times(1.1, QUIC_FLOOR)),
+    (Row::H3Resumed, Goal::Times(1.0, NGINX_QUIC)),
+    (Row::H3Early, Goal::Times(1.1, QUIC_FLOOR)),
+    (Row::H3Early, Goal::Times(1.0, NGINX_QUIC)),
+    (Row::H3, Goal::Times(1.0, NGINX_QUIC)),
+    (Row::H3Download, Goal::Times(1.3, NGINX_QUIC)),
+    (Row::H3Idle, Goal::Times(1.0, NGINX_QUIC)),
 ];
 
 impl Goal {
@@ -112,12 +125,14 @@ impl Goal {
         let ours = table.figure(row, OURS)?;
         let unit = row.unit().as_str();
         let (reached, text) = match self {
-            Self::Times(most, column) => {
+            Self::Times(goal, column) => {
                 let times = ours / table.figure(row, column).filter(|other| *other > 0.0)?;
-                (
-                    times <= most,
-                    format!("{times:.2} × {column}, at most {most:.2} ×"),
-                )
+                let (reached, bound) = match row.unit().more_is_better() {
+                    true => (times >= goal, "least"),
+                    false => (times <= goal, "most"),
+                };
+                let text = format!("{times:.2} × {column}, at {bound} {goal:.2} ×");
+                (reached, text)
             }
             Self::AtMost(most) => (
                 ours <= most,
@@ -187,6 +202,10 @@ mod tests {
                     row: Row::H2,
                     cells: vec![Some(cell(&[4.0, 5.0])), None, Some(cell(&[]))],
                 },
+                Line {
+                    row: Row::Download,
+                    cells: vec![Some(cell(&[3.0])), None, Some(cell(&[2.5]))],
+                },
             ],
         }
     }
@@ -224,6 +243,11 @@ mod tests {
             .check(Row::Full, &table)
             .expect("figures");
         assert_eq!(full, (true, "1.04 × floor, at most 1.05 ×".into()));
+        let download = Goal::Times(1.3, "nginx").check(Row::Download, &table);
+        assert_eq!(
+            download,
+            Some((false, "1.20 × nginx, at least 1.30 ×".into()))
+        );
         assert!(!Goal::AtMost(3.5).check(Row::H2, &table).expect("figures").0);
         assert!(
             Goal::AtLeast(3.5)

@@ -1,5 +1,6 @@
 //! The bench: files, certificates, an origin, and servers that are started with them.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -10,12 +11,15 @@ use std::time::{Duration, Instant};
 use crate::client::Client;
 use crate::config::{Server, Values, fill, render};
 use crate::pki::Authority;
-use crate::process::Running;
+use crate::process::{Running, pause};
+use crate::quic::QuicClient;
 
 /// The name that every server has.
 pub const NAME: &str = "bench.test";
 /// How long a server may take to start or to reload.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is asked whether it has done so.
+const INTERVAL: Duration = Duration::from_millis(1);
 /// Bytes of the large file; the origin's large answer has as many.
 pub const LARGE: u64 = 10_000_000;
 
@@ -25,8 +29,8 @@ pub struct Place {
     pub cutwater: PathBuf,
     pub floor: PathBuf,
     pub templates: PathBuf,
-    /// A Debian of its own, which holds `directory`.
-    pub chroot: Option<PathBuf>,
+    /// Debians of their own, by suite. `directory` is in the root of each, under the same name.
+    pub chroots: BTreeMap<String, PathBuf>,
     /// For everything that is written.
     pub directory: PathBuf,
     pub server_core: usize,
@@ -36,6 +40,7 @@ pub struct Place {
 /// The bench.
 pub struct Lab {
     pub client: Client,
+    pub quic: QuicClient,
     place: Place,
     authority: Authority,
     origin: SocketAddr,
@@ -68,6 +73,7 @@ impl Lab {
         let authority = Authority::new()?;
         authority.issue(NAME, &place.directory.join("bench.pem"))?;
         let client = Client::new(authority.root())?;
+        let quic = QuicClient::new(client.config())?;
         let origin = free_address()?;
         let command = [
             place.floor.display().to_string(),
@@ -79,6 +85,7 @@ impl Lab {
         let running = Running::start(&command, place.load_core, None, &log)?;
         Ok(Self {
             client,
+            quic,
             place,
             authority,
             origin,
@@ -108,6 +115,12 @@ impl Lab {
     /// # Errors
     /// It does not start, or ends, or does not answer so: with what it said last.
     pub fn start(&self, server: &Server, names: &Names, answer: &str) -> io::Result<Station> {
+        if let Some(variable) = &server.environment
+            && program(server).is_none()
+        {
+            let error = format!("set {variable} to the path of its program");
+            return Err(io::Error::other(error));
+        }
         let address = free_address()?;
         let admin = free_address()?;
         let values = self.values(server, address, admin, answer);
@@ -121,14 +134,7 @@ impl Lab {
         let began = Instant::now();
         let mut running =
             Running::start(&command, self.place.server_core, self.root(server), &log)?;
-        let ended = || match running.ended() {
-            Some(status) => Err(io::Error::other(format!("it ended with {status}"))),
-            None => Ok(()),
-        };
-        let first = self
-            .client
-            .wait(address, NAME, PATIENCE, |_| true, ended)
-            .map_err(|error| self.explain(server, &error))?;
+        let first = self.wait(server, address, &mut running, |_| true)?;
         Ok(Station {
             running,
             address,
@@ -154,22 +160,39 @@ impl Lab {
         station
             .running
             .signal(server.reload.as_deref().unwrap_or("HUP"))?;
-        let running = &mut station.running;
-        let ended = || match running.ended() {
-            Some(status) => Err(io::Error::other(format!("it ended with {status}"))),
-            None => Ok(()),
-        };
-        let changed = self
-            .client
-            .wait(
-                station.address,
-                NAME,
-                PATIENCE,
-                |body| body.contains(answer),
-                ended,
-            )
-            .map_err(|error| self.explain(server, &error))?;
+        let wanted = |body: &str| body.contains(answer);
+        let changed = self.wait(server, station.address, &mut station.running, wanted)?;
         Ok(changed - began)
+    }
+
+    /// Asks until there is an answer whose body is `wanted`, and says when it came.
+    fn wait(
+        &self,
+        server: &Server,
+        address: SocketAddr,
+        running: &mut Running,
+        wanted: impl Fn(&str) -> bool,
+    ) -> io::Result<Instant> {
+        let ask = || match server.quic {
+            true => self.quic.open(address, NAME)?.get(NAME, "/"),
+            false => self.client.open(address, NAME)?.get(NAME, "/"),
+        };
+        let began = Instant::now();
+        loop {
+            let wrong = match ask() {
+                Ok(body) if wanted(&body) => return Ok(Instant::now()),
+                Ok(body) => io::Error::other(format!("it answers {body:?}")),
+                Err(error) => error,
+            };
+            if let Some(status) = running.ended() {
+                let ended = io::Error::other(format!("it ended with {status}"));
+                return Err(self.explain(server, &ended));
+            }
+            if began.elapsed() > PATIENCE {
+                return Err(self.explain(server, &wrong));
+            }
+            pause(INTERVAL);
+        }
     }
 
     /// The first line that a server says about its version.
@@ -194,15 +217,17 @@ impl Lab {
 
     /// Where a server finds its programs, if not in the machine's own system.
     fn root(&self, server: &Server) -> Option<&Path> {
-        self.place.chroot.as_deref().filter(|_| server.chroot)
+        let suite = server.chroot.as_ref()?;
+        self.place.chroots.get(suite).map(PathBuf::as_path)
     }
 
     /// A path as the server sees it.
     fn seen(&self, server: &Server, path: &Path) -> String {
-        let inside = self
-            .root(server)
-            .and_then(|root| path.strip_prefix(root).ok())
-            .map(|path| Path::new("/").join(path));
+        let inside = self.root(server).and_then(|_| {
+            let directory = &self.place.directory;
+            let rest = path.strip_prefix(directory.parent()?).ok()?;
+            Some(Path::new("/").join(rest))
+        });
         inside.as_deref().unwrap_or(path).display().to_string()
     }
 
@@ -232,6 +257,9 @@ impl Lab {
             ("cutwater".into(), self.place.cutwater.display().to_string()),
             ("floor".into(), self.place.floor.display().to_string()),
         ]);
+        if let Some(program) = program(server) {
+            values.insert("program".into(), program);
+        }
         for (name, value) in &server.set {
             let value = fill(value, &values);
             values.insert(name.clone(), value);
@@ -271,6 +299,11 @@ impl Lab {
             last.unwrap_or("nothing")
         ))
     }
+}
+
+/// The program of a server that is brought along, if it is.
+pub fn program(server: &Server) -> Option<String> {
+    std::env::var(server.environment.as_ref()?).ok()
 }
 
 /// An address on loopback where nothing listens at the moment.

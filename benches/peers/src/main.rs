@@ -12,6 +12,7 @@ mod lab;
 mod page;
 mod pki;
 mod process;
+mod quic;
 mod rounds;
 mod rows;
 mod text;
@@ -45,12 +46,12 @@ struct Arguments {
     /// The program `floor`.
     #[arg(long, value_name = "FILE")]
     floor: PathBuf,
-    /// Where everything is written; inside the chroot if there is one.
+    /// Where everything is written; in the root of each Debian if there is one.
     #[arg(long, value_name = "DIRECTORY")]
     directory: PathBuf,
-    /// A Debian with the other servers.
-    #[arg(long, value_name = "DIRECTORY")]
-    chroot: Option<PathBuf>,
+    /// A Debian with other servers, by its suite.
+    #[arg(long, value_name = "SUITE=DIRECTORY", value_parser = chroot)]
+    chroot: Vec<(String, PathBuf)>,
     /// Where peers.json and peers.html go.
     #[arg(long, value_name = "DIRECTORY")]
     output: PathBuf,
@@ -78,13 +79,20 @@ struct Arguments {
     /// The core of the generator and of the origin [default: the second].
     #[arg(long, value_name = "N")]
     load_core: Option<usize>,
-    /// Our own servers and four rows, for a minute; exits 1 if a figure is missing.
+    /// Our own servers and six rows, for a minute; exits 1 if a figure is missing.
     #[arg(long)]
     quick: bool,
 }
 
 /// What `--quick` measures.
-const QUICK: [Row; 4] = [Row::Full, Row::Resumed, Row::Early, Row::H1];
+const QUICK: [Row; 6] = [
+    Row::Full,
+    Row::Resumed,
+    Row::Early,
+    Row::H1,
+    Row::H3Early,
+    Row::H3,
+];
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
@@ -112,7 +120,7 @@ fn run(arguments: &Arguments) -> io::Result<ExitCode> {
         cutwater: absolute(&arguments.cutwater)?,
         floor: absolute(&arguments.floor)?,
         templates: arguments.config.with_file_name("templates"),
-        chroot: arguments.chroot.as_deref().map(absolute).transpose()?,
+        chroots: arguments.chroot.iter().cloned().collect(),
         directory: absolute(&arguments.directory)?,
         server_core: arguments.server_core.unwrap_or(first),
         load_core: arguments.load_core.unwrap_or(second),
@@ -124,7 +132,7 @@ fn run(arguments: &Arguments) -> io::Result<ExitCode> {
         duration: duration.clone(),
         large: place.directory.join("root/large"),
     };
-    let chroot = place.chroot.is_some();
+    let suites: Vec<String> = place.chroots.keys().cloned().collect();
     let lab = Lab::new(place)?;
     let mut findings = Findings {
         facts: machine(),
@@ -133,9 +141,12 @@ fn run(arguments: &Arguments) -> io::Result<ExitCode> {
     let loads = format!("{} rounds of {duration}", extent.rounds);
     findings.facts.push(("rounds".into(), loads));
     let servers = present(arguments, config, &lab, &mut findings);
-    if !chroot && servers.iter().any(|server| server.chroot) {
-        let missing = "a Debian of their own for the other servers: these are the machine's";
-        findings.missing.push(missing.into());
+    let from = servers.iter().filter_map(|server| server.chroot.as_ref());
+    for suite in from.filter(|suite| !suites.contains(suite)) {
+        let missing = format!("Debian {suite} for its servers: these are the machine's");
+        if !findings.missing.contains(&missing) {
+            findings.missing.push(missing);
+        }
     }
     findings.table = Rounds::new(&lab, &generator, extent, servers).run();
     println!("{}", findings.text());
@@ -188,8 +199,10 @@ fn present(
     findings: &mut Findings,
 ) -> Vec<Server> {
     let wanted = |server: &Server| {
-        let named = arguments.servers.is_empty() || arguments.servers.contains(&server.name);
-        named && (server.quick || !arguments.quick)
+        let named = arguments.servers.contains(&server.name);
+        // One that has to be brought along is missed only by who asks for it.
+        let there = lab::program(server).is_some() || server.environment.is_none();
+        (named || arguments.servers.is_empty() && there) && (server.quick || !arguments.quick)
     };
     let mut servers = Vec::new();
     for server in config.server.into_iter().filter(wanted) {
@@ -224,6 +237,14 @@ fn machine() -> Vec<(String, String)> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let machine = format!("{model}, {cores} cores, Linux {}", kernel.trim());
     vec![("machine".into(), machine)]
+}
+
+/// A suite and its directory, as it is typed.
+fn chroot(typed: &str) -> Result<(String, PathBuf), String> {
+    let parts = typed.split_once('=');
+    let (suite, directory) = parts.ok_or("a suite, `=` and its directory are wanted")?;
+    let directory = absolute(Path::new(directory)).map_err(|error| error.to_string())?;
+    Ok((suite.to_owned(), directory))
 }
 
 fn absolute(path: &Path) -> io::Result<PathBuf> {

@@ -1,9 +1,9 @@
 //! The measurements: every row, round after round, the servers in alternating order.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::client::Open;
 use crate::config::Server;
 use crate::drive::Generator;
 use crate::figures::{Cell, Line, Table};
@@ -128,6 +128,10 @@ impl<'a> Rounds<'a> {
             let idle = self.idle(&server);
             self.note(Row::Idle, column, idle.map(|kilobytes| (kilobytes, None)));
         }
+        if wants(Row::H3Idle) {
+            let idle = self.idle_over_quic(&server);
+            self.note(Row::H3Idle, column, idle.map(|kilobytes| (kilobytes, None)));
+        }
         if wants(Row::Slow) {
             let slow = self.slow(&server);
             self.note(Row::Slow, column, slow.map(|kilobytes| (kilobytes, None)));
@@ -139,31 +143,42 @@ impl<'a> Rounds<'a> {
 
     /// What a connection costs that has had one answer and is kept.
     fn idle(&self, server: &Server) -> io::Result<f64> {
-        self.kept(server, self.extent.idle, |open| {
-            open.get(NAME, "/").map(drop)
+        self.kept(server, self.extent.idle, |address| {
+            let mut open = self.lab.client.open(address, NAME)?;
+            open.get(NAME, "/")?;
+            Ok(open)
+        })
+    }
+
+    /// The same over QUIC.
+    fn idle_over_quic(&self, server: &Server) -> io::Result<f64> {
+        self.kept(server, self.extent.idle, |address| {
+            let mut open = self.lab.quic.open(address, NAME)?;
+            open.get(NAME, "/")?;
+            Ok(open)
         })
     }
 
     /// What a connection costs that has asked for 10 MB of the origin's and does not read them.
     fn slow(&self, server: &Server) -> io::Result<f64> {
         let count = self.extent.idle.div_ceil(5);
-        self.kept(server, count, |open| open.ask(NAME, "/proxied/large"))
+        self.kept(server, count, |address| {
+            let mut open = self.lab.client.open(address, NAME)?;
+            open.ask(NAME, "/proxied/large")?;
+            Ok(open)
+        })
     }
 
-    /// The memory of so many connections that each did `one` thing.
-    fn kept(
+    /// The memory of so many connections that are each opened by `one`.
+    fn kept<T>(
         &self,
         server: &Server,
         count: usize,
-        one: impl Fn(&mut Open) -> io::Result<()>,
+        one: impl Fn(SocketAddr) -> io::Result<T>,
     ) -> io::Result<f64> {
         let station = self.lab.start(server, &Names::default(), "hello")?;
         let open = |count: usize| {
-            let each = |_| {
-                let mut open = self.lab.client.open(station.address, NAME)?;
-                one(&mut open)?;
-                Ok(open)
-            };
+            let each = |_| one(station.address);
             (0..count).map(each).collect::<io::Result<Vec<_>>>()
         };
         drop(open(WARM.min(count))?);

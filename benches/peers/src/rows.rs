@@ -17,6 +17,12 @@ pub enum Row {
     ProxiedUpload,
     Idle,
     Slow,
+    H3Full,
+    H3Resumed,
+    H3Early,
+    H3,
+    H3Download,
+    H3Idle,
     Start,
     NamesMemory,
     NamesFull,
@@ -113,10 +119,50 @@ const H2: &[&str] = &[
     "10",
 ];
 const LARGE: &[&str] = &["--keep-alive", "--connections", "4"];
+const H3_FULL: &[&str] = &[
+    "--protocol",
+    "h3",
+    "--handshake",
+    "full",
+    "--connections",
+    "16",
+    "--groups",
+    "X25519",
+];
+const H3_RESUMED: &[&str] = &[
+    "--protocol",
+    "h3",
+    "--handshake",
+    "resumed",
+    "--connections",
+    "16",
+    "--groups",
+    "X25519",
+];
+const H3_EARLY: &[&str] = &[
+    "--protocol",
+    "h3",
+    "--handshake",
+    "early",
+    "--connections",
+    "16",
+    "--groups",
+    "X25519",
+];
+const H3: &[&str] = &[
+    "--keep-alive",
+    "--protocol",
+    "h3",
+    "--connections",
+    "16",
+    "--streams",
+    "10",
+];
+const H3_LARGE: &[&str] = &["--keep-alive", "--protocol", "h3", "--connections", "4"];
 
 impl Row {
     /// All, in the order of the table.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 24] = [
         Self::Full,
         Self::Hybrid,
         Self::Resumed,
@@ -131,6 +177,12 @@ impl Row {
         Self::ProxiedUpload,
         Self::Idle,
         Self::Slow,
+        Self::H3Full,
+        Self::H3Resumed,
+        Self::H3Early,
+        Self::H3,
+        Self::H3Download,
+        Self::H3Idle,
         Self::Start,
         Self::NamesMemory,
         Self::NamesFull,
@@ -166,6 +218,12 @@ impl Row {
             Self::ProxiedUpload => "proxied-upload",
             Self::Idle => "idle",
             Self::Slow => "slow",
+            Self::H3Full => "h3-full",
+            Self::H3Resumed => "h3-resumed",
+            Self::H3Early => "h3-0rtt",
+            Self::H3 => "h3",
+            Self::H3Download => "h3-download",
+            Self::H3Idle => "h3-idle",
             Self::Start => "start",
             Self::NamesMemory | Self::NamesFull => "names",
             Self::Reload => "reload",
@@ -189,6 +247,12 @@ impl Row {
             Self::ProxiedUpload => "10 MB proxied to the origin",
             Self::Idle => "idle connection after a request",
             Self::Slow => "client that reads nothing of 10 MB proxied",
+            Self::H3Full => "HTTP/3: full handshake, X25519",
+            Self::H3Resumed => "HTTP/3: resumed handshake",
+            Self::H3Early => "HTTP/3: 0-RTT request",
+            Self::H3 => "HTTP/3: request, 16 × 10 streams",
+            Self::H3Download => "HTTP/3: 10 MB from memory or disk",
+            Self::H3Idle => "HTTP/3: idle connection after a request",
             Self::Start => "start, to the first answer",
             Self::NamesMemory => "memory with many names",
             Self::NamesFull => "full handshake with many names",
@@ -199,10 +263,10 @@ impl Row {
     /// What its figures are.
     pub fn unit(self) -> Unit {
         match self {
-            Self::Download | Self::ProxiedDownload | Self::ProxiedUpload => {
+            Self::Download | Self::ProxiedDownload | Self::ProxiedUpload | Self::H3Download => {
                 Unit::GigabytesPerSecond
             }
-            Self::Idle | Self::Slow => Unit::KilobytesPerConnection,
+            Self::Idle | Self::Slow | Self::H3Idle => Unit::KilobytesPerConnection,
             Self::NamesMemory => Unit::Megabytes,
             Self::Start | Self::Reload => Unit::Milliseconds,
             _ => Unit::MicrosPerOperation,
@@ -224,6 +288,11 @@ impl Row {
             Self::Download => (LARGE, "/large"),
             Self::ProxiedDownload => (LARGE, "/proxied/large"),
             Self::ProxiedUpload => (LARGE, "/proxied/upload"),
+            Self::H3Full => (H3_FULL, "/"),
+            Self::H3Resumed => (H3_RESUMED, "/"),
+            Self::H3Early => (H3_EARLY, "/"),
+            Self::H3 => (H3, "/"),
+            Self::H3Download => (H3_LARGE, "/large"),
             _ => return None,
         };
         Some(Load {

@@ -63,6 +63,7 @@ void stack_setup(const struct options *o) {
     SSL_CTX_sess_set_new_cb(context, on_session);
     SSL_CTX_set_info_callback(context, on_info);
     SSL_CTX_set_early_data_enabled(context, o->mode == EARLY);
+    if (o->status == ASK) SSL_CTX_enable_ocsp_stapling(context);
 
     /* A key share is sent for the first one only. */
     char groups[256] = "";
@@ -171,8 +172,19 @@ long stack_read(struct connection *c, void *to, size_t size) {
 /* Sent with the next write. */
 bool stack_key_update(struct connection *c) { return SSL_key_update(c->tls, SSL_KEY_UPDATE_REQUESTED) == 1; }
 
+static void staple(struct connection *c) {
+    const STACK_OF(CRYPTO_BUFFER) *chain = SSL_get0_peer_certificates(c->tls);
+    if (!chain || !sk_CRYPTO_BUFFER_num(chain) || SSL_session_reused(c->tls)) return;
+    const CRYPTO_BUFFER *leaf = sk_CRYPTO_BUFFER_value(chain, 0);
+    const uint8_t *response;
+    size_t size;
+    SSL_get0_ocsp_response(c->tls, &response, &size);
+    c->staple = staple_says(response, size, CRYPTO_BUFFER_data(leaf), CRYPTO_BUFFER_len(leaf));
+}
+
 void stack_describe(struct connection *c) {
     SSL *ssl = c->tls;
+    if (ssl) staple(c);
     if (!ssl || !c->handshake) return;
     c->version = SSL_version(ssl) == TLS1_3_VERSION ? 13 : 12;
     c->resumed = SSL_session_reused(ssl);

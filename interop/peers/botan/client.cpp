@@ -2,6 +2,7 @@
 #include <botan/auto_rng.h>
 #include <botan/certstor.h>
 #include <botan/credentials_manager.h>
+#include <botan/ocsp.h>
 #include <botan/tls_alert.h>
 #include <botan/tls_callbacks.h>
 #include <botan/tls_ciphersuite.h>
@@ -16,6 +17,7 @@
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <optional>
 
 extern "C" {
 #include "peer.h"
@@ -43,7 +45,8 @@ public:
     explicit Policy(const options *o) : o_(o) {}
     bool allow_tls12() const override { return o_->version == 12; }
     bool allow_tls13() const override { return o_->version == 13; }
-    bool require_cert_revocation_info() const override { return false; }
+    bool require_cert_revocation_info() const override { return o_->status == ASK; }
+    bool support_cert_status_message() const override { return o_->status != ASK_NOT; }
     std::vector<tls::Group_Params> key_exchange_groups() const override {
         std::vector<tls::Group_Params> groups;
         for (int i = 0; o_->groups[i]; i++) groups.push_back(static_cast<tls::Group_Params_Code>(group_id(o_->groups[i])));
@@ -81,6 +84,14 @@ struct Line final : public tls::Callbacks {
     void tls_alert(tls::Alert alert) override {
         if (alert.type() == tls::AlertType::CloseNotify) closed = true;
         else if (alert.is_fatal()) c->alert = static_cast<int>(alert.type());
+    }
+    void tls_verify_cert_chain(const std::vector<Botan::X509_Certificate> &chain, const std::vector<std::optional<Botan::OCSP::Response>> &responses,
+                               const std::vector<Botan::Certificate_Store *> &roots, Botan::Usage_Type usage, std::string_view name, const tls::Policy &policy) override {
+        const auto leaf = chain.front().BER_encode();
+        const bool came = !responses.empty() && responses.front();
+        const auto bytes = came ? responses.front()->raw_bits() : std::vector<uint8_t>();
+        c->staple = staple_says(bytes.data(), bytes.size(), leaf.data(), leaf.size());
+        tls::Callbacks::tls_verify_cert_chain(chain, responses, roots, usage, name, policy);
     }
     void tls_session_established(const tls::Session_Summary &summary) override {
         c->resumed = summary.was_resumption();

@@ -89,6 +89,8 @@ static struct options parse(int count, char **argument) {
             for (int n = 0; o.groups[n]; n++) if (!group_id(o.groups[n])) die("no such group: %s", o.groups[n]);
         } else if (!strcmp(key, "--suites")) split(value, o.suites);
         else if (!strcmp(key, "--signatures")) o.signatures = value;
+        else if (!strcmp(key, "--status"))
+            o.status = !strcmp(value, "yes") ? ASK : !strcmp(value, "no") ? ASK_NOT : (die("yes or no: %s", value), 0);
         else if (!strcmp(key, "--method")) o.method = value;
         else if (!strcmp(key, "--path")) o.path = value;
         else if (!strcmp(key, "--header")) {
@@ -298,6 +300,11 @@ static bool run(struct connection *c, bool first, bool offer) {
     c->handshake = stack_handshake(c);
     stack_describe(c);
     if (!c->handshake) return false;
+    if (o->status == ASK && c->resumed != 1 && (!c->staple || strcmp(c->staple, "good"))) {
+        /* Where the stack leaves it to its user: that is who this is. */
+        fail(c, "the staple: %s", c->staple ? c->staple : "not told");
+        return false;
+    }
     if (!strcmp(c->alpn, "h2")) {
         c->ended = "local";
         stack_close_notify(c);
@@ -357,6 +364,8 @@ static void json(const struct connection *c) {
     json_text(c->alpn);
     printf(", \"certificate\": ");
     json_text(c->certificate);
+    printf(", \"staple\": ");
+    json_text(c->staple);
     if (c->tickets < 0) printf(", \"tickets\": null");
     else printf(", \"tickets\": %d", c->tickets);
     if (c->version == 13) printf(", \"key_updates\": %d", c->transport.key_updates);

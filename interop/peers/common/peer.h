@@ -10,6 +10,7 @@
 #define LIST 16
 
 enum mode { FULL, RESUME, EARLY };
+enum status { AS_IT_DOES, ASK, ASK_NOT }; /* for an OCSP staple */
 
 struct options {
     const char *connect[2], *name[2]; /* of the first and the second connection; a name may be NULL: no SNI, not verified */
@@ -18,6 +19,7 @@ struct options {
     int version; /* 12 or 13 */
     const char *alpn[LIST], *groups[LIST], *suites[LIST]; /* each ends with NULL; empty: the stack's own choice */
     const char *signatures;                               /* "ecdsa", "rsa" or NULL */
+    enum status status;
     const char *method, *path, *headers[64];
     size_t header_bytes, body_bytes;
     int requests;
@@ -67,6 +69,7 @@ struct connection {
     enum early early;
     char group[32], suite[64], alpn[32];
     const char *certificate;
+    const char *staple; /* of a handshake that failed, too */
     int tickets;
 
     int alert; /* a fatal alert that was received, or -1 */
@@ -103,5 +106,7 @@ size_t alpn_wire(const struct options *, unsigned char *to, size_t size);
 const char *group_of_id(int iana); /* NULL if it is none of the protocol's */
 int group_id(const char *name);
 const char *suite_of_id(int iana);
+/* What an OCSP response says of the leaf, both in DER; "none" of no response. */
+const char *staple_says(const unsigned char *response, size_t size, const unsigned char *leaf, size_t leaf_size);
 
 #endif

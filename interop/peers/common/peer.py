@@ -5,9 +5,9 @@ import sys
 
 DEFAULTS = {
     "connect": None, "name": None, "ca": None, "mode": "full", "second-connect": None, "second-name": None, "version": "1.3",
-    "alpn": "http/1.1", "groups": None, "suites": None, "signatures": None, "method": "GET", "path": "/", "header": [],
+    "alpn": "http/1.1", "groups": None, "suites": None, "signatures": None, "status": None, "method": "GET", "path": "/", "header": [],
     "header-bytes": 0, "body-bytes": 0, "requests": 1, "key-update": False, "retry-425": False, "end": "close", "timeout": 10.0,
-    "hold-finished": 0,
+    "hold-finished": 0, "http": "1",
 }
 LISTS = ("alpn", "groups", "suites")
 # After so many seconds a server has closed an idle connection, where a client cannot: the edge of a run does after four.
@@ -44,6 +44,8 @@ class Options:
         for key in ("connect", "name", "ca"):
             if values[key] is None:
                 sys.exit(f"--{key} is required")
+        if values["http"] == "3" and "--alpn" not in arguments:
+            values["alpn"] = "h3"
         for key in LISTS:
             values[key] = values[key].split(",") if values[key] not in (None, "-") else []
         values["second-connect"] = values["second-connect"] or values["connect"]
@@ -65,7 +67,34 @@ def split_address(text):
 def connection():
     """An entry of the line, with nothing known yet."""
     return {"handshake": False, "version": None, "resumed": None, "early": "none", "hrr": None, "group": None, "suite": None, "alpn": None,
-            "certificate": None, "tickets": None, "responses": [], "sent": 0, "ended": None, "error": None}
+            "certificate": None, "staple": None, "tickets": None, "responses": [], "sent": 0, "ended": None, "error": None}
+
+
+def elements(der):
+    """The elements of a DER sequence's contents: tag and contents."""
+    found, at = [], 0
+    while at + 2 <= len(der):
+        long = der[at + 1] & 0x7F if der[at + 1] & 0x80 else 0
+        length = int.from_bytes(der[at + 2:at + 2 + long]) if long else der[at + 1]
+        at += 2 + long
+        found.append((der[at - 2 - long], der[at:at + length]))
+        at += length
+    return found
+
+
+def staple_says(response, leaf):
+    """What an OCSP response (RFC 6960 section 4.2.1) says of a certificate, both in DER."""
+    if not response:
+        return "none"
+    body = [element for element in elements(elements(elements(leaf)[0][1])[0][1]) if element[0] == 2]
+    wrapped = elements(elements(response)[0][1])[1][1]
+    basic = elements(elements(elements(wrapped)[0][1])[1][1])[0][1]
+    singles = [element for element in elements(elements(basic)[0][1]) if element[0] == 0x30][-1][1]
+    for _, single in elements(singles):
+        (_, about), (status, _), *_ = elements(single)
+        if elements(about)[-1][1] == body[0][1]:
+            return {0: "good", 1: "revoked"}.get(status & 0x1F, "unknown")
+    return "other"
 
 
 def unsupported(why):

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <gnutls/gnutls.h>
+#include <gnutls/ocsp.h>
 #include <gnutls/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,7 +90,8 @@ static int on_ticket(gnutls_session_t session, unsigned type, unsigned when, uns
 bool stack_open(struct connection *c, bool offer) {
     gnutls_session_t session;
     /* The flag: a key share of the first group only. */
-    gnutls_init(&session, GNUTLS_CLIENT | GNUTLS_NO_SIGNAL | (c->options->groups[0] ? GNUTLS_KEY_SHARE_TOP : 0));
+    gnutls_init(&session, GNUTLS_CLIENT | GNUTLS_NO_SIGNAL | (c->options->groups[0] ? GNUTLS_KEY_SHARE_TOP : 0) |
+                              (c->options->status == ASK_NOT ? GNUTLS_NO_STATUS_REQUEST : 0));
     c->tls = session;
     c->tickets = 0;
     early_sent = false;
@@ -144,6 +146,11 @@ bool stack_handshake(struct connection *c) {
     do {
         code = gnutls_handshake(c->tls);
     } while (code < 0 && !gnutls_error_is_fatal(code));
+    /* It has verified the response with the chain; whether it was able to is another question. */
+    if (code == 0 && c->options->status == ASK && !gnutls_session_is_resumed(c->tls) && !gnutls_ocsp_status_request_is_checked(c->tls, 0)) {
+        fail(c, "the staple was not checked");
+        return false;
+    }
     if (code == 0) return true;
     failed(c, "handshake", code);
     return false;
@@ -186,8 +193,18 @@ static const char *leaf(gnutls_session_t session) {
     return kind == GNUTLS_PK_ECDSA ? "ecdsa" : kind == GNUTLS_PK_RSA ? "rsa" : kind == GNUTLS_PK_EDDSA_ED25519 ? "ed25519" : NULL;
 }
 
+static void staple(struct connection *c) {
+    unsigned count;
+    const gnutls_datum_t *list = gnutls_certificate_get_peers(c->tls, &count);
+    gnutls_datum_t response = {0};
+    if (!list || !count || gnutls_session_is_resumed(c->tls)) return;
+    gnutls_ocsp_status_request_get2(c->tls, 0, &response);
+    c->staple = staple_says(response.data, response.size, list->data, list->size);
+}
+
 void stack_describe(struct connection *c) {
     gnutls_session_t session = c->tls;
+    if (session) staple(c);
     if (!session || !c->handshake) return;
     c->version = gnutls_protocol_get_version(session) == GNUTLS_TLS1_3 ? 13 : 12;
     c->resumed = gnutls_session_is_resumed(session) != 0;

@@ -13,20 +13,32 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.KeyStore;
+import java.security.cert.CertPathBuilder;
+import java.security.cert.CertificateException;
 import java.security.cert.CertificateFactory;
+import java.security.cert.CertificateRevokedException;
+import java.security.cert.PKIXBuilderParameters;
+import java.security.cert.PKIXRevocationChecker;
+import java.security.cert.X509CertSelector;
 import java.security.cert.X509Certificate;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.EnumSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import javax.net.ssl.CertPathTrustManagerParameters;
+import javax.net.ssl.ExtendedSSLSession;
 import javax.net.ssl.SNIHostName;
 import javax.net.ssl.SSLContext;
+import javax.net.ssl.SSLEngine;
 import javax.net.ssl.SSLParameters;
 import javax.net.ssl.SSLSocket;
+import javax.net.ssl.TrustManager;
 import javax.net.ssl.TrustManagerFactory;
+import javax.net.ssl.X509ExtendedTrustManager;
 
 public class Client {
     static final Map<String, String> GROUPS = Map.of("X25519", "x25519", "P-256", "secp256r1", "P-384", "secp384r1", "P-521", "secp521r1", "X25519MLKEM768", "X25519MLKEM768");
@@ -41,7 +53,7 @@ public class Client {
     static final List<String> headers = new ArrayList<>();
 
     static void parse(String[] arguments) {
-        List<String> known = List.of("connect", "name", "ca", "mode", "second-connect", "second-name", "version", "alpn", "groups", "suites", "signatures", "method", "path", "header",
+        List<String> known = List.of("connect", "name", "ca", "mode", "second-connect", "second-name", "version", "alpn", "groups", "suites", "signatures", "status", "method", "path", "header",
                 "header-bytes", "body-bytes", "requests", "end", "timeout", "hold-finished");
         for (int i = 0; i < arguments.length; i++) {
             String key = arguments[i].replaceFirst("^--", "");
@@ -153,14 +165,14 @@ public class Client {
 
     static class Connection {
         boolean handshake, hrr;
-        String version, group, suite, alpn, certificate, ended, error;
+        String version, group, suite, alpn, certificate, staple, ended, error;
         Boolean resumed;
         long sent;
         List<String> responses = new ArrayList<>();
 
         String json() {
             return "{\"handshake\": " + handshake + ", \"version\": " + text(version) + ", \"resumed\": " + resumed + ", \"early\": \"none\", \"hrr\": " + hrr + ", \"group\": " + text(group) + ", \"suite\": "
-                    + text(suite) + ", \"alpn\": " + text(alpn) + ", \"certificate\": " + text(certificate) + ", \"tickets\": null, \"responses\": [" + String.join(", ", responses) + "], \"sent\": " + sent
+                    + text(suite) + ", \"alpn\": " + text(alpn) + ", \"certificate\": " + text(certificate) + ", \"staple\": " + text(staple) + ", \"tickets\": null, \"responses\": [" + String.join(", ", responses) + "], \"sent\": " + sent
                     + ", \"ended\": " + text(ended) + ", \"error\": " + text(error) + "}";
         }
     }
@@ -179,11 +191,77 @@ public class Client {
         try (InputStream in = Files.newInputStream(Path.of(options.get("ca")))) {
             for (var certificate : CertificateFactory.getInstance("X.509").generateCertificates(in)) store.setCertificateEntry("ca" + n++, certificate);
         }
-        TrustManagerFactory trust = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
-        trust.init(store);
+        TrustManagerFactory trust = TrustManagerFactory.getInstance("PKIX");
+        PKIXBuilderParameters parameters = new PKIXBuilderParameters(store, new X509CertSelector());
+        parameters.setRevocationEnabled(asks());
+        if (asks()) {
+            var checker = (PKIXRevocationChecker) CertPathBuilder.getInstance("PKIX").getRevocationChecker();
+            checker.setOptions(EnumSet.of(PKIXRevocationChecker.Option.ONLY_END_ENTITY, PKIXRevocationChecker.Option.NO_FALLBACK));
+            parameters.addCertPathChecker(checker);
+        }
+        trust.init(new CertPathTrustManagerParameters(parameters));
         SSLContext context = SSLContext.getInstance("TLS");
-        context.init(null, trust.getTrustManagers(), null);
+        context.init(null, new TrustManager[] {new Looking((X509ExtendedTrustManager) trust.getTrustManagers()[0])}, null);
         return context;
+    }
+
+    static boolean asks() {
+        return "yes".equals(options.get("status"));
+    }
+
+    static volatile String staple;
+
+    /** Verifies as JSSE does, and keeps what that says of the staple: there is no responder that could be asked instead. */
+    static class Looking extends X509ExtendedTrustManager {
+        private final X509ExtendedTrustManager inner;
+
+        Looking(X509ExtendedTrustManager inner) {
+            this.inner = inner;
+        }
+
+        @Override
+        public void checkServerTrusted(X509Certificate[] chain, String kind, Socket socket) throws CertificateException {
+            var session = (ExtendedSSLSession) ((SSLSocket) socket).getHandshakeSession();
+            boolean none = session.getStatusResponses().isEmpty();
+            staple = none ? "none" : null;
+            try {
+                inner.checkServerTrusted(chain, kind, socket);
+                if (!none && asks()) staple = "good";
+            } catch (CertificateException e) {
+                for (Throwable why = e; why != null; why = why.getCause()) if (why instanceof CertificateRevokedException) staple = "revoked";
+                throw e;
+            }
+        }
+
+        @Override
+        public void checkServerTrusted(X509Certificate[] chain, String kind, SSLEngine engine) throws CertificateException {
+            throw new CertificateException("sockets only");
+        }
+
+        @Override
+        public void checkServerTrusted(X509Certificate[] chain, String kind) throws CertificateException {
+            throw new CertificateException("sockets only");
+        }
+
+        @Override
+        public void checkClientTrusted(X509Certificate[] chain, String kind, Socket socket) throws CertificateException {
+            throw new CertificateException("servers only");
+        }
+
+        @Override
+        public void checkClientTrusted(X509Certificate[] chain, String kind, SSLEngine engine) throws CertificateException {
+            throw new CertificateException("servers only");
+        }
+
+        @Override
+        public void checkClientTrusted(X509Certificate[] chain, String kind) throws CertificateException {
+            throw new CertificateException("servers only");
+        }
+
+        @Override
+        public X509Certificate[] getAcceptedIssuers() {
+            return inner.getAcceptedIssuers();
+        }
     }
 
     static SSLParameters parameters(String name) {
@@ -273,6 +351,7 @@ public class Client {
         Tap tap = new Tap();
         current = tap;
         SSLSocket socket = null;
+        staple = null;
         try {
             tap.connect(new InetSocketAddress(where.substring(0, colon).replaceAll("[\\[\\]]", ""), Integer.parseInt(where.substring(colon + 1))));
             tap.setTcpNoDelay(true);
@@ -304,6 +383,7 @@ public class Client {
             return answered && !timedOut;
         } finally {
             c.hrr = tap.hrr;
+            c.staple = staple;
             if (c.handshake) describe(c, socket, tap);
             try {
                 if (socket != null) socket.close();
@@ -335,6 +415,7 @@ public class Client {
         if (options.get("mode").equals("early")) unsupported("JSSE has no early data");
         boolean named = Arrays.asList(groups).contains("X25519"), others = Arrays.stream(groups).anyMatch(g -> g.startsWith("P-"));
         if (groups.length > 1 && named && others) unsupported("JSSE sends two key shares where both X25519 and one of NIST's curves are offered");
+        if (options.containsKey("status")) System.setProperty("jdk.tls.client.enableStatusRequestExtension", Boolean.toString(asks()));
         SSLContext context = context();
         Thread watch = new Thread(() -> {
             try {

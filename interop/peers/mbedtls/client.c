@@ -26,6 +26,7 @@ const char *stack_name(void) {
 const char *stack_lacks(const struct options *o) {
     if (o->mode == EARLY) return "Debian's Mbed TLS is built without early data";
     if (o->key_update) return "Mbed TLS has no key update";
+    if (o->status != AS_IT_DOES) return "Mbed TLS has no OCSP stapling";
     if (listed(o->groups, "X25519MLKEM768")) return "Mbed TLS has no ML-KEM in TLS";
     if (o->mode == RESUME && o->name[0] && o->name[1] && strcmp(o->name[0], o->name[1])) return "Mbed TLS offers a session only to the name that it is from";
     return NULL;

@@ -4,6 +4,7 @@
 #include <cert.h>
 #include <keyhi.h>
 #include <nss.h>
+#include <ocsp.h>
 #include <pk11pub.h>
 #include <prerror.h>
 #include <prinit.h>
@@ -124,6 +125,8 @@ void stack_setup(const struct options *o) {
     NSS_SetDomesticPolicy();
     database = CERT_GetDefaultCertDB();
     trust(o->ca);
+    /* It asks no responder: certificates name none. */
+    if (o->status == ASK) CERT_EnableOCSPChecking(database);
 
     identity = PR_GetUniqueIdentity("transport");
     methods = *PR_GetDefaultIOMethods();
@@ -185,6 +188,7 @@ bool stack_open(struct connection *c, bool offer) {
     SSL_OptionSet(fd, SSL_HANDSHAKE_AS_CLIENT, PR_TRUE);
     SSL_OptionSet(fd, SSL_ENABLE_SESSION_TICKETS, PR_TRUE);
     SSL_OptionSet(fd, SSL_ENABLE_0RTT_DATA, o->mode == EARLY);
+    SSL_OptionSet(fd, SSL_ENABLE_OCSP_STAPLING, o->status == ASK);
     SSLVersionRange range = {o->version == 12 ? SSL_LIBRARY_VERSION_TLS_1_2 : SSL_LIBRARY_VERSION_TLS_1_3, 0};
     range.max = range.min;
     SSL_VersionRangeSet(fd, &range);
@@ -300,9 +304,22 @@ static const char *leaf(PRFileDesc *fd) {
     return kind == ecKey ? "ecdsa" : kind == rsaKey ? "rsa" : kind == edKey ? "ed25519" : NULL;
 }
 
+static void staple(struct connection *c) {
+    SSLChannelInfo info;
+    CERTCertificate *leaf = SSL_PeerCertificate(c->tls);
+    /* A ticket makes another session of it, which knows no response. */
+    if (!leaf || c->staple) return;
+    const SECItemArray *responses = SSL_PeerStapledOCSPResponses(c->tls);
+    SECItem none = {0}, *response = responses && responses->len ? responses->items : &none;
+    bool resumed = SSL_GetChannelInfo(c->tls, &info, sizeof info) == SECSuccess && info.resumed;
+    if (!resumed) c->staple = staple_says(response->data, response->len, leaf->derCert.data, leaf->derCert.len);
+    CERT_DestroyCertificate(leaf);
+}
+
 void stack_describe(struct connection *c) {
     PRFileDesc *fd = c->tls;
     SSLChannelInfo info;
+    if (fd) staple(c);
     if (!fd || !c->handshake || SSL_GetChannelInfo(fd, &info, sizeof info) != SECSuccess) return;
     c->version = info.protocolVersion == SSL_LIBRARY_VERSION_TLS_1_3 ? 13 : 12;
     c->resumed = info.resumed;

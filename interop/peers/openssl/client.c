@@ -2,6 +2,7 @@
 #include "peer.h"
 
 #include <openssl/err.h>
+#include <openssl/ocsp.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <string.h>
@@ -55,6 +56,29 @@ static int on_session(SSL *ssl, SSL_SESSION *session) {
     return 1;
 }
 
+/* libssl hands the response out; libcrypto verifies it. What is not good ends the handshake, with an alert. */
+static int on_status(SSL *ssl, void *unused) {
+    (void)unused;
+    if (SSL_session_reused(ssl)) return 1; /* no certificate, and so no response */
+    const unsigned char *bytes;
+    long size = SSL_get_tlsext_status_ocsp_resp(ssl, &bytes);
+    STACK_OF(X509) *chain = SSL_get0_verified_chain(ssl);
+    if (size <= 0 || sk_X509_num(chain) < 2) return 0;
+    OCSP_RESPONSE *response = d2i_OCSP_RESPONSE(NULL, &bytes, size);
+    OCSP_BASICRESP *basic = response ? OCSP_response_get1_basic(response) : NULL;
+    OCSP_CERTID *id = OCSP_cert_to_id(NULL, sk_X509_value(chain, 0), sk_X509_value(chain, 1));
+    ASN1_GENERALIZEDTIME *since, *until;
+    int status = -1;
+    int good = basic && OCSP_basic_verify(basic, chain, SSL_CTX_get_cert_store(context), 0) > 0 &&
+               OCSP_resp_find_status(basic, id, &status, NULL, NULL, &since, &until) && OCSP_check_validity(since, until, 300, -1) &&
+               status == V_OCSP_CERTSTATUS_GOOD;
+    fprintf(stderr, "staple: %s, %s\n", OCSP_cert_status_str(status), good ? "verified" : "refused");
+    OCSP_CERTID_free(id);
+    OCSP_BASICRESP_free(basic);
+    OCSP_RESPONSE_free(response);
+    return good;
+}
+
 void stack_setup(const struct options *o) {
     method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "transport");
     BIO_meth_set_read(method, bio_read);
@@ -72,6 +96,10 @@ void stack_setup(const struct options *o) {
     SSL_CTX_sess_set_new_cb(context, on_session);
     SSL_CTX_set_msg_callback(context, on_message);
     SSL_CTX_set_info_callback(context, on_info);
+    if (o->status == ASK) {
+        SSL_CTX_set_tlsext_status_type(context, TLSEXT_STATUSTYPE_ocsp);
+        SSL_CTX_set_tlsext_status_cb(context, on_status);
+    }
 
     if (o->groups[0]) {
         /* The asterisk: a key share is sent for this one, and so for no other. */
@@ -180,8 +208,20 @@ long stack_read(struct connection *c, void *to, size_t size) {
 /* Sent with the next write. */
 bool stack_key_update(struct connection *c) { return SSL_key_update(c->tls, SSL_KEY_UPDATE_REQUESTED) == 1; }
 
+static void staple(struct connection *c) {
+    X509 *leaf = SSL_get0_peer_certificate(c->tls);
+    if (!leaf || SSL_session_reused(c->tls)) return;
+    const unsigned char *response;
+    long size = SSL_get_tlsext_status_ocsp_resp(c->tls, &response);
+    unsigned char *der = NULL;
+    int length = i2d_X509(leaf, &der);
+    c->staple = staple_says(response, size > 0 ? size : 0, der, length);
+    OPENSSL_free(der);
+}
+
 void stack_describe(struct connection *c) {
     SSL *ssl = c->tls;
+    if (ssl) staple(c);
     if (!ssl || !c->handshake) return;
     c->version = SSL_version(ssl) == TLS1_3_VERSION ? 13 : 12;
     c->resumed = SSL_session_reused(ssl);

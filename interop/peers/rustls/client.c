@@ -7,8 +7,8 @@
 struct facts {
     int version, resumed, early, group, tickets;
     char suite[64], alpn[32];
-    const unsigned char *leaf;
-    size_t leaf_size;
+    const unsigned char *leaf, *staple;
+    size_t leaf_size, staple_size;
 };
 
 void *rs_setup(const char *ca, int version, const char *alpn, const char *groups, const char *suites, const char *signatures);
@@ -23,7 +23,7 @@ size_t rs_write(void *line, const void *from, size_t size);
 long rs_read(void *line, void *to, size_t size);
 bool rs_key_update(void *line);
 void rs_close_notify(void *line);
-void rs_facts(const void *line, struct facts *);
+void rs_facts(void *line, struct facts *);
 
 static void *setup;
 
@@ -31,6 +31,7 @@ const char *stack_name(void) { return "rustls " RUSTLS; }
 
 const char *stack_lacks(const struct options *o) {
     if (listed(o->groups, "P-521")) return "rustls has no P-521";
+    if (o->status == ASK_NOT) return "rustls always asks for a staple";
     return NULL;
 }
 
@@ -127,7 +128,10 @@ void stack_describe(struct connection *c) {
     if (group_of_id(f.group)) snprintf(c->group, sizeof c->group, "%s", group_of_id(f.group));
     snprintf(c->suite, sizeof c->suite, "%s", f.suite);
     snprintf(c->alpn, sizeof c->alpn, "%s", f.alpn);
-    if (!c->resumed && f.leaf) c->certificate = kind(f.leaf, f.leaf_size);
+    if (!c->resumed && f.leaf) {
+        c->certificate = kind(f.leaf, f.leaf_size);
+        c->staple = staple_says(f.staple, f.staple_size, f.leaf, f.leaf_size);
+    }
 }
 
 void stack_close_notify(struct connection *c) {

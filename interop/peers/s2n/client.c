@@ -85,6 +85,7 @@ void stack_setup(const struct options *o) {
     if (!config || s2n_config_set_verification_ca_location(config, o->ca, NULL)) die("%s: %s", o->ca, said());
     s2n_config_set_cipher_preferences(config, "default_tls13");
     config->security_policy = policy(o);
+    if (o->status == ASK && s2n_config_set_status_request_type(config, S2N_STATUS_REQUEST_OCSP)) die("the staple: %s", said());
     s2n_config_set_session_tickets_onoff(config, 1);
     s2n_config_set_session_ticket_cb(config, on_ticket, NULL);
     int count = 0;
@@ -175,8 +176,20 @@ long stack_read(struct connection *c, void *to, size_t size) {
 
 bool stack_key_update(struct connection *c) { return false; }
 
+static void staple(struct connection *c) {
+    uint32_t size = 0, leaf_size = 0;
+    const uint8_t *leaf, *response = s2n_connection_get_ocsp_response(c->tls, &size);
+    struct s2n_cert_chain_and_key *chain = s2n_cert_chain_and_key_new();
+    struct s2n_cert *first;
+    if (s2n_connection_get_peer_cert_chain(c->tls, chain) == S2N_SUCCESS && s2n_cert_chain_get_cert(chain, &first, 0) == S2N_SUCCESS &&
+        s2n_cert_get_der(first, &leaf, &leaf_size) == S2N_SUCCESS)
+        c->staple = staple_says(response, size, leaf, leaf_size);
+    s2n_cert_chain_and_key_free(chain);
+}
+
 void stack_describe(struct connection *c) {
     struct s2n_connection *tls = c->tls;
+    if (tls && s2n_connection_is_session_resumed(tls) != 1) staple(c);
     if (!tls || !c->handshake) return;
     c->version = s2n_connection_get_actual_protocol_version(tls) == S2N_TLS13 ? 13 : 12;
     c->resumed = s2n_connection_is_session_resumed(tls) == 1;

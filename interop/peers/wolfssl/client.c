@@ -56,6 +56,10 @@ void stack_setup(const struct options *o) {
     wolfSSL_CTX_set_verify(context, WOLFSSL_VERIFY_PEER, NULL);
     wolfSSL_CTX_SetIORecv(context, on_recv);
     wolfSSL_CTX_SetIOSend(context, on_send);
+    if (o->status == ASK) {
+        wolfSSL_CTX_EnableOCSPStapling(context);
+        wolfSSL_CTX_EnableOCSPMustStaple(context);
+    }
     /* Signature algorithms alone would leave it without suites. */
     if (o->signatures && o->version == 13) wolfSSL_CTX_set_cipher_list(context, "TLS13-AES128-GCM-SHA256:TLS13-AES256-GCM-SHA384:TLS13-CHACHA20-POLY1305-SHA256");
     if (o->suites[0]) {
@@ -79,6 +83,7 @@ bool stack_open(struct connection *c, bool offer) {
     wolfSSL_SetIOWriteCtx(ssl, c);
     wolfSSL_set_SessionTicket_cb(ssl, on_ticket, c);
     wolfSSL_UseSessionTicket(ssl);
+    if (o->status == ASK) wolfSSL_UseOCSPStapling(ssl, WOLFSSL_CSR_OCSP, 0);
     if (c->name) {
         wolfSSL_UseSNI(ssl, WOLFSSL_SNI_HOST_NAME, c->name, strlen(c->name));
         wolfSSL_check_domain_name(ssl, c->name);
@@ -110,6 +115,10 @@ bool stack_open(struct connection *c, bool offer) {
 static void failed(struct connection *c, const char *what, int result) {
     WOLFSSL_ALERT_HISTORY history;
     if (wolfSSL_get_alert_history(c->tls, &history) == WOLFSSL_SUCCESS && history.last_rx.level == 2) c->alert = history.last_rx.code;
+    switch (wolfSSL_get_error(c->tls, result)) {
+    case OCSP_CERT_REVOKED: c->staple = "revoked"; break;
+    case OCSP_CERT_UNKNOWN: c->staple = "unknown"; break;
+    }
     char text[WOLFSSL_MAX_ERROR_SZ];
     fail(c, "%s: %s", what, wolfSSL_ERR_error_string(wolfSSL_get_error(c->tls, result), text));
 }
@@ -171,6 +180,8 @@ void stack_describe(struct connection *c) {
     char *alpn;
     unsigned short size;
     if (wolfSSL_ALPN_GetProtocol(ssl, &alpn, &size) == WOLFSSL_SUCCESS) snprintf(c->alpn, sizeof c->alpn, "%.*s", size, alpn);
+    /* It has demanded one, and verified it. */
+    if (!c->resumed) c->staple = c->options->status == ASK ? "good" : "none";
     WOLFSSL_X509 *leaf = wolfSSL_get_peer_certificate(ssl);
     if (leaf && !c->resumed) {
         int kind = wolfSSL_X509_get_pubkey_type(leaf);

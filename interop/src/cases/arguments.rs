@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use super::Over;
+
 /// The arguments of a call.
 #[derive(Debug, Clone)]
 #[must_use]
@@ -55,7 +57,7 @@ impl Arguments {
     }
 
     /// The whole list; `pki` is the directory of the run's certificates.
-    pub fn list(&self, pki: &str, mark: &str, seconds: u64) -> Vec<String> {
+    pub fn list(&self, pki: &str, mark: &str, seconds: u64, over: Over) -> Vec<String> {
         let path = format!("{}?{mark}", self.path.as_deref().unwrap_or("/"));
         let fixed = [
             ("--connect", self.connect.to_string()),
@@ -67,6 +69,9 @@ impl Arguments {
         let mut list: Vec<String> = Vec::new();
         for (option, value) in fixed {
             list.extend([option.to_owned(), value]);
+        }
+        if over == Over::Quic {
+            list.extend(["--http", "3"].map(str::to_owned));
         }
         list.extend(self.more.iter().cloned());
         list
@@ -83,10 +88,12 @@ mod tests {
             .path("/safe")
             .with("mode", "early")
             .flag("retry-425");
+        let list = |over| arguments.list("/pki", "cell=1", 9, over).join(" ");
         assert_eq!(
-            arguments.list("/pki", "cell=1", 9).join(" "),
+            list(Over::Tcp),
             "--connect 127.0.0.1:443 --name a.test --ca /pki/ca.pem --path /safe?cell=1 --timeout 9 \
              --mode early --retry-425"
         );
+        assert!(list(Over::Quic).contains(" --http 3 --mode early"));
     }
 }

@@ -120,6 +120,11 @@ pub(super) const CASES: &[Case] = &[
         "large header fields",
         traffic::large_headers,
     ),
+    case(
+        "large-answer-headers",
+        "large header fields of an answer",
+        traffic::large_answer_headers,
+    ),
     case("download-10mb", "10 MB answer", traffic::download),
     case(
         "upload-10mb",
@@ -232,7 +237,7 @@ pub(super) fn full(cell: &mut Cell<'_, '_>, talk: &Talk, facts: &[(&str, &str)])
 }
 
 /// The edge counted one full handshake of this version, and no other.
-fn counted_full(cell: &mut Cell<'_, '_>, talk: &Talk, version: &str) {
+pub(super) fn counted_full(cell: &mut Cell<'_, '_>, talk: &Talk, version: &str) {
     let labels = format!("kind=\"full\",version=\"{version}\"");
     let full = talk.counted.sum(HANDSHAKES, &labels);
     cell.is("edge, full handshakes counted", full, 1.0);
@@ -262,10 +267,10 @@ fn named(cell: &mut Cell<'_, '_>, name: &str) -> Played {
 
 /// Handshakes that failed, by alert; ClientHellos turned away before there was one, by error.
 const FAILED: &str = "cutwater_handshake_failures_total";
-const HELLO: &str = "cutwater_client_hello_errors_total";
+pub(super) const HELLO: &str = "cutwater_client_hello_errors_total";
 
 /// A handshake that the edge refuses with this alert, and counts there.
-fn refused(
+pub(super) fn refused(
     cell: &mut Cell<'_, '_>,
     arguments: Arguments,
     alert: &str,

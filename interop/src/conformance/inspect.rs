@@ -70,7 +70,7 @@ fn compared(
 }
 
 /// How many facts agree, and those that do not. What sslyze does not tell is none: its scans fail
-/// one by one.
+/// one by one. If all of them have failed, nothing was compared, and that is a failure.
 fn compare(ours: &Value, theirs: &Value) -> (usize, Vec<Failure>) {
     let mut facts: Vec<(String, Value, Value)> = Vec::new();
     for (version, scan) in VERSIONS {
@@ -141,6 +141,12 @@ fn compare(ours: &Value, theirs: &Value) -> (usize, Vec<Failure>) {
         };
         let own = each(&ours["certificates"], &of_ours);
         facts.push(("certificates".to_owned(), own, each(found, &of_theirs)));
+    }
+    if facts.is_empty() {
+        return (
+            0,
+            vec![Failure::new("the comparison", "sslyze tells nothing")],
+        );
     }
     let (same, other): (Vec<_>, Vec<_>) = facts.into_iter().partition(|(_, own, it)| own == it);
     let failures = other.into_iter().map(|(what, own, found)| {
@@ -259,7 +265,15 @@ mod tests {
     #[test]
     fn what_sslyze_does_not_tell_is_not_compared() {
         let (ours, _) = both();
-        assert_eq!(compare(&ours, &json!({})), (0, Vec::new()));
+        let early = json!({ "tls_1_3_early_data": { "result": { "supports_early_data": true } } });
+        assert_eq!(compare(&ours, &early), (1, Vec::new()));
+    }
+
+    #[test]
+    fn where_sslyze_tells_nothing_the_comparison_fails() {
+        let (ours, _) = both();
+        let nothing = Failure::new("the comparison", "sslyze tells nothing");
+        assert_eq!(compare(&ours, &json!({})), (0, vec![nothing]));
     }
 
     #[test]

@@ -10,9 +10,10 @@ use std::path::Path;
 use std::process::Command;
 
 use super::settings::{Listener, Script, Settings};
-use super::tools::{bounded, result, said, text_of};
+use super::tools::{bounded, missing, result, said, text_of};
 use super::{Failure, Scripts, ToolResult};
 use crate::ground::Ground;
+use crate::stop;
 
 /// What its scripts for TLS 1.3 begin with.
 const SCRIPTS: &str = "test-tls13-";
@@ -26,11 +27,7 @@ pub(super) fn run(
 ) -> ToolResult {
     const NAME: &str = "tlsfuzzer";
     let Some(directory) = directory else {
-        return result(
-            NAME,
-            None,
-            Err("packaged nowhere; --tlsfuzzer DIRECTORY".into()),
-        );
+        return missing(NAME, "packaged nowhere; --tlsfuzzer DIRECTORY");
     };
     let there = match listed(&directory.join("scripts")) {
         Ok(there) => there,
@@ -48,6 +45,9 @@ pub(super) fn run(
     };
     let (mut passed, mut failures) = (0, Vec::new());
     for script in &settings.tlsfuzzer {
+        if stop::came() {
+            break; // Nothing of this is written.
+        }
         let (good, mut bad) = play(ground, directory, script, logs);
         scripts.run += 1;
         scripts.clean += usize::from(bad.is_empty());

@@ -155,11 +155,7 @@ fn read_sslyze(text: &str) -> Result<(usize, Vec<Failure>), String> {
 /// h2spec: it knows no server names, so it goes to the listener with a default site.
 pub(super) fn h2spec(ground: &dyn Ground, program: Option<&Path>, logs: &Path) -> ToolResult {
     let Some(program) = program else {
-        return result(
-            "h2spec",
-            None,
-            Err("packaged nowhere; --h2spec FILE".into()),
-        );
+        return missing("h2spec", "packaged nowhere; --h2spec FILE");
     };
     let edge = ground.edge(true);
     let mut command = bounded(program);
@@ -252,21 +248,24 @@ pub(super) fn result(
     version: Option<String>,
     found: Result<(usize, Vec<Failure>), String>,
 ) -> ToolResult {
-    let (missing, (passed, failures)) = match found {
-        Ok(found) => (None, found),
-        // It is there, and began: that is no tool that is missing.
-        Err(why) if why == LATE => (
-            None,
-            (0, vec![Failure::new(&format!("{name}, as a whole"), LATE)]),
-        ),
-        Err(why) => (Some(why), (0, Vec::new())),
-    };
+    let (passed, failures) = found.unwrap_or_else(|why| {
+        let whole = format!("{name}, as a whole");
+        (0, vec![Failure::new(&whole, &why)])
+    });
     ToolResult {
         name: name.into(),
         version,
-        missing,
         passed,
         failures,
+        ..ToolResult::default()
+    }
+}
+
+/// One that was not asked for. One that was, and cannot be run or read, has failed.
+pub(super) fn missing(name: &str, why: &str) -> ToolResult {
+    ToolResult {
+        name: name.into(),
+        missing: Some(why.into()),
         ..ToolResult::default()
     }
 }
@@ -274,6 +273,16 @@ pub(super) fn result(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_was_not_asked_for_is_missing() {
+        for why in ["not installed", "it checked nothing", LATE] {
+            let failed = result("h2spec", None, Err(why.into()));
+            assert_eq!(failed.missing, None);
+            assert_eq!(failed.failures, [Failure::new("h2spec, as a whole", why)]);
+        }
+        assert!(missing("h2spec", "packaged nowhere").missing.is_some());
+    }
 
     #[test]
     fn testssl_findings_are_failures_by_severity() {

@@ -18,6 +18,7 @@ const MAIN: u16 = 8443;
 const STRICT: u16 = 8444;
 const OLD: u16 = 8445;
 const ED25519: u16 = 8446;
+const BRIEF: u16 = 8447;
 const ADMIN: u16 = 9901;
 const ORIGIN: u16 = 8080;
 
@@ -147,6 +148,7 @@ impl Ground for Docker {
             pki: PKI.into(),
             main: format!("[::]:{MAIN}"),
             strict: format!("[::]:{STRICT}"),
+            brief: format!("[::]:{BRIEF}"),
             old: format!("[::]:{OLD}"),
             ed25519: format!("[::]:{ED25519}"),
             admin: format!("0.0.0.0:{ADMIN}"),
@@ -156,6 +158,10 @@ impl Ground for Docker {
 
     fn edge(&self, strict: bool) -> SocketAddr {
         SocketAddr::new(self.v4(EDGE), if strict { STRICT } else { MAIN })
+    }
+
+    fn edge_brief(&self) -> SocketAddr {
+        SocketAddr::new(self.v4(EDGE), BRIEF)
     }
 
     fn edge_old(&self) -> SocketAddr {

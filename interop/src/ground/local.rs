@@ -17,6 +17,7 @@ pub struct Local {
     cutwater: PathBuf,
     main: u16,
     strict: u16,
+    brief: u16,
     old: u16,
     ed25519: u16,
     admin: u16,
@@ -43,6 +44,7 @@ impl Local {
             cutwater,
             main: free()?,
             strict: free()?,
+            brief: free()?,
             old: free()?,
             ed25519: free()?,
             admin: free()?,
@@ -74,6 +76,7 @@ impl Ground for Local {
             pki: self.pki(),
             main: format!("[::]:{}", self.main),
             strict: format!("[::]:{}", self.strict),
+            brief: format!("[::]:{}", self.brief),
             old: format!("[::]:{}", self.old),
             ed25519: format!("[::]:{}", self.ed25519),
             admin: loopback(self.admin).to_string(),
@@ -83,6 +86,10 @@ impl Ground for Local {
 
     fn edge(&self, strict: bool) -> SocketAddr {
         loopback(if strict { self.strict } else { self.main })
+    }
+
+    fn edge_brief(&self) -> SocketAddr {
+        loopback(self.brief)
     }
 
     fn edge_old(&self) -> SocketAddr {

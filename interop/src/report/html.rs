@@ -2,14 +2,22 @@
 
 use std::fmt::Write;
 
-use super::ABSENT;
-use super::markdown::{commit, edge, heading, tool_lines, tools_ran, why, word};
+use super::markdown::{commit, edge, tool_lines, tools_ran, why, word};
+use super::{ABSENT, QUIC};
 use crate::cases::Direction;
 use crate::conformance::Found;
-use crate::results::Run;
+use crate::results::{Run, Table};
+
+/// What the ids of cells of quic-interop-runner begin with: both kinds may have the same names.
+const OVER_QUIC: &str = "quic-";
 
 /// The page; `log` gives a cell's log by its name.
-pub(super) fn render(run: &Run, tools: &Found, log: impl Fn(&str) -> String) -> String {
+pub(super) fn render(
+    run: &Run,
+    tools: &Found,
+    quic: Option<&Run>,
+    log: impl Fn(&str) -> String,
+) -> String {
     let [pass, expected, stale, unexpected] = run.counts();
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
@@ -27,8 +35,8 @@ pub(super) fn render(run: &Run, tools: &Found, log: impl Fn(&str) -> String) -> 
         system = escape(&run.system),
         seconds = run.seconds,
     );
-    for direction in [Direction::Clients, Direction::Servers] {
-        table(&mut page, run, direction);
+    for found in run.tables() {
+        table(&mut page, run, &found, "");
     }
     page.push_str(
         "<p>pass: both sides say so. n/a: the stack cannot do it or cannot tell. \
@@ -41,6 +49,17 @@ pub(super) fn render(run: &Run, tools: &Found, log: impl Fn(&str) -> String) -> 
     page.push_str("</ul>\n");
     for remark in run.remarks.iter().map(String::as_str).chain([ABSENT]) {
         let _ = writeln!(page, "<p>{}", escape(remark));
+    }
+    if let Some(quic) = quic {
+        let commit = escape(&commit(quic.commit.as_deref()));
+        let _ = writeln!(
+            page,
+            "<h2>{QUIC}</h2>\n<p>{}: Cutwater{commit}.",
+            escape(&quic.date)
+        );
+        for found in quic.tables() {
+            table(&mut page, quic, &found, OVER_QUIC);
+        }
     }
     if !tools.tools.is_empty() {
         let ran = escape(&tools_ran(tools));
@@ -55,8 +74,13 @@ pub(super) fn render(run: &Run, tools: &Found, log: impl Fn(&str) -> String) -> 
         page.push_str("</ul>\n");
     }
     page.push_str("<h2>Cells</h2>\n<p class=\"hint\">A cell that was clicked is shown here.\n");
-    for cell in &run.cells {
-        let id = id(cell.direction, &cell.peer, &cell.case);
+    let cells = run.cells.iter().map(|cell| ("", cell));
+    let further = quic
+        .iter()
+        .flat_map(|quic| &quic.cells)
+        .map(|cell| (OVER_QUIC, cell));
+    for (of, cell) in cells.chain(further) {
+        let id = id(of, cell.direction, &cell.peer, &cell.case);
         let _ = writeln!(
             page,
             "<section id=\"{id}\">\n<h3>{}: {}, {} <a href=\"#top\">close</a></h3>\n<p>{} ({} ms)\n<pre>{}</pre>\n</section>",
@@ -71,17 +95,13 @@ pub(super) fn render(run: &Run, tools: &Found, log: impl Fn(&str) -> String) -> 
     page
 }
 
-fn table(page: &mut String, run: &Run, direction: Direction) {
-    let peers = run.peers_of(direction);
-    let Some(cases) = run.cases.get(&direction).filter(|_| !peers.is_empty()) else {
-        return;
-    };
+fn table(page: &mut String, run: &Run, table: &Table<'_>, of: &str) {
     let _ = writeln!(
         page,
         "<h2>{}</h2>\n<div class=\"wide\"><table>\n<tr><th>",
-        heading(direction)
+        table.heading()
     );
-    for peer in &peers {
+    for peer in &table.peers {
         let stack = peer.stack.as_deref().unwrap_or(&peer.title);
         let _ = write!(
             page,
@@ -90,15 +110,15 @@ fn table(page: &mut String, run: &Run, direction: Direction) {
             escape(&peer.title)
         );
     }
-    for (case, title) in cases {
+    for (case, title) in &table.cases {
         let _ = write!(
             page,
             "\n<tr><th scope=\"row\" title=\"{}\">{}",
             escape(case),
             escape(title)
         );
-        for peer in &peers {
-            let cell = run.cell(direction, &peer.name, case);
+        for peer in &table.peers {
+            let cell = run.cell(table.direction, &peer.name, case);
             let word = word(cell);
             let class = match word {
                 "pass" | "known" => word,
@@ -114,7 +134,7 @@ fn table(page: &mut String, run: &Run, direction: Direction) {
             let _ = write!(
                 page,
                 "<td class=\"{class}\"><a href=\"#{}\" title=\"{}\">{word}</a>",
-                id(direction, &peer.name, case),
+                id(of, table.direction, &peer.name, case),
                 escape(&why(cell)),
             );
         }
@@ -122,8 +142,8 @@ fn table(page: &mut String, run: &Run, direction: Direction) {
     page.push_str("\n</table></div>\n");
 }
 
-fn id(direction: Direction, peer: &str, case: &str) -> String {
-    format!("{direction}-{peer}-{case}")
+fn id(of: &str, direction: Direction, peer: &str, case: &str) -> String {
+    format!("{of}{direction}-{peer}-{case}")
 }
 
 fn escape(text: &str) -> String {
@@ -144,7 +164,7 @@ pub(super) mod tests {
     use crate::results::{CellResult, PeerVersion};
 
     /// A run with one cell of each verdict.
-    fn run() -> Run {
+    pub(in crate::report) fn run() -> Run {
         let cell = |case: &str, outcome, verdict| CellResult {
             direction: Direction::Clients,
             peer: "a".into(),
@@ -157,6 +177,7 @@ pub(super) mod tests {
         let fail = || Outcome::Fail("status <404>".into());
         let cells = vec![
             cell("full", Outcome::Pass, Verdict::Pass),
+            cell("h3-full", Outcome::Pass, Verdict::Pass),
             cell("tickets", fail(), Verdict::Unexpected),
             cell(
                 "early",
@@ -186,6 +207,7 @@ pub(super) mod tests {
             cells,
             remarks: vec!["C was not tried".into()],
             good: false,
+            whole: true,
         }
     }
 
@@ -233,7 +255,7 @@ pub(super) mod tests {
 
     #[test]
     fn every_cell_has_its_word_and_its_log() {
-        let page = render(&run(), &Found::default(), |name| {
+        let page = render(&run(), &Found::default(), None, |name| {
             format!("the log of {name} & more")
         });
         for part in [
@@ -261,9 +283,10 @@ pub(super) mod tests {
     fn the_text_lists_what_did_not_pass_with_reasons() {
         let text = markdown::render(&run(), &tools());
         for part in [
-            "| case full | pass |",
+            "### Their clients, our edge\n\n| | A & B |\n|---|---|\n| case full | pass |",
+            "### Their clients, our edge: HTTP/3\n\n| | A & B |\n|---|---|\n| case h3-full | pass |\n",
             "| case tickets | FAIL |",
-            "1 pass, 2 as expected, 1 stale, 1 unexpected",
+            "2 pass, 2 as expected, 1 stale, 1 unexpected",
             "- clients, a, [tickets](cells/tickets.log): fail: status <404>",
             "- clients, a, [early](cells/early.log): no 0-RTT (unsupported: none)",
             "stale: expected otherwise (a bug), found: pass",
@@ -285,8 +308,8 @@ pub(super) mod tests {
         let written = serde_json::to_string(&run()).unwrap();
         let read: Run = serde_json::from_str(&written).unwrap();
         assert_eq!(
-            render(&read, &Found::default(), |_| String::new()),
-            render(&run(), &Found::default(), |_| String::new())
+            render(&read, &Found::default(), None, |_| String::new()),
+            render(&run(), &Found::default(), None, |_| String::new())
         );
     }
 }

@@ -2,15 +2,23 @@
 
 use std::fmt::Write;
 
-use super::ABSENT;
-use crate::cases::Direction;
+use super::{ABSENT, QUIC};
 use crate::conformance::{Failure, Found, ToolResult};
 use crate::expected::{Outcome, Verdict};
-use crate::results::{CellResult, Run};
+use crate::results::{CellResult, Run, Table};
 
 /// All of it: tables, and a list of what did not pass.
 pub(super) fn render(run: &Run, tools: &Found) -> String {
-    let mut text = format!("# Interop report\n\n{}", render_tables(run, tools));
+    format!(
+        "# Interop report\n\n{}{}",
+        render_tables(run, tools),
+        render_lists(run)
+    )
+}
+
+/// What did not pass.
+pub(super) fn render_lists(run: &Run) -> String {
+    let mut text = String::new();
     for (title, wanted) in [
         (
             "Not as expected",
@@ -43,6 +51,25 @@ pub(super) fn render(run: &Run, tools: &Found) -> String {
     text
 }
 
+/// The cases of quic-interop-runner: what the run was, and a table for each direction.
+pub(super) fn render_quic(run: &Run) -> String {
+    let [pass, expected, stale, unexpected] = run.counts();
+    let mut text = format!(
+        "\n### {QUIC}\n\n{}: Cutwater{}, {}, {} s. {pass} pass, {expected} as expected, {stale} stale, {unexpected} unexpected.\n\n",
+        run.date,
+        commit(run.commit.as_deref()),
+        run.edge,
+        run.seconds,
+    );
+    for found in run.tables() {
+        table(&mut text, run, &found, "####");
+    }
+    for remark in &run.remarks {
+        let _ = writeln!(text, "{remark}\n");
+    }
+    text
+}
+
 /// Why a cell is what it is.
 pub(super) fn why(cell: &CellResult) -> String {
     let found = match &cell.outcome {
@@ -70,7 +97,7 @@ pub(super) fn word(cell: Option<&CellResult>) -> &'static str {
     }
 }
 
-/// What the run was, and a table for each direction.
+/// What the run was, and its tables.
 pub(super) fn render_tables(run: &Run, tools: &Found) -> String {
     let [pass, expected, stale, unexpected] = run.counts();
     let mut text = format!(
@@ -83,30 +110,8 @@ pub(super) fn render_tables(run: &Run, tools: &Found) -> String {
         run.system,
         run.seconds,
     );
-    for direction in [Direction::Clients, Direction::Servers] {
-        let peers = run.peers_of(direction);
-        let Some(cases) = run.cases.get(&direction).filter(|_| !peers.is_empty()) else {
-            continue;
-        };
-        let _ = writeln!(text, "### {}\n", heading(direction));
-        let titles: Vec<&str> = peers.iter().map(|peer| peer.title.as_str()).collect();
-        let _ = writeln!(
-            text,
-            "| | {} |\n|---|{}",
-            titles.join(" | "),
-            "---|".repeat(titles.len())
-        );
-        for (case, title) in cases {
-            let words = peers
-                .iter()
-                .map(|peer| word(run.cell(direction, &peer.name, case)));
-            let _ = writeln!(
-                text,
-                "| {title} | {} |",
-                words.collect::<Vec<_>>().join(" | ")
-            );
-        }
-        text.push('\n');
+    for found in run.tables() {
+        table(&mut text, run, &found, "###");
     }
     text.push_str("pass: both sides say so. n/a: the stack cannot do it or cannot tell. known: fails for a reason that is known.\n");
     let stacks = run.peers.iter().filter_map(|peer| peer.stack.as_deref());
@@ -127,6 +132,29 @@ pub(super) fn render_tables(run: &Run, tools: &Found) -> String {
         }
     }
     text
+}
+
+fn table(text: &mut String, run: &Run, table: &Table<'_>, marks: &str) {
+    let _ = writeln!(text, "{marks} {}\n", table.heading());
+    let peers = &table.peers;
+    let titles: Vec<&str> = peers.iter().map(|peer| peer.title.as_str()).collect();
+    let _ = writeln!(
+        text,
+        "| | {} |\n|---|{}",
+        titles.join(" | "),
+        "---|".repeat(titles.len())
+    );
+    for (case, title) in &table.cases {
+        let words = peers
+            .iter()
+            .map(|peer| word(run.cell(table.direction, &peer.name, case)));
+        let _ = writeln!(
+            text,
+            "| {title} | {} |",
+            words.collect::<Vec<_>>().join(" | ")
+        );
+    }
+    text.push('\n');
 }
 
 /// When the conformance tools ran, and against what.
@@ -206,12 +234,5 @@ pub(super) fn edge(run: &Run) -> String {
     match run.edge.as_str() {
         "" => String::new(),
         edge => format!(", {edge},"),
-    }
-}
-
-pub(super) fn heading(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Clients => "Their clients, our edge",
-        Direction::Servers => "Our client, their servers",
     }
 }

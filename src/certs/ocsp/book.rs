@@ -155,11 +155,17 @@ impl Book {
                 wanted.entry(subject.tag()).or_default().push(stapled);
             }
         }
-        let lines = &mut self.lines;
-        self.entries.retain(|key, entry| {
+        let Self { entries, lines, .. } = self;
+        // What is right does not become wrong because somebody else is to be asked from now on.
+        let left: HashMap<_, Staple> = entries
+            .iter()
+            .filter(|(key, _)| !wanted.contains_key(key))
+            .filter_map(|(_, entry)| Some((entry.subject.certificate(), entry.staple.clone()?)))
+            .collect();
+        entries.retain(|key, entry| {
             let stays = wanted.contains_key(key);
             if !stays && let Some(line) = entry.line.as_ref().and_then(|line| lines.get_mut(line)) {
-                line.waiting.remove(&(entry.due, key.0));
+                line.leave(&(entry.due, key.0));
             }
             stays
         });
@@ -173,25 +179,39 @@ impl Book {
                         }
                     }
                     entry.shown = shown;
+                    let line = entry.line.as_ref();
+                    // What needs a staple may be another one.
+                    if let Some(line) = line.and_then(|line| self.lines.get_mut(line))
+                        && line.leave(&(entry.due, key.0))
+                    {
+                        line.wait((entry.due, key.0), entry.is_required());
+                    }
                 }
-                None => self.add(key, shown, recall, now),
+                None => {
+                    let left = |subject: &Subject| left.get(&subject.certificate()).cloned();
+                    let mut known = |subject: &Subject| {
+                        let known = [recall(subject), left(subject)].into_iter().flatten();
+                        let valid = known.filter(|staple| staple.is_valid(now));
+                        valid.max_by_key(|staple| staple.this_update)
+                    };
+                    self.add(key, shown, &mut known, now);
+                }
             }
         }
-        self.lines
-            .retain(|_, line| line.running > 0 || !line.waiting.is_empty());
+        self.lines.retain(|_, line| !line.is_empty());
     }
 
     fn add(
         &mut self,
         key: Tag,
         shown: Vec<Arc<Stapled>>,
-        recall: &mut dyn FnMut(&Subject) -> Option<Staple>,
+        known: &mut dyn FnMut(&Subject) -> Option<Staple>,
         now: SystemTime,
     ) {
         let Some(subject) = shown.first().and_then(|stapled| stapled.subject()).cloned() else {
             return;
         };
-        let staple = recall(&subject).filter(|staple| staple.is_valid(now));
+        let staple = known(&subject);
         for stapled in &shown {
             if let Some(staple) = &staple {
                 stapled.show(staple);
@@ -200,10 +220,6 @@ impl Book {
         let due = first_due(&subject, staple.as_ref(), now, (self.chance)());
         let kept = staple.is_some();
         let line = subject.source.as_ref().map(line);
-        if let Some(line) = &line {
-            let line = self.lines.entry(Arc::clone(line)).or_default();
-            line.waiting.insert((due, key.0));
-        }
         let entry = Entry {
             subject,
             shown,
@@ -216,6 +232,10 @@ impl Book {
             reminded: None,
             kept,
         };
+        if let Some(line) = &entry.line {
+            let line = self.lines.entry(Arc::clone(line)).or_default();
+            line.wait((due, key.0), entry.is_required());
+        }
         self.entries.insert(key, entry);
     }
 
@@ -228,7 +248,7 @@ impl Book {
         }
         let name = Arc::clone(name);
         let line = self.lines.get_mut(&name)?;
-        let (_, key) = line.waiting.pop_first()?;
+        let key = line.take(now)?;
         let entry = self.entries.get_mut(&Tag(key))?;
         let source = entry.subject.source.clone()?;
         entry.running = true;
@@ -282,11 +302,11 @@ impl Book {
                 .as_ref()
                 .and_then(|line| self.lines.get_mut(line));
             if let Some(line) = line
-                && line.waiting.remove(&(entry.due, key.0))
+                && line.leave(&(entry.due, key.0))
             {
                 let staple = entry.staple.as_ref().filter(|staple| staple.is_valid(now));
                 entry.due = first_due(&entry.subject, staple, now, (self.chance)());
-                line.waiting.insert((entry.due, key.0));
+                line.wait((entry.due, key.0), entry.is_required());
             }
             entry.reminded = None;
         }
@@ -333,6 +353,8 @@ impl Book {
             let most = match &entry {
                 _ if answers => MOST_WRONG,
                 Some(entry) if entry.is_wanted(now) => MOST_WANTED,
+                // Whoever failed has failed for all.
+                _ if line.requires(now + MOST_WANTED) => MOST_WANTED,
                 _ => Duration::MAX,
             };
             line.not_before = Some(now + pause(line.failures, chance).min(most));
@@ -361,7 +383,7 @@ impl Book {
             _ if entry.is_wanted(now) => after_want(entry.failures.max(1), now, chance),
             (_, _, staple) => after_failure(entry.failures.max(1), staple.as_ref(), now, chance),
         };
-        line.waiting.insert((entry.due, job.key.0));
+        line.wait((entry.due, job.key.0), entry.is_required());
         happened
     }
 
@@ -411,8 +433,11 @@ impl Entry {
     /// Whether handshakes are refused, or will be soon, because it has no staple.
     fn is_wanted(&self, now: SystemTime) -> bool {
         let staple = self.staple.as_ref();
-        !staple.is_some_and(|staple| staple.is_valid(now))
-            && self.shown.iter().any(|stapled| stapled.is_required())
+        !staple.is_some_and(|staple| staple.is_valid(now)) && self.is_required()
+    }
+
+    fn is_required(&self) -> bool {
+        self.shown.iter().any(|stapled| stapled.is_required())
     }
 
     fn take(&mut self, staple: Staple, now: SystemTime) -> Happened {

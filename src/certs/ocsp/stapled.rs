@@ -25,6 +25,7 @@ pub struct Stapled {
 /// What is shown until a certain moment, with its staple.
 struct Timed {
     key: Arc<CertifiedKey>,
+    revoked: bool,
     /// Since when its staple is right, and when it ends to be shown.
     since: SystemTime,
     until: SystemTime,
@@ -98,31 +99,45 @@ impl Stapled {
         staple.or_else(|| self.former.load_full().filter(holds))
     }
 
+    /// What the staple says that is shown at the moment that `now` gives, which is asked only if
+    /// there is one: `good`, `revoked`. `None` without one.
+    pub fn says(&self, now: impl FnOnce() -> SystemTime) -> Option<&'static str> {
+        if self.staple.load().is_none() && self.former.load().is_none() {
+            return None;
+        }
+        let shown = self.showable(now())?;
+        Some(if shown.revoked { "revoked" } else { "good" })
+    }
+
     /// Shows this staple from now on.
     pub fn show(&self, staple: &Staple) {
         let key = with(&self.bare, Some(staple.der.to_vec()));
         self.staple.store(Some(Arc::new(Timed {
             key,
+            revoked: staple.is_revoked(),
             since: staple.this_update,
             until: staple.next_update,
         })));
         self.former.store(None);
     }
 
-    /// Since when the staple that is shown at `now` is right, and when it ends; `None` without one.
+    /// Since when the staple that is shown at `now` is right, and when it ends to be shown; `None`
+    /// without one. It is the former one's while that stands in.
     pub fn dates(&self, now: SystemTime) -> Option<(SystemTime, SystemTime)> {
-        let staple = self.staple.load_full()?;
-        (now < staple.until).then_some((staple.since, staple.until))
+        let shown = self.showable(now)?;
+        Some((shown.since, shown.until))
     }
 
     /// Has what `former` shows be shown until there is a first staple, if this one needs a staple
-    /// and has none: so long as the former one's staple holds and its certificate is valid. Tells
-    /// whether it will be.
+    /// and has none: so long as the former one's staple holds and its certificate is valid, but
+    /// not where that staple says it is revoked. Tells whether it will be.
     pub fn stand_in(&self, former: &Self, now: SystemTime) -> bool {
         if !self.required || self.staple.load().is_some() {
             return false;
         }
-        let Some(shown) = former.showable(now) else {
+        // Who renews at once may have lost the former one's key: better nothing than that one.
+        let shown = former.showable(now).filter(|shown| !shown.revoked);
+        let Some(shown) = shown else {
             return false;
         };
         let leaf = shown
@@ -134,10 +149,12 @@ impl Stapled {
             return false;
         };
         let until = shown.until.min(leaf.not_after);
-        let key = Arc::clone(&shown.key);
-        let since = shown.since;
-        self.former
-            .store(Some(Arc::new(Timed { key, since, until })));
+        self.former.store(Some(Arc::new(Timed {
+            key: Arc::clone(&shown.key),
+            revoked: shown.revoked,
+            since: shown.since,
+            until,
+        })));
         if self.staple.load().is_some() {
             // It has come meanwhile.
             self.former.store(None);

@@ -171,6 +171,12 @@ impl Subject {
         })
     }
 
+    /// Of which certificate it is, by whom: who is asked about it, and what stands there, may
+    /// change.
+    pub(super) fn certificate(&self) -> ([u8; 32], Tag) {
+        (self.fingerprint, Tag::of(&[&self.issuer]))
+    }
+
     /// A hash over all that is asked about it, and of whom.
     pub fn tag(&self) -> Tag {
         let source = match &self.source {

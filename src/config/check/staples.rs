@@ -1,12 +1,14 @@
 //! How a certificate stands with its staple, as far as files tell: a check asks no responder.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::SystemTime;
 
 use serde::Serialize;
 
 use crate::certs::describe::{date, time};
+use crate::certs::ocsp::store::FileError;
 use crate::certs::ocsp::{Source, Staple, StapleStatus, Stapled, Unstapled, store};
 
 /// How a certificate stands with its staple.
@@ -53,7 +55,14 @@ impl StapleState {
         };
         let found = match (&subject.source, kept) {
             (Some(Source::File(file)), _) => store::read_file(file, subject, now),
-            (_, Some(directory)) => store::read(directory, subject, now),
+            (_, Some(directory)) => match store::read(directory, subject, now) {
+                // The file is the edge's own: whoever reads this has never heard of it.
+                Err(FileError::Io(error)) if error.kind() == ErrorKind::NotFound => {
+                    let reason = "not kept yet".to_owned();
+                    return Self::Missing { reason };
+                }
+                found => found,
+            },
             (_, None) => {
                 let reason = "[ocsp] has no directory to look in".to_owned();
                 return Self::Missing { reason };

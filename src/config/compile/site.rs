@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use http::{HeaderName, HeaderValue};
+
 use super::Work;
 use super::certificates::Source;
 use crate::certs::chooser::CertificateChooser;
@@ -130,6 +132,7 @@ fn tls(
     tls.early_data = site.early_data.value;
     tls.certificate_compression
         .clone_from(&site.certificate_compression);
+    tls.http09 = site.http09;
     tls.tickets = spec.sessions.tickets;
     tls.trust = trust;
     tls.early = early(&tls.trust, site, routes);
@@ -137,6 +140,7 @@ fn tls(
         former.trust == tls.trust
             && former.early == tls.early
             && former.tickets == tls.tickets
+            && former.http09 == tls.http09
             && former.certificate_compression == tls.certificate_compression
     };
     match (former, former_tls) {
@@ -250,7 +254,16 @@ fn say_fixed(respond: &FixedResponse, said: &mut String) {
         headers,
         body,
     } = respond;
-    let _ = write!(said, "{status:?} {headers:?} {:?} ", Tag::of(&[body]));
+    let _ = write!(said, "{status:?} {:?} ", Tag::of(&[body]));
+    for (name, value) in headers {
+        say_value(name, ':', value, said);
+    }
+}
+
+fn say_value(name: &HeaderName, mark: char, value: &HeaderValue, said: &mut String) {
+    // The debug form of a secret is the same for all of them.
+    let (secret, value) = (value.is_sensitive(), Tag::of(&[value.as_bytes()]));
+    let _ = write!(said, "{name}{mark}{value:?} {secret} ");
 }
 
 fn say_edits(edits: Option<&FieldEdits>, said: &mut String) {
@@ -261,14 +274,12 @@ fn say_edits(edits: Option<&FieldEdits>, said: &mut String) {
     let _ = write!(said, "{remove:?} ");
     for (fields, mark) in [(set, '='), (add, '+')] {
         for field in fields {
-            // The debug form of a secret is the same for all of them.
-            let _ = match &field.value {
-                FieldValue::Fixed(value) => {
-                    let value = Tag::of(&[value.as_bytes()]);
-                    write!(said, "{}{mark}{value:?} ", field.name)
+            match &field.value {
+                FieldValue::Fixed(value) => say_value(&field.name, mark, value, said),
+                FieldValue::Template { parts, secret } => {
+                    let _ = write!(said, "{}{mark}{parts:?} {secret} ", field.name);
                 }
-                FieldValue::Template(parts) => write!(said, "{}{mark}{parts:?} ", field.name),
-            };
+            }
         }
     }
 }

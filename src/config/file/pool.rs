@@ -1,6 +1,6 @@
 //! How an origin's servers are chosen, spared and watched.
 
-use http::HeaderName;
+use http::header::{self, HeaderName};
 use http::uri::PathAndQuery;
 use toml::de::DeValue;
 
@@ -8,8 +8,8 @@ use super::keys::{self, Keys};
 use super::tree::{Table, Value};
 use super::values::MANY;
 use crate::config::snapshot::{
-    Balance, EjectionSpec, HashKey, HealthSpec, PoolLimits, PoolSpec, PoolTimeouts, RetrySpec,
-    StatusRange, StatusSet,
+    Balance, EjectionSpec, HashKey, HealthSpec, Message, PoolLimits, PoolSpec, PoolTimeouts,
+    RetrySpec, StatusRange, StatusSet, is_dropped_from_requests,
 };
 
 const BALANCE: &str = "{ hash = \"client\" }";
@@ -72,9 +72,10 @@ fn hash_key(value: &Value<'_>) -> Option<HashKey> {
     let text = value.string("client")?;
     let key = match text.split_once(':') {
         None if text == "client" => Some(HashKey::Client),
-        Some(("header", name)) => HeaderName::from_bytes(name.as_bytes())
-            .ok()
-            .map(HashKey::Header),
+        Some(("header", name)) => match HeaderName::from_bytes(name.as_bytes()) {
+            Ok(name) => return is_key(&name, value).then_some(HashKey::Header(name)),
+            Err(_) => None,
+        },
         Some(("cookie", name)) => is_token(name).then(|| HashKey::Cookie(name.to_owned())),
         _ => None,
     };
@@ -83,6 +84,33 @@ fn hash_key(value: &Value<'_>) -> Option<HashKey> {
         value.error(format!("`hash` cannot be {text:?}"), hint);
     }
     key
+}
+
+/// Whether a field can choose a server. What ends at the edge cannot: the origin knows nothing of what the
+/// client wrote there, and whoever sends some `X-Forwarded-For` would choose a server, not their address.
+fn is_key(name: &HeaderName, value: &Value<'_>) -> bool {
+    // The authority that was asked for, whichever way.
+    if *name == header::HOST {
+        return true;
+    }
+    let (why, hint) = if *name == header::COOKIE {
+        // HTTP/2 sends it in pieces (RFC 9113 §8.2.3).
+        let why = "is many values in one";
+        (why, "write \"cookie:NAME\" with the name of the cookie")
+    } else if is_dropped_from_requests(name.as_str()) || Message::Request.reserves(name) {
+        let why = "is for the edge, and not passed on as the client wrote it";
+        let hint = match name.as_str().replace('_', "-") {
+            name if name.contains("forwarded") => {
+                "\"client\" is the client's address: see trusted_proxies of [[listen]]"
+            }
+            _ => "name a field that the edge passes on, or write \"client\"",
+        };
+        (why, hint)
+    } else {
+        return true;
+    };
+    value.error(format!("`hash` cannot go by `{name}`, which {why}"), hint);
+    false
 }
 
 /// A cookie's name (RFC 6265 §4.1.1) is a token, as a field's is.

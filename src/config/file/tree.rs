@@ -179,6 +179,12 @@ impl<'a> Value<'a> {
         places.is_some_and(|places| places.iter().any(|place| place.contains(&at)))
     }
 
+    /// Whether any of this string is what a variable of the environment said: it may be a secret.
+    pub(super) fn has_environment(&self) -> bool {
+        let places = self.reader.expanded.get(&self.value.span().start);
+        places.is_some_and(|places| !places.is_empty())
+    }
+
     /// Reports an error here.
     pub(super) fn error(&self, message: impl Into<String>, hint: impl Into<String>) {
         let error = Diagnostic::error(Some(self.place()), message);

@@ -1,5 +1,6 @@
 //! Header fields that a route takes away, sets and adds.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ pub struct FieldEdits {
 }
 
 /// One field.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Field {
     /// Its name.
     pub name: HeaderName,
@@ -39,6 +40,16 @@ pub enum Message {
     Request,
     /// A response, on its way to the client.
     Response,
+}
+
+impl fmt::Debug for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut field = f.debug_struct("Field");
+        field.field("name", &self.name);
+        field.field("value", &self.value).field("file", &self.file);
+        // Without what was typed, which has in it what the environment said.
+        field.finish_non_exhaustive()
+    }
 }
 
 impl FieldEdits {
@@ -73,7 +84,7 @@ impl FieldEdits {
 
     /// These edits with their variables replaced, as one request has them.
     pub fn resolved(self: &Arc<Self>, says: &dyn Fn(Variable) -> String) -> Arc<Self> {
-        let varies = |field: &Field| matches!(field.value, FieldValue::Template(_));
+        let varies = |field: &Field| matches!(field.value, FieldValue::Template { .. });
         if !self.set.iter().chain(&self.add).any(varies) {
             return Arc::clone(self);
         }
@@ -124,6 +135,34 @@ impl Message {
     }
 }
 
+/// Whether a field belongs to one connection (RFC 9110 §7.6.1).
+pub fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection" | "keep-alive" | "te" | "transfer-encoding" | "upgrade"
+    ) || name.starts_with("proxy-")
+}
+
+/// Whether a client's field of this name ends at the edge: no origin sees it, at most one that the edge
+/// writes itself.
+pub fn is_dropped_from_requests(name: &str) -> bool {
+    const FORWARDED: &[u8] = b"x-forwarded-";
+    const REQUEST_ID: &[u8] = b"x-request-id";
+    is_hop_by_hop(name)
+        // The edge answers Expect itself. `Proxy` becomes HTTP_PROXY in CGI programs.
+        || matches!(name, "expect" | "http2-settings" | "proxy" | "forwarded")
+        || (name.len() > FORWARDED.len() && begins(name, FORWARDED))
+        || (name.len() == REQUEST_ID.len() && begins(name, REQUEST_ID))
+}
+
+/// Whether a name begins so, with `_` read as `-`: CGI and WSGI cannot tell the two apart.
+fn begins(name: &str, prefix: &[u8]) -> bool {
+    prefix
+        .iter()
+        .zip(name.bytes())
+        .all(|(want, is)| *want == is || (*want == b'-' && is == b'_'))
+}
+
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
@@ -166,12 +205,16 @@ mod tests {
     #[test]
     fn variables_are_replaced_for_each_request() {
         let mut varying = field("a", "");
-        varying.value = FieldValue::Template(Box::new([
+        let parts = Box::new([
             Part::Text("for=".to_owned()),
             Part::Variable(Variable::ClientAddress),
             Part::Text(";id=".to_owned()),
             Part::Variable(Variable::RequestId),
-        ]));
+        ]);
+        varying.value = FieldValue::Template {
+            parts,
+            secret: false,
+        };
         let edits = Arc::new(FieldEdits {
             set: vec![varying],
             add: vec![field("b", "$1")],

@@ -1,5 +1,7 @@
 //! Variables in the values of header fields: `$client_address`.
 
+use std::fmt;
+
 use http::HeaderValue;
 
 /// What a value may have a part of it say.
@@ -15,7 +17,7 @@ pub enum Variable {
     Host,
     /// The server name of the ClientHello; empty if it sent none.
     ServerName,
-    /// `h1` or `h2`.
+    /// `h1`, `h2` or `h3`.
     Protocol,
     /// `1.3` or `1.2`.
     TlsVersion,
@@ -61,12 +63,32 @@ pub enum Part {
 }
 
 /// The value of a field.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// One that came from a file of its own or has something of the environment in it is
+/// [sensitive](HeaderValue::is_sensitive): HTTP/2 and 3 keep it out of the tables by which they compress
+/// fields (RFC 7541 §7.1.3, RFC 9204 §7.1.3), on this hop and on those behind it.
+#[derive(Clone, PartialEq, Eq)]
 pub enum FieldValue {
-    /// Always the same; one that is a secret is [sensitive](HeaderValue::is_sensitive).
+    /// Always the same.
     Fixed(HeaderValue),
     /// With variables in it.
-    Template(Box<[Part]>),
+    Template {
+        /// Text and variables in turn.
+        parts: Box<[Part]>,
+        /// Whether what is made of them is sensitive.
+        secret: bool,
+    },
+}
+
+impl fmt::Debug for FieldValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(value) => f.debug_tuple("Fixed").field(value).finish(),
+            // As a header's value says it.
+            Self::Template { secret: true, .. } => f.write_str("Template(Sensitive)"),
+            Self::Template { parts, .. } => f.debug_tuple("Template").field(parts).finish(),
+        }
+    }
 }
 
 impl FieldValue {
@@ -74,13 +96,13 @@ impl FieldValue {
     pub fn fixed(&self) -> Option<&HeaderValue> {
         match self {
             Self::Fixed(value) => Some(value),
-            Self::Template(_) => None,
+            Self::Template { .. } => None,
         }
     }
 
     /// Whether an address of the client's side is in it.
     pub(super) fn says_address(&self) -> bool {
-        let Self::Template(parts) = self else {
+        let Self::Template { parts, .. } = self else {
             return false;
         };
         let is_address = |part: &Part| {
@@ -94,9 +116,9 @@ impl FieldValue {
 
     /// The value for one request, of which `says` knows what its variables are.
     pub(super) fn of(&self, says: &dyn Fn(Variable) -> String) -> HeaderValue {
-        let parts = match self {
+        let (parts, secret) = match self {
             Self::Fixed(value) => return value.clone(),
-            Self::Template(parts) => parts,
+            Self::Template { parts, secret } => (parts, *secret),
         };
         let text: String = parts
             .iter()
@@ -106,6 +128,9 @@ impl FieldValue {
             })
             .collect();
         // What variables say was a field's or a name's before: the other branch is never taken.
-        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+        let value = HeaderValue::try_from(text);
+        let mut value = value.unwrap_or_else(|_| HeaderValue::from_static(""));
+        value.set_sensitive(secret);
+        value
     }
 }

@@ -1,23 +1,26 @@
 //! The answer to a request, as it goes.
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
 use bytes::{Buf, Bytes};
 use http::header::{CONTENT_LENGTH, DATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body::Body as _;
-use quinn::{SendStream, WriteError};
+use quinn::{SendStream, WriteError, Written};
 
 use super::code;
 use super::content::Between;
 use super::http3::Http3;
-use super::ranks::Rank;
+use super::ranks::{Rank, Ranks, Room, Waits};
+use crate::body::PIECE;
 use crate::connection::bodies::ResponseBody;
 use crate::connection::service::{Answer, Answered};
+use crate::connection::stage::Stage;
 use crate::http::h3::{self, Code};
 
 /// The half of a stream that an answer goes on. Dropped before its end, it is reset.
@@ -28,16 +31,22 @@ pub(super) struct Sending {
     ended: bool,
     wrong: Code,
     order: i32,
+    /// Once it has waited for room.
+    room: Option<Arc<Room>>,
+    /// HTTP/0.9: content and nothing around it.
+    bare: bool,
 }
 
 impl Sending {
-    pub(super) fn new(stream: SendStream) -> Self {
+    pub(super) fn new(stream: SendStream, bare: bool) -> Self {
         Self {
             stream,
             rest: Bytes::new(),
             ended: false,
             wrong: Code::REQUEST_CANCELLED,
             order: 0,
+            room: None,
+            bare,
         }
     }
 
@@ -47,19 +56,94 @@ impl Sending {
     }
 
     /// An answer with nothing but a status.
-    pub(super) async fn bare(&mut self, status: StatusCode) {
+    pub(super) async fn bare(&mut self, ranks: &Ranks, status: StatusCode) {
         let section = h3::informational(status);
-        if self.write(&mut [h3::headers(&section)]).await.is_ok() {
+        if self.section(ranks, &section).await.is_ok() {
             self.finish();
         }
     }
 
-    async fn write(&mut self, pieces: &mut [Bytes]) -> Result<(), WriteError> {
+    /// Writes all of this, after those whose place is before ours.
+    async fn write(&mut self, ranks: &Ranks, pieces: &mut [Bytes]) -> Result<(), WriteError> {
         if !self.rest.is_empty() {
             let rest = std::mem::take(&mut self.rest);
             self.stream.write_chunk(rest).await?;
         }
-        self.stream.write_all_chunks(pieces).await
+        let waits = ranks.waits(self.order);
+        let (mut done, mut had, mut stood_back) = (0, false, false);
+        while let Some(left) = pieces.get_mut(done..)
+            && let Some(first) = left.first_mut()
+        {
+            // Who shares takes no more than a piece at a time.
+            let mut part = match waits.shares() && first.len() > PIECE {
+                true => Some([first.slice(..PIECE)]),
+                false => None,
+            };
+            let written = poll_fn(|cx| {
+                if had && waits.shares() && !stood_back || waits.is_preceded() {
+                    stood_back = true;
+                    // Behind all that were woken with us.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                stood_back = false;
+                let next = part.as_mut().map_or(&mut *left, |part| &mut part[..]);
+                self.try_write(&waits, next, cx.waker())
+            });
+            let written = written.await?;
+            match (part, left.first_mut()) {
+                (Some(_), Some(first)) => first.advance(written.bytes),
+                _ => done += written.chunks,
+            }
+            waits.again();
+            had = true;
+        }
+        Ok(())
+    }
+
+    /// Writes of these pieces what there is room for now; where there is none, `task` is woken when
+    /// there may be some.
+    fn try_write(
+        &mut self,
+        waits: &Waits<'_>,
+        pieces: &mut [Bytes],
+        task: &Waker,
+    ) -> Poll<Result<Written, WriteError>> {
+        let stream = &mut self.stream;
+        // The future keeps nothing of its own: the stream remembers who waits.
+        let mut write = |task: &Waker| {
+            let writing = std::pin::pin!(stream.write_chunks(pieces));
+            writing.poll(&mut Context::from_waker(task))
+        };
+        // Most find room at once and need no more.
+        if self.room.is_none()
+            && let Poll::Ready(written) = write(task)
+        {
+            return Poll::Ready(written);
+        }
+        let room = self.room.get_or_insert_default();
+        room.look(task);
+        let written = write(&Waker::from(Arc::clone(room)));
+        if written.is_pending() {
+            waits.found_none(room);
+        }
+        written
+    }
+
+    /// A field section, where there are such.
+    async fn section(&mut self, ranks: &Ranks, section: &[u8]) -> Result<(), WriteError> {
+        match self.bare {
+            true => Ok(()),
+            false => self.write(ranks, &mut [h3::headers(section)]).await,
+        }
+    }
+
+    async fn content(&mut self, ranks: &Ranks, data: Bytes) -> Result<(), WriteError> {
+        let header = match self.bare {
+            true => Bytes::new(),
+            false => h3::data_header(data.len()),
+        };
+        self.write(ranks, &mut [header, data]).await
     }
 
     fn finish(&mut self) {
@@ -90,6 +174,7 @@ pub(super) async fn respond(
     mut send: Sending,
     between: Arc<Between>,
     rank: Rank,
+    stage: Stage,
     is_head: bool,
 ) {
     let Some(answered) = wait(&http3, answer, &mut send, &between).await else {
@@ -103,20 +188,27 @@ pub(super) async fn respond(
                 true => Code::INTERNAL_ERROR,
                 false => Code::REQUEST_CANCELLED,
             };
-            send.end_with(between.wrong().unwrap_or(code));
+            let wrong = between.wrong();
+            send.end_with(wrong.unwrap_or(code));
+            if wrong.is_some() {
+                http3.given_up();
+            }
             return;
         }
     };
     send.rank(&rank);
     if let Some(()) = pass_on(&http3, response, &mut send, &rank, is_head).await {
         send.finish();
+        stage.sent();
         // Until the client has it, it is under way: the connection must not be closed on it.
         let _ = send.stream.stopped().await;
+    } else if send.wrong == Code::REQUEST_CANCELLED {
+        // Half an answer costs as much as none.
+        http3.given_up();
     }
 }
 
-/// Awaits the answer, and says 100 Continue meanwhile if the content is asked for. `None` if the
-/// client has given up.
+/// Awaits the answer, and sends interim ones meanwhile. `None` if the client has given up.
 async fn wait(
     http3: &Http3,
     answer: Answer,
@@ -127,45 +219,42 @@ async fn wait(
     let mut stopped = std::pin::pin!(send.stream.stopped());
     let mut rest = Bytes::new();
     let answered = {
-        let mut interim = std::pin::pin!(go_on(&mut send.stream, between, &mut rest));
-        let mut said = false;
-        loop {
-            tokio::select! {
-                biased;
-                answered = &mut answer => break Some(answered),
-                stopped = &mut stopped => {
-                    if stopped.is_err() {
-                        http3.lost();
-                    }
-                    break None;
+        let mut interim = std::pin::pin!(interims(&mut send.stream, between, &mut rest));
+        tokio::select! {
+            biased;
+            answered = &mut answer => Some(answered),
+            stopped = &mut stopped => {
+                if stopped.is_err() {
+                    http3.lost();
                 }
-                // The answer goes on beside it: a client that takes nothing must not hold it up.
-                written = &mut interim, if !said => match written {
-                    Ok(()) => said = true,
-                    Err(_) => break None,
-                },
+                None
             }
+            // The answer goes on beside it: a client that takes nothing must not hold it up.
+            _ = &mut interim => None,
         }
     };
+    // What was said before the answer stands before it.
+    while let Some(frame) = between.try_interim() {
+        rest = [&rest[..], &frame].concat().into();
+    }
     send.rest = rest;
     answered
 }
 
-/// Says 100 Continue once the content is asked for. `rest` is what is still to be written of it,
-/// however far this has come.
-async fn go_on(
-    stream: &mut SendStream,
-    between: &Between,
-    rest: &mut Bytes,
-) -> Result<(), WriteError> {
-    between.asked().await;
-    let mut frame = h3::headers(&h3::informational(StatusCode::CONTINUE));
-    while !frame.is_empty() {
-        let written = stream.write(&frame).await?;
-        frame.advance(written);
-        rest.clone_from(&frame);
+/// Sends interim answers, as they come, until that fails. `rest` is what is still to be written of one
+/// that was begun, however far this has come.
+async fn interims(stream: &mut SendStream, between: &Between, rest: &mut Bytes) -> WriteError {
+    loop {
+        let mut frame = between.interim().await;
+        while !frame.is_empty() {
+            rest.clone_from(&frame);
+            match stream.write(&frame).await {
+                Ok(written) => frame.advance(written),
+                Err(error) => return error,
+            }
+        }
+        rest.clear();
     }
-    Ok(())
 }
 
 /// Sends head, content and trailers. `None` if it broke off: the stream is then reset.
@@ -186,14 +275,18 @@ async fn pass_on(
         parts.headers.insert(CONTENT_LENGTH, length.into());
     }
     // RFC 9110 §6.6.1: whoever has a clock says the time.
-    if !parts.headers.contains_key(DATE) {
-        let now = httpdate::fmt_http_date(SystemTime::now());
-        if let Ok(now) = HeaderValue::try_from(now) {
-            parts.headers.insert(DATE, now);
-        }
+    if !parts.headers.contains_key(DATE)
+        && let Some(now) = date()
+    {
+        parts.headers.insert(DATE, now);
+    }
+    if send.bare && !parts.status.is_success() {
+        // There is no other way to say so, and it is not the client who gave up.
+        send.end_with(Code::INTERNAL_ERROR);
+        return None;
     }
     let section = h3::response(parts.status, &parts.headers);
-    send.write(&mut [h3::headers(&section)]).await.ok()?;
+    send.section(&http3.ranks, &section).await.ok()?;
     if empty {
         return Some(());
     }
@@ -222,13 +315,12 @@ async fn pass_on(
             Ok(data) if data.is_empty() => {}
             Ok(data) => {
                 send.rank(rank);
-                let mut pieces = [h3::data_header(data.len()), data];
-                send.write(&mut pieces).await.ok()?;
+                send.content(&http3.ranks, data).await.ok()?;
             }
             Err(frame) => {
                 if let Ok(trailers) = frame.into_trailers() {
                     let section = h3::fields(&trailers);
-                    send.write(&mut [h3::headers(&section)]).await.ok()?;
+                    send.section(&http3.ranks, &section).await.ok()?;
                 }
                 return Some(());
             }
@@ -238,4 +330,20 @@ async fn pass_on(
         }
     }
     Some(())
+}
+
+/// The time as a field says it. Made once a second, as it is the same for all answers until then.
+fn date() -> Option<HeaderValue> {
+    thread_local! {
+        static LAST: RefCell<(u64, Option<HeaderValue>)> = const { RefCell::new((0, None)) };
+    }
+    let now = SystemTime::now();
+    let second = now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+    LAST.with_borrow_mut(|(last, field)| {
+        if *last != second || field.is_none() {
+            *last = second;
+            *field = HeaderValue::try_from(httpdate::fmt_http_date(now)).ok();
+        }
+        field.clone()
+    })
 }

@@ -90,10 +90,10 @@ impl Connection {
         base: &ServerConfig,
     ) -> Self {
         let Accepted { client, local, .. } = accepted;
-        let process = Arc::clone(&worker.process);
-        process.metrics.connections.accepted.inc();
+        worker.process.metrics.connections.accepted.inc();
         let listener = Arc::clone(&accepted.listener);
-        let opening = Opening::new(process, Arc::clone(&listener), client, local);
+        let ends = (client, local);
+        let opening = Opening::new(&worker, &permit, alarm.waker(), Arc::clone(&listener), ends);
         let progress = Progress::default();
         let mut config = base.clone();
         config.crypto = Crypto::new(opening.clone(), progress.clone());
@@ -229,7 +229,7 @@ impl Connection {
             worker: self.worker.index,
             server_name: self.report.server_name(),
             protocol: Protocol::Http3,
-            alpn: Some(b"h3".to_vec()),
+            alpn: self.seen().alpn.map(<[u8]>::to_vec),
             version: ProtocolVersion::TLSv1_3,
             suite: facts.suite?,
             group: facts.group,
@@ -258,7 +258,9 @@ impl Connection {
             return;
         };
         let (tell, told) = watch::channel(None);
-        tokio::spawn(control::run(http3.quic.clone(), told).in_current_span());
+        if !http3.is_http09() {
+            tokio::spawn(control::run(http3.quic.clone(), told).in_current_span());
+        }
         let mut leaving = Leaving::No;
         // Due when the next step of a goodbye is.
         let goodbye = self.worker.ticker.alarm();
@@ -333,6 +335,7 @@ impl Connection {
                     return Poll::Ready(Woken::Confirmed);
                 }
             }
+            http3.weigh();
             if let Poll::Ready(error) = ended.as_mut().poll(cx) {
                 return Poll::Ready(Woken::Ended(error));
             }
@@ -370,6 +373,7 @@ impl Connection {
         if http3.turns_away() {
             let _ = send.reset(code(Code::REQUEST_REJECTED));
             let _ = recv.stop(code(Code::REQUEST_REJECTED));
+            http3.given_up();
             return;
         }
         let id = u64::from(VarInt::from(recv.id()));

@@ -1,13 +1,15 @@
 //! The content of a request, and the stream that it comes on.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use quinn::{ReadError, RecvStream};
 use tokio::sync::Notify;
@@ -16,9 +18,14 @@ use super::code;
 use super::http3::Http3;
 use crate::body::BoxError;
 use crate::http::h3::{self, Code, Message, NoHead, Received, Wrong};
+use crate::interim::Interims;
 
 /// What one read may bring, in bytes.
 const READ: usize = 64 * 1024;
+
+/// How many interim answers wait for a client that takes nothing. Who is slower than an origin does
+/// not get all of them: they only help.
+const UNSENT: usize = 4;
 
 /// The half of a stream that a request comes on. Dropped before its end, it asks the client to stop.
 pub(super) struct Receiving {
@@ -71,21 +78,40 @@ pub(super) struct Between {
     wrong: AtomicU64,
     /// Whether the client awaits 100-continue.
     expects: AtomicBool,
-    /// Told when the content is asked for.
-    asked: Notify,
+    /// Frames of interim answers that are not sent yet.
+    interims: Mutex<VecDeque<Bytes>>,
+    /// Told of each.
+    news: Notify,
+    /// Whether there can be none: HTTP/0.9 has nothing but content.
+    mute: bool,
 }
 
 impl Between {
-    pub(super) fn new(expects: bool) -> Arc<Self> {
+    pub(super) fn new(expects: bool, mute: bool) -> Arc<Self> {
         Arc::new(Self {
             expects: AtomicBool::new(expects),
+            mute,
             ..Self::default()
         })
     }
 
-    /// Ends once 100-continue is to be sent.
-    pub(super) async fn asked(&self) {
-        self.asked.notified().await;
+    /// The frame of the next interim answer, once there is one.
+    pub(super) async fn interim(&self) -> Bytes {
+        loop {
+            if let Some(frame) = self.try_interim() {
+                return frame;
+            }
+            self.news.notified().await;
+        }
+    }
+
+    /// The frame of the next interim answer, if there is one.
+    pub(super) fn try_interim(&self) -> Option<Bytes> {
+        self.interims().pop_front()
+    }
+
+    fn interims(&self) -> MutexGuard<'_, VecDeque<Bytes>> {
+        self.interims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was wrong with the request.
@@ -99,7 +125,17 @@ impl Between {
     fn ask(&self) {
         // RFC 9110 §10.1.1: only who reads the content asks for it.
         if self.expects.swap(false, Ordering::Relaxed) {
-            self.asked.notify_one();
+            self.pass(StatusCode::CONTINUE, &HeaderMap::new());
+        }
+    }
+}
+
+impl Interims for Between {
+    fn pass(&self, status: StatusCode, fields: &HeaderMap) {
+        let mut interims = self.interims();
+        if interims.len() < UNSENT && !self.mute {
+            interims.push_back(h3::headers(&h3::response(status, fields)));
+            self.news.notify_one();
         }
     }
 }
@@ -112,7 +148,7 @@ pub struct Content {
     /// What was looked at before it was asked for.
     ahead: Option<Received>,
     /// Trailers that came. Nobody gets them before the stream has ended without more.
-    last: Option<http::HeaderMap>,
+    last: Option<HeaderMap>,
     /// Whether nothing comes any more.
     ended: bool,
     /// The most that trailers may take.
@@ -142,6 +178,11 @@ impl Content {
             http3,
             between,
         }
+    }
+
+    /// Where interim answers to its request go.
+    pub(crate) fn interims(&self) -> Arc<dyn Interims> {
+        Arc::clone(&self.between) as _
     }
 
     /// Sees whether the stream has ended already, without waiting.
@@ -180,7 +221,7 @@ impl Content {
         Broken(wrong).into()
     }
 
-    fn trailers(&mut self, section: &[u8]) -> Result<http::HeaderMap, Wrong> {
+    fn trailers(&mut self, section: &[u8]) -> Result<HeaderMap, Wrong> {
         h3::trailers(section, self.limit).map_err(|why| match why {
             NoHead::Failed => Wrong::Connection(Code::QPACK_DECOMPRESSION_FAILED),
             NoHead::Malformed => Wrong::Stream(Code::MESSAGE_ERROR),
@@ -193,7 +234,9 @@ impl Content {
             return Poll::Ready(Ok(Some(received)));
         }
         loop {
-            if let Some(received) = self.message.next(&mut self.chunk)? {
+            let received = self.message.next(&mut self.chunk);
+            self.http3.beside(self.message.idle());
+            if let Some(received) = received? {
                 return Poll::Ready(Ok(Some(received)));
             }
             match ready!(self.recv.poll(cx)) {

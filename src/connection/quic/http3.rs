@@ -5,23 +5,21 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::budget::{Budget, is_too_much};
 use super::code;
 use super::ranks::Ranks;
 use crate::connection::shared::Shared;
 use crate::deadline::{Alarm, Nudge};
 use crate::http::h3::{Code, Peer};
 use crate::telemetry::labels::Limit;
-use crate::tls::quic::Progress;
-
-/// How many requests a client may give up at once: more than a person does, fewer than an attack wants.
-const GIVEN_UP: u64 = 512;
+use crate::tls::quic::{PACKETS, Progress};
 
 /// How many bytes all heads of a connection may take that are not whole. A head comes in one packet or
 /// a few, so that few are in this state at once.
 const HEADS: usize = 256 * 1024;
 
-/// How long it takes, in milliseconds, until one of them is forgotten: 32 in a second.
-const FORGOTTEN: u64 = 31;
+/// How many frames of its own each request lets a client send beside it.
+const FOR_EACH: u64 = 8;
 
 /// What a connection and the tasks of its streams share.
 pub(super) struct Http3 {
@@ -33,19 +31,24 @@ pub(super) struct Http3 {
     open: AtomicUsize,
     /// The first request that is not here yet.
     next: AtomicU64,
-    /// When all requests that were given up are forgotten, in milliseconds on the worker's clock.
-    given_up: AtomicU64,
+    given_up: Budget,
+    control: Budget,
     /// Due when nothing was asked for `keep_alive`.
     idle: Alarm,
     keep_alive: Duration,
     nudge: Nudge,
     progress: Progress,
+    /// When the handshake began, on the worker's clock.
+    began: Duration,
+    /// How many packets had come when their frames were last looked at.
+    weighed: AtomicU64,
     /// Bytes of heads that are not whole.
     heads: AtomicUsize,
     /// What ends the connection.
     wrong: OnceLock<Code>,
     /// Whether further requests are turned away.
     turns_away: AtomicBool,
+    http09: bool,
 }
 
 impl Http3 {
@@ -57,22 +60,32 @@ impl Http3 {
         nudge: Nudge,
         progress: Progress,
     ) -> Arc<Self> {
+        let http09 = progress.facts().http09;
         Arc::new(Self {
             quic,
             peer: Mutex::default(),
             ranks: Ranks::default(),
             open: AtomicUsize::new(0),
             next: AtomicU64::new(0),
-            given_up: AtomicU64::new(0),
+            given_up: Budget::given_up(),
+            control: Budget::control(),
             idle: shared.worker.ticker.alarm(),
             keep_alive,
             nudge,
             progress,
+            began: shared.worker.ticker.now(),
+            weighed: AtomicU64::new(0),
             heads: AtomicUsize::new(0),
+            http09,
             wrong: OnceLock::new(),
             turns_away: AtomicBool::new(false),
             shared,
         })
+    }
+
+    /// Whether HTTP/0.9 is spoken here: a line asks, the content is all of the answer.
+    pub(super) fn is_http09(&self) -> bool {
+        self.http09
     }
 
     /// A request is here. They come in order (RFC 9000 §2.1).
@@ -80,6 +93,8 @@ impl Http3 {
         self.next.store(stream + 4, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
         self.idle.clear();
+        // Who asks for much has much to say about it.
+        self.control.earn(FOR_EACH);
         Place {
             http3: Arc::clone(self),
             stream,
@@ -154,28 +169,43 @@ impl Http3 {
         }
     }
 
-    /// A client gave up a request before it was answered. It costs us more than it costs the client
-    /// (the "rapid reset" of HTTP/2, CVE-2023-44487).
+    /// A client gave up a request before it was answered, or made it one that has no answer. Answers
+    /// do not count against it: an attack could have cheap ones between.
     pub(super) fn given_up(&self) {
-        let now = self.shared.worker.ticker.now().as_millis();
-        let now = u64::try_from(now).unwrap_or(u64::MAX);
-        // All tasks of a connection are its worker's: none comes between.
-        match give_up(self.given_up.load(Ordering::Relaxed), now) {
-            Some(forgotten) => self.given_up.store(forgotten, Ordering::Relaxed),
-            None => {
-                let metrics = &self.shared.metrics().requests;
-                metrics.limits_hit.inc(Limit::GivenUp);
-                self.fail(Code::EXCESSIVE_LOAD);
-            }
+        let now = self.shared.worker.ticker.now();
+        if !self.given_up.spend(1, now) {
+            self.exceed(Limit::GivenUp);
         }
     }
-}
 
-/// One more request is given up: when all are forgotten, or `None` if it is too many. Answers do not
-/// count against them: an attack could have cheap ones between.
-fn give_up(forgotten: u64, now: u64) -> Option<u64> {
-    let forgotten = forgotten.max(now) + FORGOTTEN;
-    (forgotten - now <= GIVEN_UP * FORGOTTEN).then_some(forgotten)
+    /// So many frames or streams came that are no part of a request.
+    pub(super) fn beside(&self, count: u64) {
+        if count > 0 && !self.control.spend(count, self.shared.worker.ticker.now()) {
+            self.exceed(Limit::Control);
+        }
+    }
+
+    /// Looks at what frames of QUIC have come, once some packets have.
+    pub(super) fn weigh(&self) {
+        let packets = self.progress.packets();
+        if packets < self.weighed.load(Ordering::Relaxed) + PACKETS {
+            return;
+        }
+        self.weighed.store(packets, Ordering::Relaxed);
+        let age = self.shared.worker.ticker.now().saturating_sub(self.began);
+        // Streams of requests count by four (RFC 9000 §2.1).
+        let requests = self.next() / 4;
+        if is_too_much(&self.quic.stats().frame_rx, packets, requests, age) {
+            self.exceed(Limit::Frames);
+        }
+    }
+
+    fn exceed(&self, limit: Limit) {
+        if self.quic.close_reason().is_none() {
+            self.shared.metrics().requests.limits_hit.inc(limit);
+            self.fail(Code::EXCESSIVE_LOAD);
+        }
+    }
 }
 
 /// What is kept of a head.
@@ -216,25 +246,5 @@ impl Drop for Place {
         if http3.shared.is_closing() || http3.turns_away() {
             http3.nudge.nudge();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_that_are_given_up_are_forgotten_by_and_by() {
-        let mut forgotten = 0;
-        for _ in 0..GIVEN_UP {
-            forgotten = give_up(forgotten, 1000).unwrap();
-        }
-        assert_eq!(give_up(forgotten, 1000), None);
-        assert_eq!(give_up(forgotten, 1000 + FORGOTTEN - 1), None);
-        let later = 1000 + FORGOTTEN;
-        forgotten = give_up(forgotten, later).unwrap();
-        assert_eq!(give_up(forgotten, later), None);
-        // After a rest all are.
-        assert_eq!(give_up(forgotten, 100_000), Some(100_000 + FORGOTTEN));
     }
 }

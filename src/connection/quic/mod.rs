@@ -6,10 +6,12 @@
 //! over TCP.
 
 mod answer;
+mod budget;
 mod closing;
 mod connection;
 mod content;
 mod control;
+mod http09;
 mod http3;
 mod opening;
 mod peer;

@@ -1,13 +1,14 @@
 //! From a whole ClientHello to a started handshake.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use rustls::AlertDescription;
 
 use crate::confirm::Confirmation;
-use crate::connection::context::Process;
+use crate::connection::context::{Permit, Process, Vitals, Worker};
 use crate::connection::handshake::{Chosen, Unserved, choose, prepare};
+use crate::deadline::{Nudge, Ticker};
 use crate::telemetry::labels::{HelloError, Label};
 use crate::tls::hello::{self, ClientHello};
 use crate::tls::quic::{Hellos, Start};
@@ -20,6 +21,11 @@ pub(super) struct Opening {
     listener: Arc<str>,
     client: SocketAddr,
     local: SocketAddr,
+    /// Gone once the handshake is finished.
+    vitals: Weak<Vitals>,
+    ticker: Arc<Ticker>,
+    /// Wakes the connection's task.
+    nudge: Nudge,
     opened: OnceLock<Opened>,
     /// Why there is no handshake.
     failed: OnceLock<String>,
@@ -47,16 +53,20 @@ impl Opened {
 
 impl Opening {
     pub(super) fn new(
-        process: Arc<Process>,
+        worker: &Worker,
+        permit: &Permit,
+        nudge: Nudge,
         listener: Arc<str>,
-        client: SocketAddr,
-        local: SocketAddr,
+        (client, local): (SocketAddr, SocketAddr),
     ) -> Arc<Self> {
         Arc::new(Self {
-            process,
+            process: Arc::clone(&worker.process),
             listener,
             client,
             local,
+            vitals: permit.vitals().map(Arc::downgrade).unwrap_or_default(),
+            ticker: Arc::clone(&worker.ticker),
+            nudge,
             opened: OnceLock::new(),
             failed: OnceLock::new(),
         })
@@ -129,6 +139,16 @@ impl Hellos for Opening {
     fn not_resumed(&self) {
         let label = HelloError::NoStaple;
         self.fail(label, format!("turned away: {}", label.as_str()));
+    }
+
+    fn heard(&self) {
+        if let Some(vitals) = self.vitals.upgrade() {
+            vitals.hear(self.ticker.now());
+        }
+    }
+
+    fn came(&self) {
+        self.nudge.nudge();
     }
 
     fn refused(&self, error: &hello::HelloError) {

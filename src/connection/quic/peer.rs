@@ -30,7 +30,10 @@ async fn all(http3: &Http3, stream: &mut RecvStream) -> Result<(), Code> {
         match next(stream).await {
             Some(read) => input = read,
             // RFC 9114 §6.2: it may end before its type is known.
-            None => return Ok(()),
+            None => {
+                http3.beside(1);
+                return Ok(());
+            }
         }
     };
     let kind = http3.peer().opened(kind)?;
@@ -45,10 +48,13 @@ async fn all(http3: &Http3, stream: &mut RecvStream) -> Result<(), Code> {
                 peer.control(&mut frames, &mut input, beyond, |stream, priority| {
                     http3.ranks.update(stream, priority, http3.next());
                 })?;
+                drop(peer);
+                http3.beside(frames.idle());
             }
             StreamKind::Encoder => encoder(&mut input)?,
             StreamKind::Decoder => decoder.take(&mut input)?,
             StreamKind::Unknown => {
+                http3.beside(1);
                 // RFC 9114 §9.
                 let _ = stream.stop(code(Code::STREAM_CREATION_ERROR));
                 return Ok(());

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,8 +25,9 @@ use crate::config::site_tls::QUIC;
 use crate::config::snapshot::QuicRetry;
 use crate::connection::context::Worker;
 use crate::http::h3::Code;
-use crate::listen::udp::Ids;
-use crate::telemetry::labels::{Cap, Label};
+use crate::listen::udp::{Bound, Ids};
+use crate::telemetry::family::Counters;
+use crate::telemetry::labels::{Cap, Label, TokenRefusal};
 use crate::tls::quic::{Crypto, VERSION};
 
 /// How long a connection may be silent: after that its client is gone, and the state goes too. Who
@@ -62,17 +63,19 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// New ones.
+    /// New ones. `refused` counts tokens that are not believed.
     ///
     /// # Errors
     /// If the system gives no random bytes.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(refused: &Counters<TokenRefusal>) -> io::Result<Self> {
         let mut reset = [0; 64];
         rand::fill(&mut reset).map_err(|_| io::Error::other("no random bytes"))?;
         Ok(Self {
             reset: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &reset)),
-            tokens: Arc::new(TokenKeys::new()?),
-            used: Arc::default(),
+            tokens: Arc::new(TokenKeys::new(
+                refused.child(TokenRefusal::Unknown).clone(),
+            )?),
+            used: Arc::new(UsedTokens::new(refused.child(TokenRefusal::Used).clone())),
         })
     }
 }
@@ -98,7 +101,7 @@ impl Port {
     pub fn open(
         worker: &Arc<Worker>,
         place: usize,
-        socket: UdpSocket,
+        socket: Bound,
         workers: usize,
         secrets: &Secrets,
     ) -> io::Result<Option<Self>> {
@@ -113,8 +116,13 @@ impl Port {
         config
             .cid_generator(move || Box::new(ids))
             .supported_versions(vec![VERSION]);
-        let address = socket.local_addr()?;
-        let endpoint = Endpoint::new(config, Some(base.clone()), socket, Arc::new(TokioRuntime))?;
+        let address = socket.address()?;
+        let endpoint = Endpoint::new_with_abstract_socket(
+            config,
+            Some(base.clone()),
+            socket.open()?,
+            Arc::new(TokioRuntime),
+        )?;
         let gauge = worker.process.metrics.quic.closing.clone();
         let accept = Accepting {
             closing: Closing::new(endpoint.clone(), workers, gauge),

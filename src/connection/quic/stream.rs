@@ -14,6 +14,7 @@ use quinn::{RecvStream, SendStream};
 use super::answer::{Sending, respond};
 use super::content::{Between, Content, Receiving};
 use super::http3::{Http3, Place};
+use super::http09;
 use crate::config::snapshot::RouteTimeouts;
 use crate::confirm::Confirmation;
 use crate::connection::incoming::Incoming;
@@ -25,7 +26,7 @@ use crate::http::h3::{self, Code, Head, Message, NoHead, Priority, Received, Wro
 use crate::telemetry::labels::{Limit, TimeoutKind};
 
 /// Why a request is not served.
-enum Unserved {
+pub(super) enum Unserved {
     /// Something is wrong with it.
     Wrong(Wrong),
     /// Its head is too large.
@@ -53,9 +54,13 @@ pub(super) async fn serve(
     recv: RecvStream,
     early: bool,
 ) {
-    let mut send = Sending::new(send);
+    let mut send = Sending::new(send, http3.is_http09());
     let mut recv = Receiving::new(recv);
-    match head(&http3, &mut recv).await {
+    let head = match http3.is_http09() {
+        true => http09::head(&http3, &mut recv).await,
+        false => head(&http3, &mut recv).await,
+    };
+    match head {
         Ok((head, message, chunk)) => {
             request(&http3, id, head, message, chunk, send, recv, early).await;
         }
@@ -64,13 +69,14 @@ pub(super) async fn serve(
             http3.shared.metrics().requests.framing_violations.inc();
             send.end_with(code);
             recv.stop(code);
+            http3.given_up();
         }
         Err(Unserved::TooLarge) => {
             let metrics = &http3.shared.metrics().requests;
             metrics.limits_hit.inc(Limit::Headers);
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             let limit = write_idle(&http3.shared);
-            let bare = send.bare(status);
+            let bare = send.bare(&http3.ranks, status);
             if let Err(Elapsed) = within(&http3.shared.worker.ticker, limit, bare).await {
                 let timeouts = &http3.shared.metrics().timeouts;
                 timeouts.inc(TimeoutKind::WriteIdle);
@@ -106,7 +112,9 @@ async fn head(
     let mut held = http3.hold();
     let read = async {
         loop {
-            match message.next(&mut chunk)? {
+            let received = message.next(&mut chunk);
+            http3.beside(message.idle());
+            match received? {
                 Some(Received::Head(section)) => break Ok(section),
                 Some(_) => break Err(Unserved::TooLarge),
                 None => {}
@@ -162,7 +170,7 @@ async fn request(
 ) {
     let shared = &http3.shared;
     let headers = head.request.headers();
-    let between = Between::new(headers.contains_key(EXPECT));
+    let between = Between::new(headers.contains_key(EXPECT), http3.is_http09());
     let said = headers.get("priority");
     let said = said.map_or_else(Priority::default, |said| Priority::parse(said.as_bytes()));
     let rank = http3.ranks.begin(id, said);
@@ -186,6 +194,7 @@ async fn request(
             Wrong::Stream(code) => {
                 shared.metrics().requests.framing_violations.inc();
                 send.end_with(code);
+                http3.given_up();
             }
         }
         return;
@@ -198,6 +207,7 @@ async fn request(
     let request: Request<Incoming> = head.request.map(|()| Incoming::Http3(Box::new(content)));
     let ended = request.body().is_end_stream();
     tracing::trace!(id, early, ended, "request");
+    shared.comes_from(http3.quic.remote_address().ip());
     let answer = Http(Arc::clone(shared)).answer(request, early);
     // Put there by that very call, on this thread.
     let watch = shared
@@ -210,7 +220,16 @@ async fn request(
         stage: Stage::default(),
         write_idle: write_idle(shared),
     });
-    let respond = respond(Arc::clone(http3), answer, send, between, rank, is_head);
+    let stage = watch.stage.clone();
+    let respond = respond(
+        Arc::clone(http3),
+        answer,
+        send,
+        between,
+        rank,
+        stage,
+        is_head,
+    );
     Stream::new(Box::pin(respond), Arc::clone(shared), Some(watch)).await;
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::{hkdf, rand};
+use prometheus::IntCounter;
 use quinn_proto::crypto::{AeadKey, CryptoError, HandshakeTokenKey};
 use quinn_proto::{TokenLog, TokenReuseError};
 
@@ -21,7 +22,11 @@ const ROTATION: Duration = Duration::from_secs(12 * 3600);
 const REMEMBERED: usize = 256 * 1024;
 
 /// The key that seals tokens and the one before it.
-pub(super) struct TokenKeys(Mutex<Keys>);
+pub(super) struct TokenKeys {
+    keys: Mutex<Keys>,
+    /// Counts tokens that neither opens.
+    unknown: IntCounter,
+}
 
 struct Keys {
     current: hkdf::Prk,
@@ -30,17 +35,20 @@ struct Keys {
 }
 
 impl TokenKeys {
-    /// New ones.
+    /// New ones. `unknown` counts tokens that they have not sealed.
     ///
     /// # Errors
     /// If the system gives no random bytes.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(unknown: IntCounter) -> io::Result<Self> {
         let new = || random().ok_or_else(|| io::Error::other("no random bytes"));
-        Ok(Self(Mutex::new(Keys {
-            current: new()?,
-            former: new()?,
-            since: Instant::now(),
-        })))
+        Ok(Self {
+            keys: Mutex::new(Keys {
+                current: new()?,
+                former: new()?,
+                since: Instant::now(),
+            }),
+            unknown,
+        })
     }
 }
 
@@ -65,22 +73,27 @@ impl Keys {
 
 impl HandshakeTokenKey for TokenKeys {
     fn aead_from_hkdf(&self, nonce: &[u8]) -> Box<dyn AeadKey> {
-        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         keys.rotate(Instant::now());
-        Box::new(Both {
+        Box::new(Key {
+            unknown: self.unknown.clone(),
             current: keys.current.aead_from_hkdf(nonce),
-            former: keys.former.aead_from_hkdf(nonce),
+            former: keys.former.clone(),
+            nonce: nonce.to_owned(),
         })
     }
 }
 
-/// Seals with the current key, opens with either.
-struct Both {
+/// Seals with the current key, opens with either: the former one is derived only when it is needed,
+/// which it is not to seal, and each connection has tokens sealed for it.
+struct Key {
     current: Box<dyn AeadKey>,
-    former: Box<dyn AeadKey>,
+    former: hkdf::Prk,
+    nonce: Vec<u8>,
+    unknown: IntCounter,
 }
 
-impl AeadKey for Both {
+impl AeadKey for Key {
     fn seal(&self, data: &mut Vec<u8>, context: &[u8]) -> Result<(), CryptoError> {
         self.current.seal(data, context)
     }
@@ -88,18 +101,24 @@ impl AeadKey for Both {
     fn open<'a>(&self, data: &'a mut [u8], context: &[u8]) -> Result<&'a mut [u8], CryptoError> {
         // A failed attempt leaves nothing to try again with.
         let mut copy = data.to_vec();
-        let key = match self.current.open(&mut copy, context) {
-            Ok(_) => &self.current,
-            Err(_) => &self.former,
-        };
-        key.open(data, context)
+        if self.current.open(&mut copy, context).is_ok() {
+            return self.current.open(data, context);
+        }
+        let former = self.former.aead_from_hkdf(&self.nonce);
+        let opened = former.open(data, context);
+        // What was opened begins where the sealed began.
+        let length = opened.inspect_err(|_| self.unknown.inc())?.len();
+        data.get_mut(..length).ok_or(CryptoError)
     }
 }
 
 /// The tokens of earlier connections that were shown, so that each counts once: whoever sees one must
 /// not use us as an amplifier with it.
-#[derive(Default)]
-pub(super) struct UsedTokens(Mutex<Used>);
+pub(super) struct UsedTokens {
+    used: Mutex<Used>,
+    /// Counts those that come again.
+    again: IntCounter,
+}
 
 #[derive(Default)]
 struct Used {
@@ -109,8 +128,16 @@ struct Used {
 }
 
 impl UsedTokens {
+    /// None yet. `again` counts those that are not believed.
+    pub(super) fn new(again: IntCounter) -> Self {
+        Self {
+            used: Mutex::default(),
+            again,
+        }
+    }
+
     fn take(&self, nonce: u128, now: Instant) -> Result<(), TokenReuseError> {
-        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *used.since.get_or_insert(now);
         if now.saturating_duration_since(since) >= LIFETIME {
             used.former = std::mem::take(&mut used.current);
@@ -119,7 +146,10 @@ impl UsedTokens {
         let known = used.former.contains(&nonce) || used.current.len() >= REMEMBERED;
         match !known && used.current.insert(nonce) {
             true => Ok(()),
-            false => Err(TokenReuseError),
+            false => {
+                self.again.inc();
+                Err(TokenReuseError)
+            }
         }
     }
 }
@@ -139,9 +169,13 @@ impl TokenLog for UsedTokens {
 mod tests {
     use super::*;
 
+    fn counter() -> IntCounter {
+        IntCounter::new("refused", "tokens").unwrap()
+    }
+
     #[test]
     fn a_key_opens_for_as_long_as_it_has_sealed() {
-        let keys = TokenKeys::new().unwrap();
+        let keys = TokenKeys::new(counter()).unwrap();
         let mut sealed = b"token".to_vec();
         assert!(keys.aead_from_hkdf(b"nonce").seal(&mut sealed, b"").is_ok());
         let opens = || {
@@ -151,7 +185,7 @@ mod tests {
                 .ok()
         };
         let rotate = |times: u32| {
-            let mut keys = keys.0.lock().unwrap();
+            let mut keys = keys.keys.lock().unwrap();
             for _ in 0..times {
                 let later = keys.since + ROTATION;
                 keys.rotate(later);
@@ -161,15 +195,18 @@ mod tests {
         rotate(1);
         assert_eq!(opens().as_deref(), Some(&b"token"[..]));
         rotate(1);
+        assert_eq!(keys.unknown.get(), 0);
         assert_eq!(opens(), None);
+        assert_eq!(keys.unknown.get(), 1);
     }
 
     #[test]
     fn a_token_counts_once_as_long_as_it_lives() {
-        let used = UsedTokens::default();
+        let used = UsedTokens::new(counter());
         let start = Instant::now();
         assert!(used.take(1, start).is_ok());
         assert!(used.take(1, start).is_err());
+        assert_eq!(used.again.get(), 1);
         assert!(used.take(2, start + LIFETIME / 2).is_ok());
         assert!(
             used.take(1, start + LIFETIME - Duration::from_secs(1))

@@ -70,6 +70,8 @@ pub struct Frames {
     limit: Option<usize>,
     /// Whether a frame that nobody knows was passed over.
     passed_over: bool,
+    /// Frames that brought neither fields nor content, since somebody asked.
+    idle: u64,
 }
 
 impl Frames {
@@ -90,12 +92,19 @@ impl Frames {
             held: Vec::new(),
             limit,
             passed_over: false,
+            idle: 0,
         }
     }
 
     /// Whether a frame that nobody knows has come.
     pub(super) fn passed_over(&self) -> bool {
         self.passed_over
+    }
+
+    /// How many frames have begun since the last call that bring neither fields nor content: each
+    /// takes two bytes at least, and nothing else bounds them.
+    pub fn idle(&mut self) -> u64 {
+        std::mem::take(&mut self.idle)
     }
 
     /// Whether the stream may end here.
@@ -194,6 +203,7 @@ impl Frames {
     fn begin(&mut self, kind: u64, length: u64) -> Result<Option<Piece>, Code> {
         let kind = match (kind, self.limit) {
             (DATA, _) => {
+                self.idle += u64::from(length == 0);
                 self.state = State::Data(length);
                 return Ok(None);
             }
@@ -212,13 +222,17 @@ impl Frames {
             (PRIORITY_UPDATE, _) => Kind::Priority,
             // RFC 9114 §9: what nobody knows is passed over.
             _ => {
+                self.idle += 1;
                 self.passed_over = true;
                 self.state = State::Skip(length);
                 return Ok(None);
             }
         };
-        if kind != Kind::Headers && length > MAX_CONTROL {
-            return Err(Code::EXCESSIVE_LOAD);
+        if kind != Kind::Headers {
+            self.idle += 1;
+            if length > MAX_CONTROL {
+                return Err(Code::EXCESSIVE_LOAD);
+            }
         }
         // Bounded by the limits above.
         self.state = State::Whole(kind, usize::try_from(length).unwrap_or(usize::MAX));

@@ -113,7 +113,7 @@ fn set<T>(place: &mut Option<T>, value: Option<T>) -> Result<(), Malformed> {
 pub fn request(section: &[u8], limit: usize) -> Result<Head, NoHead> {
     let mut pseudo = Pseudo::default();
     let mut fields = Fields::new(limit);
-    qpack::decode(section, |name, value| {
+    qpack::decode(section, |name, value, sensitive| {
         fields.count(name, value)?;
         if name.first() == Some(&b':') {
             // RFC 9114 §4.3: before all others.
@@ -122,7 +122,7 @@ pub fn request(section: &[u8], limit: usize) -> Result<Head, NoHead> {
                 false => Err(NoHead::Malformed),
             };
         }
-        fields.take(name, value)
+        fields.take(name, value, sensitive)
     })?;
     let headers = fields.headers;
     let length = length(&headers)?;
@@ -141,10 +141,10 @@ pub fn request(section: &[u8], limit: usize) -> Result<Head, NoHead> {
 /// Why they are none.
 pub fn trailers(section: &[u8], limit: usize) -> Result<HeaderMap, NoHead> {
     let mut fields = Fields::new(limit);
-    qpack::decode(section, |name, value| {
+    qpack::decode(section, |name, value, sensitive| {
         fields.count(name, value)?;
         // No pseudo-headers here (RFC 9114 §4.3): a colon is not allowed in a name anyway.
-        fields.take(name, value)
+        fields.take(name, value, sensitive)
     })?;
     Ok(fields.headers)
 }
@@ -168,7 +168,8 @@ impl Fields {
         Ok(())
     }
 
-    fn take(&mut self, name: &[u8], value: &[u8]) -> Result<(), NoHead> {
+    /// What is `sensitive` stays so where it goes over HTTP/2 or 3 (RFC 9204 §7.1.3).
+    fn take(&mut self, name: &[u8], value: &[u8], sensitive: bool) -> Result<(), NoHead> {
         // RFC 9114 §4.2: in lower case.
         if name.iter().any(u8::is_ascii_uppercase) {
             return Err(NoHead::Malformed);
@@ -181,11 +182,14 @@ impl Fields {
             && let Some(former) = self.headers.get_mut(COOKIE)
         {
             // RFC 9114 §4.2.1: what is behind us may speak HTTP/1.1.
+            let sensitive = sensitive || former.is_sensitive();
             let joined = [former.as_bytes(), b"; ", value].concat();
             *former = HeaderValue::from_bytes(&joined).map_err(|_| Malformed)?;
+            former.set_sensitive(sensitive);
             return Ok(());
         }
-        let value = HeaderValue::from_bytes(value).map_err(|_| Malformed)?;
+        let mut value = HeaderValue::from_bytes(value).map_err(|_| Malformed)?;
+        value.set_sensitive(sensitive);
         // It has a bound of its own.
         let added = self.headers.try_append(name, value);
         added.map(|_| ()).map_err(|_| NoHead::TooLarge)

@@ -15,7 +15,7 @@ pub mod qpack;
 mod request;
 #[cfg(test)]
 mod tests;
-mod varint;
+pub mod varint;
 
 pub use self::client::{answered, asking};
 pub use self::code::Code;

@@ -66,6 +66,20 @@ impl Message {
         }
     }
 
+    /// Frames since the last call that were no part of the message: see [`Frames::idle`].
+    pub fn idle(&mut self) -> u64 {
+        self.frames.idle()
+    }
+
+    /// A message whose head came in another form, and that has nothing else.
+    pub fn without_content() -> Self {
+        Self {
+            frames: Frames::of_request(0),
+            stage: Stage::Content,
+            left: Some(0),
+        }
+    }
+
     /// The head announced so much content.
     pub fn announce(&mut self, length: Option<u64>) {
         self.left = length;

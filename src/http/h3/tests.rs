@@ -15,7 +15,7 @@ fn section(fields: &[(&str, &str)]) -> Vec<u8> {
 
 fn decoded(section: &[u8]) -> Result<Vec<(String, String)>, Failed> {
     let mut fields = Vec::new();
-    qpack::decode(section, |name, value| {
+    qpack::decode(section, |name, value, _| {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         fields.push((text(name), text(value)));
         Ok::<_, Failed>(())
@@ -42,6 +42,32 @@ fn what_is_encoded_is_decoded() {
         .map(|(n, v)| (n.as_str(), v.as_str()))
         .collect();
     assert_eq!(decoded(&section(&borrowed)), Ok(fields));
+}
+
+#[test]
+fn what_nobody_may_put_into_a_table_stays_so() {
+    let mut encoder = Encoder::default();
+    for (name, value) in GET {
+        encoder.field(name, value.as_bytes(), false);
+    }
+    // With the name of a static entry and without; a cookie is sensitive as a whole.
+    for (name, sensitive) in [
+        ("authorization", true),
+        ("accept", false),
+        ("x-token", true),
+        ("x-open", false),
+        ("cookie", false),
+        ("cookie", true),
+        ("cookie", false),
+    ] {
+        encoder.field(name, b"value", sensitive);
+    }
+    let head = head::request(&encoder.finish(), 10_000).unwrap();
+    let headers = head.request.headers();
+    let is_sensitive = |name: &str| headers[name].is_sensitive();
+    assert!(is_sensitive("authorization") && is_sensitive("x-token") && is_sensitive("cookie"));
+    assert!(!is_sensitive("accept") && !is_sensitive("x-open"));
+    assert_eq!(headers["cookie"], "value; value; value");
 }
 
 #[test]

@@ -26,14 +26,13 @@ pub(in crate::load) fn opening(plan: &Plan, name: &ServerName<'_>) -> Result<Vec
     match plan.protocol {
         Protocol::Http1 => Ok(http1::request(plan, name)),
         Protocol::Http2 => http2(plan, name),
-        Protocol::Http3 => Err(PlanError::new(
-            "a replay test over HTTP/3 is not supported in this version\nhint: --protocol h1 or h2",
-        )),
+        // Its streams are not one row of bytes.
+        Protocol::Http3 => Err(PlanError::new("HTTP/3 goes over QUIC")),
     }
 }
 
 /// A request over HTTP/3, whose connections begin with no more than that.
-pub(super) fn ask(plan: &Plan, name: &ServerName<'_>) -> Ask {
+pub(in crate::load) fn ask(plan: &Plan, name: &ServerName<'_>) -> Ask {
     let request = &plan.request;
     let authority = match request.headers.get(HOST).map(|host| host.to_str()) {
         Some(Ok(host)) => host.to_owned(),
@@ -54,7 +53,7 @@ pub(in crate::load) fn harmless(plan: &Plan, name: &ServerName<'_>) -> Result<Ve
 }
 
 /// The same over HTTP/3.
-pub(super) fn harmless_ask(plan: &Plan, name: &ServerName<'_>) -> Ask {
+pub(in crate::load) fn harmless_ask(plan: &Plan, name: &ServerName<'_>) -> Ask {
     ask(&without_consequences(plan), name)
 }
 

@@ -30,7 +30,7 @@ const PUSH: u64 = 0x1;
 const ALERTS: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
 
 /// A port for connections to addresses of this family, within a runtime.
-pub(crate) fn endpoint(to: SocketAddr) -> io::Result<Endpoint> {
+pub fn endpoint(to: SocketAddr) -> io::Result<Endpoint> {
     Endpoint::client(match to {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -52,8 +52,24 @@ fn transport() -> Arc<TransportConfig> {
     Arc::clone(shared)
 }
 
+/// What a connection with this name begins with; `progress` is told of it.
+pub(crate) fn config(
+    tls: &Arc<rustls::ClientConfig>,
+    name: ServerName<'static>,
+    progress: &Arc<Progress>,
+) -> quinn::ClientConfig {
+    let crypto = Arc::new(Crypto {
+        tls: Arc::clone(tls),
+        name,
+        progress: Arc::clone(progress),
+    });
+    let mut config = quinn::ClientConfig::new(crypto);
+    config.transport_config(transport());
+    config
+}
+
 /// A handshake that has begun.
-pub(crate) struct Opening {
+pub struct Opening {
     connecting: quinn::Connecting,
     progress: Arc<Progress>,
 }
@@ -63,21 +79,14 @@ impl Opening {
     ///
     /// # Errors
     /// There is nothing to send, or nothing to send it to.
-    pub(crate) fn begin(
+    pub fn begin(
         endpoint: &Endpoint,
         tls: &Arc<rustls::ClientConfig>,
         name: ServerName<'static>,
         address: SocketAddr,
     ) -> Result<Self, ErrorKind> {
         let progress = Arc::new(Progress::default());
-        let crypto = Arc::new(Crypto {
-            tls: Arc::clone(tls),
-            name,
-            progress: Arc::clone(&progress),
-        });
-        let mut config = quinn::ClientConfig::new(crypto);
-        config.transport_config(transport());
-        match endpoint.connect_with(config, address, "") {
+        match endpoint.connect_with(config(tls, name, &progress), address, "") {
             Ok(connecting) => Ok(Self {
                 connecting,
                 progress,
@@ -93,18 +102,41 @@ impl Opening {
     ///
     /// # Errors
     /// How it failed.
-    pub(crate) async fn complete(self) -> Result<Connection, ErrorKind> {
+    pub async fn complete(self) -> Result<Connection, ErrorKind> {
         match self.connecting.await {
             Ok(quic) => Connection::on(quic, self.progress).await,
             Err(error) => Err(kind(&error, &self.progress, false)),
         }
     }
 
+    /// Completes the handshake of a connection that does not speak HTTP/3.
+    ///
+    /// # Errors
+    /// How it failed.
+    pub async fn complete_bare(self) -> Result<quinn::Connection, ErrorKind> {
+        let quic = self.connecting.await;
+        quic.map_err(|error| kind(&error, &self.progress, false))
+    }
+
+    /// The same for early data.
+    ///
+    /// # Errors
+    /// There was no ticket that allows it.
+    pub fn early_bare(self) -> Result<quinn::Connection, ErrorKind> {
+        let quic = self.connecting.into_0rtt().map(|(quic, _)| quic);
+        quic.map_err(|_| ErrorKind::NoTicket)
+    }
+
+    /// What is known of the handshake, also when this is gone.
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
     /// A connection for early data.
     ///
     /// # Errors
     /// There was no ticket that allows it.
-    pub(crate) async fn early(self) -> Result<Connection, ErrorKind> {
+    pub async fn early(self) -> Result<Connection, ErrorKind> {
         match self.connecting.into_0rtt() {
             Ok((quic, _)) => Connection::on(quic, self.progress).await,
             Err(_) => Err(ErrorKind::NoTicket),
@@ -113,16 +145,16 @@ impl Opening {
 }
 
 /// A request.
-pub(crate) struct Ask {
+pub struct Ask {
     /// The field section of its head.
-    pub(crate) section: Vec<u8>,
+    pub section: Vec<u8>,
     /// Its content.
-    pub(crate) body: Bytes,
+    pub body: Bytes,
 }
 
 /// Why a request has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lost {
+pub enum Lost {
     /// It was early data and that was refused: it can be sent again on this connection.
     Refused,
     /// The server has said that it has not looked at it: it can be sent again on another one.
@@ -132,7 +164,7 @@ pub(crate) enum Lost {
 }
 
 /// A connection that speaks HTTP/3. It closes when it is dropped.
-pub(crate) struct Connection {
+pub struct Connection {
     quic: quinn::Connection,
     progress: Arc<Progress>,
     /// Kept open: its end would be the connection's (RFC 9114 §6.2.1).
@@ -155,7 +187,7 @@ impl Connection {
     }
 
     /// Opens the control stream: once, and again if early data was refused.
-    pub(crate) async fn greet(&self) -> Result<(), ErrorKind> {
+    pub async fn greet(&self) -> Result<(), ErrorKind> {
         let opened = self.quic.open_uni().await;
         let mut control = opened.map_err(|error| kind(&error, &self.progress, false))?;
         let mut greeting = [stream_type(CONTROL), settings()];
@@ -166,35 +198,40 @@ impl Connection {
         Ok(())
     }
 
+    /// The connection below.
+    pub fn quic(&self) -> &quinn::Connection {
+        &self.quic
+    }
+
     /// What is known of the handshake.
-    pub(crate) fn progress(&self) -> &Progress {
+    pub fn progress(&self) -> &Progress {
         &self.progress
     }
 
     /// Whether the server takes no more requests here.
-    pub(crate) fn is_going(&self) -> bool {
+    pub fn is_going(&self) -> bool {
         self.going.load(Ordering::Relaxed) || self.quic.close_reason().is_some()
     }
 
     /// Bytes of datagrams sent and received so far.
-    pub(crate) fn bytes(&self) -> (u64, u64) {
+    pub fn bytes(&self) -> (u64, u64) {
         let stats = self.quic.stats();
         (stats.udp_tx.bytes, stats.udp_rx.bytes)
     }
 
     /// Waits for the connection's end.
-    pub(crate) async fn closed(&self) {
+    pub async fn closed(&self) {
         self.quic.closed().await;
     }
 
     /// Says goodbye.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         close(&self.quic, Code::NO_ERROR);
     }
 
     /// One request and its whole answer: the status. `first` is when that began; `content` is given
     /// its pieces.
-    pub(crate) async fn exchange(
+    pub async fn exchange(
         &self,
         ask: &Ask,
         first: &mut Option<Instant>,

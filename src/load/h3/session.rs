@@ -15,45 +15,45 @@ use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectError, ConnectionId, Side, TransportError, TransportErrorCode};
 use rustls::HandshakeKind;
 use rustls::pki_types::ServerName;
-use rustls::quic::{ClientConnection, KeyChange, Secrets, Version};
+use rustls::quic::{ClientConnection, Secrets, Version};
 use tokio::sync::Notify;
 
 use crate::load::stats::ErrorKind;
-use crate::tls::quic::{header, initial_keys, is_valid_retry, packet};
+use crate::tls::quic::{header, initial_keys, is_valid_retry, keys, packet, pair};
 
 /// What is known of a handshake.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Facts {
+pub struct Facts {
     /// Full or resumed, once that is known.
-    pub(crate) kind: Option<HandshakeKind>,
+    pub kind: Option<HandshakeKind>,
     /// Whether the server took early data.
-    pub(crate) early_accepted: bool,
+    pub early_accepted: bool,
     /// When the server's Finished was processed: ours leaves at once.
-    pub(crate) finished: Option<Instant>,
+    pub finished: Option<Instant>,
     /// Tickets that came.
-    pub(crate) tickets: u32,
+    pub tickets: u32,
     /// What the handshake failed with here.
-    pub(crate) failure: Option<ErrorKind>,
+    pub failure: Option<ErrorKind>,
     /// Whether the server agreed on another protocol.
-    pub(crate) other_protocol: bool,
+    pub other_protocol: bool,
 }
 
 /// Where a session tells what it knows.
 #[derive(Debug, Default)]
-pub(crate) struct Progress {
+pub struct Progress {
     facts: Mutex<Facts>,
     /// Told of the handshake's end and of each ticket.
-    pub(crate) news: Notify,
+    pub news: Notify,
 }
 
 impl Progress {
     /// What is known now.
-    pub(crate) fn facts(&self) -> Facts {
+    pub fn facts(&self) -> Facts {
         *self.lock()
     }
 
     /// Waits until a ticket has come. Without a bound of its own.
-    pub(crate) async fn ticket(&self) {
+    pub async fn ticket(&self) {
         while self.facts().tickets == 0 {
             self.news.notified().await;
         }
@@ -179,31 +179,13 @@ impl Session for Engine {
     }
 
     fn write_handshake(&mut self, out: &mut Vec<u8>) -> Option<Keys> {
-        let keys = match self.tls.write_hs(out)? {
-            KeyChange::Handshake { keys } => keys,
-            KeyChange::OneRtt { keys, next } => {
-                self.next = Some(next);
-                keys
-            }
-        };
-        Some(Keys {
-            header: KeyPair {
-                local: header(keys.local.header),
-                remote: header(keys.remote.header),
-            },
-            packet: KeyPair {
-                local: packet(keys.local.packet),
-                remote: packet(keys.remote.packet),
-            },
-        })
+        let change = self.tls.write_hs(out)?;
+        Some(keys(change, &mut self.next))
     }
 
     fn next_1rtt_keys(&mut self) -> Option<KeyPair<Box<dyn PacketKey>>> {
         let keys = self.next.as_mut()?.next_packet_keys();
-        Some(KeyPair {
-            local: packet(keys.local),
-            remote: packet(keys.remote),
-        })
+        Some(pair(keys))
     }
 
     fn is_valid_retry(&self, id: &ConnectionId, header: &[u8], payload: &[u8]) -> bool {

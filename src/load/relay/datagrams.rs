@@ -1,24 +1,29 @@
 //! The relay for UDP: what a bad line does to datagrams.
 //!
 //! It loses, repeats, delays and reorders, holds back either side, records what a client sends first,
-//! and gives a client another address in the server's eyes, as a NAT does. What it does not do: read
-//! the datagrams, which are QUIC's and sealed, or pass on marks of the IP header (ECN).
+//! shows what passes on either side, and gives a client another address in the server's eyes, as a NAT
+//! does. Marks of congestion (ECN) pass as they come. Of QUIC it knows the kinds of packets, which are in
+//! the clear. What it does not do: read what is sealed.
 
 mod chance;
 mod line;
+mod packets;
+mod port;
+mod shape;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use self::chance::Chance;
-use self::line::{Item, Line};
+use self::line::{Hold, Line};
+use self::port::Port;
+use self::shape::{Entrance, Shape};
 use super::{Direction, lock};
 
 /// The largest datagram there is, in bytes.
@@ -26,13 +31,31 @@ const LARGEST: usize = 65_535;
 /// Datagrams under way in one direction. What comes when so many are is lost, as in a router's queue.
 const QUEUE: usize = 16 * 1024;
 
-/// What one direction does.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Shape {
-    delay: Duration,
-    loss: f64,
-    duplicates: f64,
-    late: Option<(f64, Duration)>,
+/// A datagram that passes on one side of a relay.
+#[derive(Debug, Clone, Copy)]
+pub struct Sighting<'a> {
+    /// Where it goes in the end.
+    pub direction: Direction,
+    /// Whether it is seen on the server's side: before what is done to it, if it comes from the server.
+    pub at_server: bool,
+    /// Who has sent it, the relay or not.
+    pub from: SocketAddr,
+    /// Whom it is sent to.
+    pub to: SocketAddr,
+    /// The mark of congestion: the two bits of the IP header.
+    pub ecn: u8,
+    /// The datagram.
+    pub bytes: &'a [u8],
+}
+
+/// Sees what passes.
+#[derive(Clone)]
+struct Watcher(Arc<dyn Fn(Sighting<'_>) + Send + Sync>);
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watcher")
+    }
 }
 
 /// What a relay of datagrams is to do; made by [`DatagramRelay::to`]. The default passes everything
@@ -46,7 +69,9 @@ pub struct DatagramBuilder {
     to_client: Shape,
     seed: u64,
     record: bool,
-    held: [bool; 2],
+    held: [Hold; 2],
+    far: Option<IpAddr>,
+    watcher: Option<Watcher>,
 }
 
 impl DatagramBuilder {
@@ -66,6 +91,18 @@ impl DatagramBuilder {
     /// Loses this share of the datagrams, 0 to 1. Default: 0.
     pub fn loss(mut self, direction: Direction, share: f64) -> Self {
         self.shape(direction).loss = share;
+        self
+    }
+
+    /// Loses at most so many in a row by chance. Default: no bound.
+    pub fn in_a_row(mut self, direction: Direction, most: u32) -> Self {
+        self.shape(direction).in_a_row = Some(most);
+        self
+    }
+
+    /// Loses these datagrams for certain, the first one to come being 1. Default: none.
+    pub fn lose(mut self, direction: Direction, which: &[u64]) -> Self {
+        self.shape(direction).lost = which.to_vec();
         self
     }
 
@@ -95,9 +132,30 @@ impl DatagramBuilder {
         self
     }
 
+    /// What clients' datagrams come from in the server's eyes: an address of this machine. Default: what
+    /// the system chooses.
+    pub fn far(mut self, address: IpAddr) -> Self {
+        self.far = Some(address);
+        self
+    }
+
+    /// Shows each datagram on either side to `seen`, which must not take long.
+    pub fn watch(mut self, seen: impl Fn(Sighting<'_>) + Send + Sync + 'static) -> Self {
+        self.watcher = Some(Watcher(Arc::new(seen)));
+        self
+    }
+
     /// Begins as if [`DatagramRelay::hold`] had been called.
     pub fn hold(mut self, direction: Direction) -> Self {
-        self.held[place(direction)] = true;
+        self.held[place(direction)] = Hold::All;
+        self
+    }
+
+    /// Holds back what has packets in it that a client of QUIC sends once it has seen the server's
+    /// handshake: Handshake and 1-RTT packets, its Finished among them. Early data passes, however
+    /// late. [`DatagramRelay::release`] lets them go.
+    pub fn withhold_finished(mut self) -> Self {
+        self.held[place(Direction::ToServer)] = Hold::Finished;
         self
     }
 
@@ -106,10 +164,13 @@ impl DatagramBuilder {
     /// # Errors
     /// The socket could not be opened.
     pub async fn bind(self) -> io::Result<DatagramRelay> {
-        let near = UdpSocket::bind(self.listen).await?;
-        let address = near.local_addr()?;
+        let near = Port::bind(self.listen).await?;
+        let address = near.address()?;
         let shared = Arc::new(Shared {
             near,
+            address,
+            far: self.far,
+            watcher: self.watcher,
             target: Mutex::new(self.target),
             state: Mutex::default(),
             held: self.held.map(watch::Sender::new),
@@ -121,12 +182,7 @@ impl DatagramBuilder {
             let (sender, items) = mpsc::channel(QUEUE);
             let line = Line::new(Arc::clone(&shared), direction, items);
             tasks.push(tokio::spawn(line.run()));
-            Entrance {
-                shared: Arc::clone(&shared),
-                shape,
-                chance: Mutex::new(Chance::new(seed)),
-                sender,
-            }
+            Entrance::new(&shared, shape, seed, sender)
         };
         let there = line(Direction::ToServer, self.to_server, self.seed);
         let back = line(Direction::ToClient, self.to_client, !self.seed);
@@ -174,6 +230,9 @@ pub struct Datagrams {
     pub late: u64,
     /// Held back now.
     pub held: u64,
+    /// Bytes of QUIC's 1-RTT packets that were sent to clients: nothing of the handshake, but what is
+    /// answered to early data.
+    pub one_rtt_to_client: u64,
 }
 
 impl DatagramRelay {
@@ -186,7 +245,9 @@ impl DatagramRelay {
             to_client: Shape::default(),
             seed: 1,
             record: false,
-            held: [false; 2],
+            held: [Hold::Nothing; 2],
+            far: None,
+            watcher: None,
         }
     }
 
@@ -202,12 +263,12 @@ impl DatagramRelay {
 
     /// Holds back what travels this way until [`release`](Self::release): at most 16 384 datagrams.
     pub fn hold(&self, direction: Direction) {
-        self.shared.held[place(direction)].send_replace(true);
+        self.shared.held[place(direction)].send_replace(Hold::All);
     }
 
     /// Lets what was held back go, in the order in which it came, and what comes from now on.
     pub fn release(&self, direction: Direction) {
-        self.shared.held[place(direction)].send_replace(false);
+        self.shared.held[place(direction)].send_replace(Hold::Nothing);
     }
 
     /// Gives every client another port in the server's eyes, as a NAT that has forgotten its clients.
@@ -232,8 +293,8 @@ impl DatagramRelay {
         let target = *lock(&self.shared.target);
         for flow in flows {
             let far = match address {
-                Some(address) => UdpSocket::bind((address, 0)).await?,
-                None => far(target).await?,
+                Some(address) => Port::bind((address, 0).into()).await?,
+                None => self.shared.far(target).await?,
             };
             flow.far.send_replace(Arc::new(far));
         }
@@ -274,10 +335,13 @@ impl Drop for DatagramRelay {
 /// What all tasks know.
 #[derive(Debug)]
 struct Shared {
-    near: UdpSocket,
+    near: Port,
+    address: SocketAddr,
+    far: Option<IpAddr>,
+    watcher: Option<Watcher>,
     target: Mutex<SocketAddr>,
     state: Mutex<State>,
-    held: [watch::Sender<bool>; 2],
+    held: [watch::Sender<Hold>; 2],
     changes: watch::Sender<()>,
     record: bool,
 }
@@ -290,6 +354,22 @@ struct State {
 }
 
 impl Shared {
+    /// A socket that can reach this server.
+    async fn far(&self, target: SocketAddr) -> io::Result<Port> {
+        let address = match (self.far, target) {
+            (Some(address), _) => address,
+            (None, SocketAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
+            (None, SocketAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        Port::bind((address, 0).into()).await
+    }
+
+    fn see(&self, seen: Sighting<'_>) {
+        if let Some(Watcher(watcher)) = &self.watcher {
+            watcher(seen);
+        }
+    }
+
     fn note(&self, change: impl FnOnce(&mut State)) {
         change(&mut lock(&self.state));
         self.changes.send_replace(());
@@ -302,7 +382,7 @@ struct Flow {
     client: SocketAddr,
     index: usize,
     /// What the server sees of it.
-    far: watch::Sender<Arc<UdpSocket>>,
+    far: watch::Sender<Arc<Port>>,
     /// The server has answered: no more of its first flight comes.
     answered: std::sync::atomic::AtomicBool,
 }
@@ -311,52 +391,6 @@ fn place(direction: Direction) -> usize {
     match direction {
         Direction::ToServer => 0,
         Direction::ToClient => 1,
-    }
-}
-
-/// A socket that can reach this server.
-async fn far(target: SocketAddr) -> io::Result<UdpSocket> {
-    match target {
-        SocketAddr::V4(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await,
-        SocketAddr::V6(_) => UdpSocket::bind((std::net::Ipv6Addr::UNSPECIFIED, 0)).await,
-    }
-}
-
-/// Where chance decides what becomes of a datagram.
-#[derive(Debug)]
-struct Entrance {
-    shared: Arc<Shared>,
-    shape: Shape,
-    chance: Mutex<Chance>,
-    sender: mpsc::Sender<Item>,
-}
-
-impl Entrance {
-    fn take(&self, flow: &Arc<Flow>, bytes: &[u8]) {
-        let (lost, twice, late) = {
-            let mut chance = lock(&self.chance);
-            // Always three questions, so that one answer does not change the others.
-            (
-                chance.is(self.shape.loss),
-                chance.is(self.shape.duplicates),
-                chance.is(self.shape.late.map_or(0.0, |(share, _)| share)),
-            )
-        };
-        if lost {
-            return self.shared.note(|state| state.passed.lost += 1);
-        }
-        let by = self.shape.late.filter(|_| late).map(|(_, by)| by);
-        let due = tokio::time::Instant::now() + self.shape.delay + by.unwrap_or_default();
-        self.shared.note(|state| {
-            state.passed.late += u64::from(late);
-            state.passed.repeated += u64::from(twice);
-        });
-        for _ in 0..=u8::from(twice) {
-            let item = Item::new(due, flow, bytes);
-            if self.sender.try_send(item).is_err() {
-                self.shared.note(|state| state.passed.lost += 1);
-            }
-        }
     }
 }
 
@@ -373,36 +407,51 @@ impl Flows {
         let mut listeners = tokio::task::JoinSet::new();
         let mut buffer = vec![0; LARGEST];
         loop {
-            let Ok((length, client)) = self.shared.near.recv_from(&mut buffer).await else {
+            let Ok(received) = self.shared.near.receive(&mut buffer).await else {
                 // What an earlier datagram met (ICMP) is told here: it was lost.
                 continue;
             };
-            let bytes = buffer.get(..length).unwrap_or_default();
+            let client = received.from;
             let known = lock(&self.shared.state).flows.get(&client).cloned();
             let flow = match known {
                 Some(flow) => flow,
                 None => {
                     let target = *lock(&self.shared.target);
-                    let Ok(far) = far(target).await else {
+                    let Ok(far) = self.shared.far(target).await else {
                         self.shared.note(|state| state.passed.lost += 1);
                         continue;
                     };
                     let flow = self.begin(client, far);
-                    listeners.spawn(listen(Arc::clone(&flow), Arc::clone(&self.back)));
+                    let (shared, back) = (Arc::clone(&self.shared), Arc::clone(&self.back));
+                    listeners.spawn(listen(shared, Arc::clone(&flow), back));
                     flow
                 }
             };
-            if self.shared.record && !flow.answered.load(std::sync::atomic::Ordering::Relaxed) {
-                let mut state = lock(&self.shared.state);
-                if let Some(flight) = state.flights.get_mut(flow.index) {
-                    flight.push(bytes.to_vec());
-                }
+            for bytes in received.of(&buffer) {
+                self.take(&flow, bytes, received.ecn);
             }
-            self.there.take(&flow, bytes);
         }
     }
 
-    fn begin(&self, client: SocketAddr, far: UdpSocket) -> Arc<Flow> {
+    fn take(&self, flow: &Arc<Flow>, bytes: &[u8], ecn: u8) {
+        self.shared.see(Sighting {
+            direction: Direction::ToServer,
+            at_server: false,
+            from: flow.client,
+            to: self.shared.address,
+            ecn,
+            bytes,
+        });
+        if self.shared.record && !flow.answered.load(std::sync::atomic::Ordering::Relaxed) {
+            let mut state = lock(&self.shared.state);
+            if let Some(flight) = state.flights.get_mut(flow.index) {
+                flight.push(bytes.to_vec());
+            }
+        }
+        self.there.take(flow, bytes, ecn);
+    }
+
+    fn begin(&self, client: SocketAddr, far: Port) -> Arc<Flow> {
         let mut state = lock(&self.shared.state);
         let flow = Arc::new(Flow {
             client,
@@ -417,21 +466,33 @@ impl Flows {
 }
 
 /// Takes what the server sends to a client, on whichever socket that has now.
-async fn listen(flow: Arc<Flow>, back: Arc<Entrance>) {
+async fn listen(shared: Arc<Shared>, flow: Arc<Flow>, back: Arc<Entrance>) {
     let mut sockets = flow.far.subscribe();
     let mut buffer = vec![0; LARGEST];
     loop {
         let socket = Arc::clone(&sockets.borrow_and_update());
         let received = tokio::select! {
-            received = socket.recv_from(&mut buffer) => received,
+            received = socket.receive(&mut buffer) => received,
             changed = sockets.changed() => match changed {
                 Ok(()) => continue,
                 Err(_) => return,
             },
         };
         // A server that is gone refuses: what was sent to it is lost.
-        if let Ok((length, _)) = received {
-            back.take(&flow, buffer.get(..length).unwrap_or_default());
+        let Ok(received) = received else {
+            continue;
+        };
+        for bytes in received.of(&buffer) {
+            shared.see(Sighting {
+                direction: Direction::ToClient,
+                at_server: true,
+                from: received.from,
+                // Its socket is open.
+                to: socket.address().unwrap_or(received.from),
+                ecn: received.ecn,
+                bytes,
+            });
+            back.take(&flow, bytes, received.ecn);
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Reading a server's answer to a flight, up to the word on early data.
 
-use rustls::{AlertDescription, CipherSuite, NamedGroup};
+use rustls::crypto::tls13::OkmBlock;
+use rustls::{AlertDescription, CipherSuite, NamedGroup, Tls13CipherSuite};
 
 use super::catch;
-use super::flight::Flight;
-use super::keys::Opener;
+use super::flight::Reader;
+use super::keys::{self, Opener};
 use super::report::Outcome;
 use crate::load::relay::Records;
 use crate::telemetry::labels::{Alert, Label as _};
@@ -36,7 +37,7 @@ const RETRY: [u8; 32] = [
 
 /// What became of the flight, by all that the server has sent so far; `None` if that is not said
 /// yet. Only EncryptedExtensions that could be opened say that early data was accepted.
-pub(super) fn read(flight: &Flight, bytes: &[u8]) -> Option<Outcome> {
+pub(super) fn read(reader: &Reader, bytes: &[u8]) -> Option<Outcome> {
     let mut records = Records::of(bytes);
     let mut clear = Vec::new();
     let mut inside = Vec::new();
@@ -51,9 +52,13 @@ pub(super) fn read(flight: &Flight, bytes: &[u8]) -> Option<Outcome> {
                 let Some(message) = first_message(&clear) else {
                     continue;
                 };
-                match server_hello(flight, message) {
-                    Ok(keys) => opener = Some(keys),
+                let agreed = match server_hello(reader, message) {
+                    Ok(agreed) => agreed,
                     Err(outcome) => return Some(outcome),
+                };
+                opener = Opener::new(agreed.suite, &agreed.secret);
+                if opener.is_none() {
+                    return Some(Outcome::Unreadable("a suite that was not offered"));
                 }
             }
             (APPLICATION_DATA, Some(opener)) => {
@@ -86,8 +91,14 @@ pub(super) fn first_message(bytes: &[u8]) -> Option<&[u8]> {
     bytes.get(..4 + length)
 }
 
-/// The keys of what follows a ServerHello that takes our PSK; otherwise why not.
-fn server_hello(flight: &Flight, message: &[u8]) -> Result<Opener, Outcome> {
+/// What protects that which follows a ServerHello.
+pub(super) struct Agreed {
+    pub(super) suite: &'static Tls13CipherSuite,
+    pub(super) secret: OkmBlock,
+}
+
+/// What a ServerHello that takes our PSK agrees on; otherwise why it does not.
+pub(super) fn server_hello(reader: &Reader, message: &[u8]) -> Result<Agreed, Outcome> {
     let hello = Hello::parse(message).ok_or(Outcome::Unreadable("no proper ServerHello"))?;
     if hello.version != Some(0x0304) {
         return Err(Outcome::OlderVersion);
@@ -99,15 +110,17 @@ fn server_hello(flight: &Flight, message: &[u8]) -> Result<Opener, Outcome> {
     if hello.psk.is_none() {
         return Err(Outcome::FullHandshake);
     }
-    let keys = || {
+    let agree = || {
         let suite = catch::suite(CipherSuite::from(hello.suite))?;
         let (group, share) = hello.share?;
-        let mut ours = flight.shares.iter();
+        let mut ours = reader.shares.iter();
         let ours = ours.find(|share| share.group == NamedGroup::from(group))?;
-        let secret = ours.agree(share)?;
-        Opener::new(suite, &flight.psk, &secret, &flight.client_hello, message)
+        let shared = ours.agree(share)?;
+        let hellos = (&reader.client_hello, message);
+        let secret = keys::server_secret(suite, &reader.psk, &shared, hellos.0, hellos.1);
+        Some(Agreed { suite, secret })
     };
-    keys().ok_or(Outcome::Unreadable(
+    agree().ok_or(Outcome::Unreadable(
         "a suite or a share that was not offered",
     ))
 }
@@ -163,7 +176,7 @@ impl<'a> Hello<'a> {
 }
 
 /// The word on early data. RFC 9846 §4.2.10, §4.3.1
-fn extensions_say(message: &[u8]) -> Outcome {
+pub(super) fn extensions_say(message: &[u8]) -> Outcome {
     match find_early_data(message) {
         Some(true) => Outcome::Accepted,
         Some(false) => Outcome::Resumed,

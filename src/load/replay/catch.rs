@@ -122,7 +122,7 @@ static SUITES: LazyLock<Vec<Tls13CipherSuite>> = LazyLock::new(|| {
             },
             hkdf_provider: watched,
             aead_alg: suite.aead_alg,
-            quic: None,
+            quic: suite.quic,
         }
     };
     WATCHED.iter().map(watch).collect()

@@ -3,13 +3,10 @@
 use std::fmt;
 use std::io::{Cursor, Read, Write};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use rustls::client::{
-    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
-};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, NamedGroup};
+use rustls::{ClientConfig, ClientConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -17,26 +14,33 @@ use super::answer;
 use super::catch::{self, Share};
 use super::report::FlightSummary;
 use super::send;
+use super::shelf::{self, Shelf};
 use crate::load::engine;
 use crate::load::plan::Plan;
 use crate::load::relay::Records;
 use crate::load::stats::ErrorKind;
 
-/// A recorded flight, and what it takes to read the answers to it.
+/// A recorded flight.
+#[derive(Debug)]
 pub(super) struct Flight {
     /// ClientHello and early data, byte for byte.
     pub(super) bytes: Vec<u8>,
+    pub(super) reader: Reader,
+    pub(super) summary: FlightSummary,
+}
+
+/// What it takes to read the answers to a flight.
+pub(super) struct Reader {
     /// The ClientHello's handshake message.
     pub(super) client_hello: Vec<u8>,
     pub(super) psk: Vec<u8>,
     pub(super) shares: Vec<Arc<Share>>,
-    pub(super) summary: FlightSummary,
 }
 
-impl fmt::Debug for Flight {
+impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the PSK.
-        f.debug_tuple("Flight").field(&self.summary).finish()
+        f.debug_tuple("Reader").field(&self.shares).finish()
     }
 }
 
@@ -50,15 +54,9 @@ pub(super) struct Recorder {
 
 impl Recorder {
     pub(super) fn new(plan: &Plan) -> Result<Self, String> {
-        let provider = catch::provider(&plan.tls.suites, &plan.tls.groups)?;
-        let config = engine::with_provider(provider, &plan.tls);
-        let mut config = config.map_err(|error| error.to_string())?;
-        let shelf = Arc::new(Shelf::default());
-        config.alpn_protocols = plan.alpn();
-        config.enable_early_data = true;
-        config.resumption = Resumption::store(Arc::clone(&shelf) as _);
+        let (config, shelf) = shelf::client(plan)?;
         Ok(Self {
-            config: Arc::new(config),
+            config,
             shelf,
             name: plan.sni.name(0).clone(),
             request: engine::opening(plan, plan.sni.name(0)).map_err(|error| error.to_string())?,
@@ -67,25 +65,13 @@ impl Recorder {
 
     /// Connects to this address for a ticket of its own, and writes a flight that nobody has got.
     pub(super) async fn record(&self, plan: &Plan, from: SocketAddr) -> Result<Flight, String> {
-        self.shelf.lock().ticket = None;
+        self.shelf.clear();
         let handshake = plan.timeouts.handshake + 2 * plan.timeouts.closing;
         match timeout(handshake, self.collect(plan, from)).await {
             Ok(collected) => collected?,
             Err(_) => return Err(format!("{from}: no ticket came")),
         }
-        let (suite, allowed) = match &self.shelf.lock().ticket {
-            Some(ticket) => (ticket.suite().common.suite, ticket.max_early_data_size()),
-            None => return Err(format!("{from}: no ticket came")),
-        };
-        if allowed == 0 {
-            return Err(format!("{from}: its ticket allows no early data"));
-        }
-        if self.request.len() > allowed as usize {
-            let length = self.request.len();
-            return Err(format!(
-                "the request has {length} bytes, the ticket allows {allowed}"
-            ));
-        }
+        let (suite, allowed) = self.shelf.look(from, self.request.len())?;
         let (made, caught) =
             catch::during(|| ClientConnection::new(Arc::clone(&self.config), self.name.clone()));
         let mut tls = made.map_err(|error| error.to_string())?;
@@ -97,9 +83,11 @@ impl Recorder {
         let psk = caught.psk.ok_or_else(lacks)?;
         let group = caught.shares.first().ok_or_else(lacks)?.group;
         Ok(Flight {
-            client_hello: client_hello(&bytes).ok_or_else(lacks)?,
-            psk,
-            shares: caught.shares,
+            reader: Reader {
+                client_hello: client_hello(&bytes).ok_or_else(lacks)?,
+                psk,
+                shares: caught.shares,
+            },
             summary: FlightSummary {
                 bytes: bytes.len(),
                 early_data: self.request.len(),
@@ -134,7 +122,7 @@ impl Recorder {
                 {
                     return Err(failed(ErrorKind::Alpn));
                 }
-                if self.shelf.lock().ticket.is_some() {
+                if !self.shelf.is_empty() {
                     break;
                 }
             }
@@ -199,53 +187,4 @@ fn client_hello(flight: &[u8]) -> Option<Vec<u8>> {
         .flat_map(|record| record.body.iter().copied())
         .collect();
     answer::first_message(&hello).map(<[u8]>::to_vec)
-}
-
-/// Where rustls leaves the newest ticket, and the group that the server chose: a share of another
-/// group would bring about a HelloRetryRequest, and no early data.
-#[derive(Debug, Default)]
-struct Shelf(Mutex<Shelved>);
-
-#[derive(Default)]
-struct Shelved {
-    ticket: Option<Tls13ClientSessionValue>,
-    group: Option<NamedGroup>,
-}
-
-impl fmt::Debug for Shelved {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shelved").finish_non_exhaustive()
-    }
-}
-
-impl Shelf {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Shelved> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl ClientSessionStore for Shelf {
-    fn set_kx_hint(&self, _: ServerName<'static>, group: NamedGroup) {
-        self.lock().group = Some(group);
-    }
-
-    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
-        self.lock().group
-    }
-
-    fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {}
-
-    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-        None
-    }
-
-    fn remove_tls12_session(&self, _: &ServerName<'static>) {}
-
-    fn insert_tls13_ticket(&self, _: ServerName<'static>, ticket: Tls13ClientSessionValue) {
-        self.lock().ticket = Some(ticket);
-    }
-
-    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        self.lock().ticket.take()
-    }
 }

@@ -1,7 +1,7 @@
 //! The part of the key schedule that opens a server's first encrypted records. RFC 9846 §7.1
 
 use aws_lc_rs::aead::{
-    AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
+    AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
 };
 use rustls::crypto::cipher::{self, Iv, NONCE_LEN, make_tls13_aad};
 use rustls::crypto::tls13::{HkdfExpander, OkmBlock};
@@ -22,37 +22,41 @@ pub(super) struct Inner<'a> {
     pub(super) content: &'a [u8],
 }
 
-impl Opener {
-    /// From the PSK, the shared secret of the key exchange, and the two Hello messages, each with
-    /// its message header.
-    pub(super) fn new(
-        suite: &Tls13CipherSuite,
-        psk: &[u8],
-        shared: &[u8],
-        client_hello: &[u8],
-        server_hello: &[u8],
-    ) -> Option<Self> {
-        let hkdf = suite.hkdf_provider;
-        let hash = suite.common.hash_provider;
-        let early = hkdf.extract_from_secret(None, psk);
-        let derived = derive_secret(&*early, b"derived", hash.hash(b"").as_ref());
-        let handshake = hkdf.extract_from_secret(Some(derived.as_ref()), shared);
-        let mut transcript = hash.start();
-        transcript.update(client_hello);
-        transcript.update(server_hello);
-        let transcript = transcript.finish();
-        let secret = derive_secret(&*handshake, b"s hs traffic", transcript.as_ref());
-        Self::with_secret(suite, &secret)
-    }
+/// The secret of all that a server protects in its handshake, from the PSK, the shared secret of the
+/// key exchange, and the two Hello messages, each with its message header.
+pub(super) fn server_secret(
+    suite: &Tls13CipherSuite,
+    psk: &[u8],
+    shared: &[u8],
+    client_hello: &[u8],
+    server_hello: &[u8],
+) -> OkmBlock {
+    let hkdf = suite.hkdf_provider;
+    let hash = suite.common.hash_provider;
+    let early = hkdf.extract_from_secret(None, psk);
+    let derived = derive_secret(&*early, b"derived", hash.hash(b"").as_ref());
+    let handshake = hkdf.extract_from_secret(Some(derived.as_ref()), shared);
+    let mut transcript = hash.start();
+    transcript.update(client_hello);
+    transcript.update(server_hello);
+    let transcript = transcript.finish();
+    derive_secret(&*handshake, b"s hs traffic", transcript.as_ref())
+}
 
-    /// RFC 9846 §7.3
-    fn with_secret(suite: &Tls13CipherSuite, secret: &OkmBlock) -> Option<Self> {
-        let algorithm = match suite.common.suite {
-            CipherSuite::TLS13_AES_128_GCM_SHA256 => &AES_128_GCM,
-            CipherSuite::TLS13_AES_256_GCM_SHA384 => &AES_256_GCM,
-            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => &CHACHA20_POLY1305,
-            _ => return None,
-        };
+/// The AEAD of a suite.
+pub(super) fn aead(suite: &Tls13CipherSuite) -> Option<&'static Algorithm> {
+    match suite.common.suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => Some(&AES_128_GCM),
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => Some(&AES_256_GCM),
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => Some(&CHACHA20_POLY1305),
+        _ => None,
+    }
+}
+
+impl Opener {
+    /// With the server's secret. RFC 9846 §7.3
+    pub(super) fn new(suite: &Tls13CipherSuite, secret: &OkmBlock) -> Option<Self> {
+        let algorithm = aead(suite)?;
         let expander = suite.hkdf_provider.expander_for_okm(secret);
         let mut key = vec![0; algorithm.key_len()];
         expand_label(&*expander, b"key", &[], &mut key)?;
@@ -83,13 +87,13 @@ impl Opener {
 }
 
 /// Derive-Secret, of a transcript that is hashed already.
-fn derive_secret(from: &dyn HkdfExpander, label: &[u8], transcript: &[u8]) -> OkmBlock {
+pub(super) fn derive_secret(from: &dyn HkdfExpander, label: &[u8], transcript: &[u8]) -> OkmBlock {
     let length = from.hash_len();
     info(label, transcript, length, |info| from.expand_block(info))
 }
 
 /// HKDF-Expand-Label.
-fn expand_label(
+pub(super) fn expand_label(
     from: &dyn HkdfExpander,
     label: &[u8],
     context: &[u8],

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 
 use serde::{Serialize, Serializer};
 
+use crate::load::stats::ErrorKind;
+
 /// What a replay test found. `Display` is the text for people; serialised it is that for programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReplayReport {
@@ -50,6 +52,9 @@ pub enum Order {
     /// All connections first, then the flight on all of them: nobody can say which is the
     /// original.
     AtOnce,
+    /// Over QUIC: the same, the ClientHello of each under a connection id of its own, which gets
+    /// them to different workers and past any memory of ids. Whoever records a flight can do that.
+    OtherIds,
 }
 
 /// One flight and what became of its copies.
@@ -114,8 +119,14 @@ pub enum Outcome {
     HelloRetryRequest,
     /// The server answered with TLS 1.2 or older.
     OlderVersion,
+    /// The server does not speak this version of QUIC.
+    OtherVersion,
+    /// The server wants the client's address proved first, which no copy from elsewhere can do.
+    Retry,
     /// The server ended the connection with this alert.
     Alert(&'static str),
+    /// The server ended the connection with this error of QUIC.
+    Quic(u64),
     /// The server closed before it had said anything on early data.
     Closed,
     /// The same with a reset.
@@ -146,7 +157,10 @@ impl fmt::Display for Outcome {
             Self::FullHandshake => f.write_str("full handshake"),
             Self::HelloRetryRequest => f.write_str("HelloRetryRequest"),
             Self::OlderVersion => f.write_str("TLS 1.2 or older"),
+            Self::OtherVersion => f.write_str("another version of QUIC"),
+            Self::Retry => f.write_str("Retry"),
             Self::Alert(name) => write!(f, "alert: {name}"),
+            Self::Quic(code) => ErrorKind::Quic(*code).fmt(f),
             Self::Closed => f.write_str("closed"),
             Self::Reset => f.write_str("reset"),
             Self::Timeout => f.write_str("timeout"),
@@ -199,7 +213,7 @@ impl Round {
     ) -> Self {
         let original = match order {
             Order::InTurn => outcomes.first().map(|(_, outcome)| outcome.clone()),
-            Order::AtOnce => None,
+            Order::AtOnce | Order::OtherIds => None,
         };
         let mut counts: Vec<AddressCount> = Vec::new();
         for address in addresses {
@@ -271,6 +285,7 @@ impl fmt::Display for Round {
         let order = match self.order {
             Order::InTurn => "one after the other",
             Order::AtOnce => "at once",
+            Order::OtherIds => "at once, under other connection ids",
         };
         let Some(flight) = &self.flight else {
             let trouble = self.trouble.as_deref().unwrap_or("nothing was recorded");

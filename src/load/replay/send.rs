@@ -84,7 +84,7 @@ async fn deliver(plan: &Plan, flight: &Flight, mut tcp: TcpStream) -> Outcome {
                 Ok(_) => {}
                 Err(_) => return Outcome::Reset,
             }
-            if let Some(outcome) = answer::read(flight, &bytes) {
+            if let Some(outcome) = answer::read(&flight.reader, &bytes) {
                 return outcome;
             }
         }

@@ -4,9 +4,10 @@ use std::io;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Uri, Version, request};
+use http::{Request, Uri, Version};
 
 use super::super::fields;
+use super::super::head::Head;
 use super::super::link::LinkError;
 
 /// How a request's body is sent.
@@ -28,11 +29,9 @@ pub(super) enum Length {
 ///
 /// # Errors
 /// The Host is no authority: so no client was let in with it, but a configuration may say so.
-pub(super) fn request(
-    parts: &request::Parts,
-    tls: bool,
-) -> Result<(Request<()>, Length), LinkError> {
-    let mut headers = parts.headers.clone();
+pub(super) fn request(head: &Head, tls: bool) -> Result<(Request<()>, Length), LinkError> {
+    let parts = &head.parts;
+    let mut headers = head.map();
     let length = match headers.contains_key(TRANSFER_ENCODING) {
         true => Length::Open,
         false => match headers.get(CONTENT_LENGTH).and_then(fields::length) {

@@ -9,16 +9,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream};
-use http::{Method, StatusCode, request, response};
+use http::{Method, StatusCode, response};
 use http_body::Frame;
 
 use super::super::address::Address;
 use super::super::fields::{self, Framing};
+use super::super::head::Head;
 use super::super::link::LinkError;
 use super::super::request_body::Upload;
 use super::connection::{Connection, accepts};
 use super::message::{self, Length};
 use super::outgoing::Outgoing;
+use crate::interim::Interims;
 
 /// Fields of an answer's header or trailer section, as of HTTP/1.1.
 const FIELDS: usize = 100;
@@ -45,6 +47,8 @@ struct Exchange {
     /// The request was HEAD.
     no_content: bool,
     informational: u8,
+    /// Where those go, until the one that counts has come.
+    interims: Option<Arc<dyn Interims>>,
     silent: bool,
     unprocessed: bool,
 }
@@ -104,17 +108,23 @@ impl Stream {
     }
 
     /// Begins an exchange.
-    pub(crate) fn start(&mut self, parts: &request::Parts, upload: &Upload) {
+    pub(crate) fn start(
+        &mut self,
+        request: &Head,
+        upload: &Upload,
+        interims: Option<Arc<dyn Interims>>,
+    ) {
         self.finish();
         self.connection.begin();
-        let begun = self.begin(parts, upload);
+        let begun = self.begin(request, upload);
         let (incoming, outgoing) =
             begun.unwrap_or_else(|error| (Incoming::Failed(Some(error)), Outgoing::default()));
         self.exchange = Some(Exchange {
             outgoing,
             incoming,
-            no_content: parts.method == Method::HEAD,
+            no_content: request.parts.method == Method::HEAD,
             informational: 0,
+            interims,
             silent: true,
             unprocessed: false,
         });
@@ -122,13 +132,13 @@ impl Stream {
 
     fn begin(
         &mut self,
-        parts: &request::Parts,
+        request: &Head,
         upload: &Upload,
     ) -> Result<(Incoming, Outgoing), LinkError> {
         if !accepts(&mut self.send) {
             return Err(LinkError::Unprocessed);
         }
-        let (request, mut length) = message::request(parts, self.connection.is_tls())?;
+        let (request, mut length) = message::request(request, self.connection.is_tls())?;
         if upload.is_empty() {
             length = Length::Over;
         }
@@ -259,15 +269,20 @@ impl Exchange {
             }
             Incoming::Body { .. } | Incoming::Over => return Poll::Ready(Err(LinkError::Closed)),
         };
-        while let Poll::Ready(Some(Ok(_))) = answer.poll_informational(cx) {
+        while let Poll::Ready(Some(Ok(interim))) = answer.poll_informational(cx) {
             self.silent = false;
             self.informational += 1;
             if self.informational > INFORMATIONAL {
                 return Poll::Ready(Err(LinkError::Malformed));
             }
+            if let Some(interims) = &self.interims {
+                let (parts, ()) = interim.into_parts();
+                fields::pass_interim(parts.status, parts.headers, &**interims);
+            }
         }
         let answer = ready!(Pin::new(answer).poll(cx)).map_err(message::error)?;
         self.silent = false;
+        self.interims = None;
         let (mut parts, stream) = answer.into_parts();
         if parts.headers.len() > FIELDS {
             return Poll::Ready(Err(LinkError::Malformed));
@@ -321,11 +336,12 @@ impl Incoming {
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Some(Err(error)) => {
-                    // RFC 9113 §8.1: the answer is whole, the rest of the request is not wanted.
+                    // RFC 9113 §8.1: the answer is whole, the rest of the request is not wanted. But
+                    // END_STREAM did not come, so only its length can tell.
                     let whole = error.is_remote()
                         && error.reason() == Some(Reason::NO_ERROR)
                         && error.is_reset()
-                        && left.is_none_or(|left| left == 0);
+                        && *left == Some(0);
                     *self = Self::Over;
                     return Poll::Ready((!whole).then(|| Err(message::error(error))));
                 }

@@ -47,6 +47,31 @@ fn the_queue_is_bounded() {
 }
 
 #[test]
+fn a_queue_that_comes_after_another_counts_what_that_still_has() {
+    let former = queue(2, 2, 3);
+    let (one, two) = (former.take(1).unwrap(), former.take(1).unwrap());
+    let waits = former.join(&[0]).unwrap();
+    // The second server stands first now, and another one is new.
+    let queue = Queue::after(&former, [Some(1), None].into_iter(), 2, 3);
+    assert!(queue.take(0).is_none());
+    assert!(queue.take(1).is_some());
+    let mut first = queue.join(&[1]).unwrap();
+    let second = queue.join(&[1]).unwrap();
+    assert!(queue.join(&[1]).is_none(), "three wait already");
+    assert_eq!(queue.gauge.get(), 3);
+    drop(waits);
+    drop(second);
+    assert_eq!(queue.gauge.get(), 1);
+    // Nobody waits there any more.
+    drop(one);
+    queue.serve();
+    let one = turn(&mut first).unwrap();
+    assert!(queue.take(0).is_none() && former.take(1).is_none());
+    drop((one, two));
+    assert!(queue.take(0).is_some() && former.take(1).is_some());
+}
+
+#[test]
 fn who_leaves_holds_nobody_up_with_or_without_a_place() {
     let queue = queue(1, 1, 10);
     let slot = queue.take(0);

@@ -44,7 +44,7 @@ async fn an_answer_may_come_in_any_pieces() {
 #[tokio::test]
 async fn answers_without_content_end_with_their_head() {
     for (answer, status) in [
-        ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", 204),
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", 204),
         (
             "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
             304,
@@ -58,6 +58,19 @@ async fn answers_without_content_end_with_their_head() {
             assert_eq!(worker.fetch(get(&spec)).await, (status, String::new()));
         }
         assert_eq!(stub.accepted(), 1, "{answer}");
+    }
+    for answer in [
+        "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ] {
+        // What it announces could come when the next answer is waited for, and be taken for it.
+        let worker = Worker::new();
+        let stub = Stub::answering(answer).await;
+        let spec = spec(&[stub.address]);
+        for _ in 0..2 {
+            assert_eq!(worker.fetch(get(&spec)).await, (204, String::new()));
+        }
+        assert_eq!(stub.accepted(), 2, "{answer}");
     }
     let worker = Worker::new();
     let stub = Stub::answering("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n").await;

@@ -327,6 +327,14 @@ async fn checks_take_a_server_out_and_bring_it_back() {
         .when(|| origins.servers.get(ServerState::Healthy) == 1)
         .await;
     assert_eq!(worker.fetch(get(&spec)).await.0, 200);
+    // Ill again, and a snapshot that checks nothing: nobody else could bring it back.
+    tell.send_replace(false);
+    worker
+        .when(|| origins.servers.get(ServerState::Unhealthy) == 1)
+        .await;
+    let unchecked = pooled(&[stub.address], |_| ());
+    worker.upstreams.reconcile([&unchecked].into_iter());
+    assert_eq!(worker.fetch(get(&unchecked)).await.0, 200);
     // A snapshot without it: nobody asks any more.
     worker.upstreams.reconcile([].into_iter());
     let checks = || {

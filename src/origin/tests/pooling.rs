@@ -282,6 +282,26 @@ async fn a_half_answer_on_a_reused_connection_is_not_tried_again() {
 }
 
 #[tokio::test]
+async fn an_idle_connection_that_its_origin_closed_is_closed() {
+    let worker = Worker::new();
+    let (stub, mut told) = Stub::telling(|mut peer, tell| async move {
+        peer.head().await;
+        peer.send(HELLO).await;
+        peer.stream.shutdown().await.unwrap();
+        tell.try_send(()).ok();
+        peer.closed().await;
+        tell.try_send(()).ok();
+    })
+    .await;
+    worker.fetch(get(&spec(&[stub.address]))).await;
+    told.recv().await;
+    settle().await;
+    worker.origins.sweep();
+    let closed = tokio::time::timeout(Duration::from_secs(20), told.recv()).await;
+    assert!(closed.is_ok(), "it waits to be idle for long enough");
+}
+
+#[tokio::test]
 async fn idle_connections_and_unused_pools_go() {
     let worker = Worker::new();
     let (stub, mut was_closed) = Stub::telling(|mut peer, closed| async move {

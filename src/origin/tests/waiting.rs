@@ -99,6 +99,24 @@ async fn a_full_queue_and_a_wait_too_long_are_503() {
 }
 
 #[tokio::test]
+async fn who_queues_in_vain_for_a_retry_is_told_of_the_failure() {
+    let worker = Worker::new();
+    let (mut held, _release) = holding().await;
+    let failing = Stub::new(|_, mut peer| async move {
+        peer.head().await;
+    })
+    .await;
+    let both = pooled(&[held.address, failing.address], |pool| {
+        pool.limits.connections = Some(1);
+        pool.timeouts.queue = Duration::from_millis(200);
+    });
+    let _first = begun(&worker, get(&both), &mut held).await;
+    let error = worker.send(get(&both)).await.unwrap_err();
+    assert_eq!((error.status().as_u16(), error.label()), (502, "closed"));
+    assert!(error.effort.queued >= Some(Duration::from_millis(200)));
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_leaves_the_queue() {
     let worker = Worker::new();
     let (mut stub, release) = holding().await;
@@ -138,4 +156,40 @@ async fn a_circuit_that_is_full_is_503_at_once_and_open_again_after_an_answer() 
         whole(running.await.unwrap().unwrap()).await;
     }
     assert_eq!(worker.fetch(get(&spec)).await.0, 200);
+}
+
+#[tokio::test]
+async fn limits_count_what_an_origin_had_under_way_before_a_reload() {
+    let worker = Worker::new();
+    let (mut stub, release) = holding().await;
+    let address = stub.address;
+    let limited = |attempts| {
+        pooled(&[address], |pool| {
+            pool.limits.connections = Some(1);
+            pool.limits.requests = Some(2);
+            pool.retries.attempts = attempts;
+        })
+    };
+    let (former, spec) = (limited(1), limited(2));
+    worker.upstreams.reconcile([&former].into_iter());
+    let first = begun(&worker, get(&former), &mut stub).await;
+    worker.upstreams.reconcile([&spec].into_iter());
+    let origins = Arc::clone(&worker.origins);
+    let second = get(&spec);
+    let second = tokio::spawn(async move { whole(origins.forward(second).await.unwrap()).await });
+    let queued = &worker.metrics.origins.queued;
+    worker.when(|| queued.get() == 1).await;
+    assert_eq!(stub.accepted(), 1);
+    // With the one before the reload these are two.
+    let third = worker.send(get(&spec)).await.unwrap_err();
+    assert_eq!(third.status(), 503);
+    release.send_replace(true);
+    whole(first.await.unwrap().unwrap()).await;
+    assert_eq!(second.await.unwrap().0, 200);
+    // One of the same name that is in force at the same time has limits of its own.
+    let beside = limited(3);
+    worker.upstreams.reconcile([&spec, &beside].into_iter());
+    release.send_replace(false);
+    let _running = begun(&worker, get(&spec), &mut stub).await;
+    let _beside = begun(&worker, get(&beside), &mut stub).await;
 }

@@ -210,6 +210,13 @@ impl ClientHello {
         })
     }
 
+    /// Whether a `status_request` came (RFC 6066 §8): the client takes a stapled OCSP response.
+    #[must_use]
+    pub fn asks_for_status(&self) -> bool {
+        const STATUS_REQUEST: u16 = 5;
+        self.extension_types().any(|kind| kind == STATUS_REQUEST)
+    }
+
     /// The client's random value, 32 bytes.
     #[must_use]
     pub fn random(&self) -> &[u8] {

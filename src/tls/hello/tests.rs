@@ -18,6 +18,7 @@ fn fields_are_read() {
         .server_name(b"WWW.Example.com.")
         .alpn(&[b"h2", b"http/1.1"])
         .extension(27, &numbers8(&[1, 2]))
+        .extension(5, &[1, 0, 0, 0, 0])
         .extension(43, &numbers8(&[0x3a3a, 0x0304, 0x0303]))
         .extension(10, &numbers16(&[0x1a1a, 0x11ec, 0x1d]))
         .key_share(&[(0x1a1a, 1), (0x11ec, 1216)])
@@ -48,6 +49,8 @@ fn fields_are_read() {
     assert!(!hello.has_share(NamedGroup::X25519));
     assert_eq!(hello.signature_schemes().count(), 2);
     assert_eq!(hello.certificate_compressions().count(), 2);
+    assert!(hello.asks_for_status());
+    assert!(!Builder::tls13().parse().unwrap().asks_for_status());
     assert_eq!(hello.psk_modes(), [1]);
     assert_eq!(hello.session_id(), [3; 32]);
     assert_eq!(hello.random(), [0x5a; 32]);
@@ -65,7 +68,7 @@ fn fields_are_read() {
     assert_eq!((hello.identity_count(), hello.binder_count()), (2, 2));
     assert!(hello.offers_tls13() && hello.offers_early_data() && hello.offers_psk());
     assert!(hello.prefers_chacha20());
-    let types = [0x2a2a, 0, 16, 27, 43, 10, 51, 13, 42, 45, 41];
+    let types = [0x2a2a, 0, 16, 27, 5, 43, 10, 51, 13, 42, 45, 41];
     assert_eq!(hello.extension_types().collect::<Vec<_>>(), types);
 }
 

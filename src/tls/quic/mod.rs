@@ -9,9 +9,11 @@
 //! it, whereas the choice costs two look-ups.
 
 mod session;
+mod watched;
 
 use std::any::Any;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use quinn_proto::crypto::rustls::QuicServerConfig;
@@ -19,11 +21,13 @@ use quinn_proto::crypto::{Keys, ServerConfig, Session, UnsupportedVersion};
 use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectionId, Side, crypto};
 use rustls::crypto::aws_lc_rs;
+use rustls::quic::{KeyChange, PacketKeySet, Secrets};
 use rustls::server::{ClientHello as RustlsHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, CipherSuite, HandshakeKind, NamedGroup};
 
 use self::session::Waiting;
+pub use self::watched::PACKETS;
 use crate::certs::compression::Compressed;
 use crate::confirm::Settler;
 use crate::tls::hello::{ClientHello, HelloError};
@@ -45,6 +49,13 @@ pub trait Hellos: Send + Sync + 'static {
 
     /// There will be no ClientHello: what came cannot become one.
     fn refused(&self, error: &HelloError);
+
+    /// A packet came that only who holds the handshake's keys can have made, or who has recorded it:
+    /// of the handshake after the ClientHello, or of early data.
+    fn heard(&self);
+
+    /// [`PACKETS`] more came, early ones or such after the handshake.
+    fn came(&self);
 }
 
 /// What a handshake goes by.
@@ -72,6 +83,8 @@ pub struct Facts {
     pub early_accepted: bool,
     /// Whether one was.
     pub early_bytes: bool,
+    /// Whether HTTP/0.9 was agreed on, and not HTTP/3.
+    pub http09: bool,
     /// ClientHellos: two after a HelloRetryRequest.
     pub hellos: u8,
     /// How the certificate was compressed that was sent.
@@ -85,7 +98,14 @@ pub struct Facts {
 /// The session cannot be the only one who fails the confirmation: quinn keeps it as long as anybody
 /// has a handle of the connection, and those who wait have one.
 #[derive(Clone, Debug, Default)]
-pub struct Progress(Arc<Mutex<State>>);
+pub struct Progress(Arc<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    state: Mutex<State>,
+    /// Authentic packets of the client.
+    packets: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -112,8 +132,18 @@ impl Progress {
         }
     }
 
+    /// How many packets of the client were authentic.
+    pub fn packets(&self) -> u64 {
+        self.0.packets.load(Ordering::Relaxed)
+    }
+
+    /// One more; how many there were before.
+    fn count(&self) -> u64 {
+        self.0.packets.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -236,6 +266,35 @@ struct Known;
 impl Known {
     fn boxed() -> Box<dyn Any> {
         Box::new(Self)
+    }
+}
+
+/// The keys of the next level as quinn takes them; `next` gets what those after them come from.
+pub(crate) fn keys(change: KeyChange, next: &mut Option<Secrets>) -> Keys {
+    let keys = match change {
+        KeyChange::Handshake { keys } => keys,
+        KeyChange::OneRtt { keys, next: later } => {
+            *next = Some(later);
+            keys
+        }
+    };
+    Keys {
+        header: crypto::KeyPair {
+            local: header(keys.local.header),
+            remote: header(keys.remote.header),
+        },
+        packet: crypto::KeyPair {
+            local: packet(keys.local.packet),
+            remote: packet(keys.remote.packet),
+        },
+    }
+}
+
+/// The packet keys after a key update as quinn takes them.
+pub(crate) fn pair(keys: PacketKeySet) -> crypto::KeyPair<Box<dyn crypto::PacketKey>> {
+    crypto::KeyPair {
+        local: packet(keys.local),
+        remote: packet(keys.remote),
     }
 }
 

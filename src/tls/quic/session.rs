@@ -4,9 +4,8 @@ use std::any::Any;
 use std::io::Cursor;
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use quinn_proto::crypto::{
-    CryptoError, ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey, Session,
+    ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey, Session,
 };
 use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectionId, Side, TransportError, TransportErrorCode};
@@ -14,8 +13,10 @@ use rustls::AlertDescription;
 use rustls::pki_types::CertificateDer;
 use rustls::quic::{Connection, KeyChange, Secrets, ServerConnection, Version};
 
-use super::{Hellos, Known, Progress, header, initial_keys, packet};
+use super::watched::{Few, PACKETS, Watched};
+use super::{Hellos, Known, Progress, header, initial_keys, keys, packet, pair};
 use crate::certs::compression;
+use crate::config::site_tls::HTTP09;
 use crate::tls::hello::{ClientHello, HelloError};
 use crate::tls::session::ConnectionSessions;
 
@@ -154,6 +155,7 @@ impl Waiting {
                 .map(|suite| suite.suite());
             let group = engine.tls.negotiated_key_exchange_group();
             facts.group = group.map(|group| group.name());
+            facts.http09 = engine.tls.alpn_protocol() == Some(HTTP09);
             if kind == Some(rustls::HandshakeKind::FullWithHelloRetryRequest) {
                 facts.hellos = 2;
             }
@@ -178,9 +180,56 @@ impl Waiting {
     }
 }
 
+impl Waiting {
+    /// A key of the client's, in the handshake.
+    fn bounded(&self, key: Box<dyn PacketKey>) -> Box<dyn PacketKey> {
+        let (progress, hellos) = (self.progress.clone(), self.hellos.clone());
+        let few = Few::default();
+        Watched::boxed(key, move || {
+            progress.count();
+            if few.one_more()?
+                && let Some(hellos) = &hellos
+            {
+                hellos.heard();
+            }
+            Ok(())
+        })
+    }
+
+    /// A key of the client's, after the handshake.
+    fn counted(&self, key: Box<dyn PacketKey>) -> Box<dyn PacketKey> {
+        let (progress, hellos) = (self.progress.clone(), self.hellos.clone());
+        Watched::boxed(key, move || {
+            count(&progress, hellos.as_deref());
+            Ok(())
+        })
+    }
+}
+
+/// One packet more, of those that may carry requests.
+fn count(progress: &Progress, hellos: Option<&dyn Hellos>) {
+    if progress.count().is_multiple_of(PACKETS)
+        && let Some(hellos) = hellos
+    {
+        hellos.came();
+    }
+}
+
 impl Session for Waiting {
     fn initial_keys(&self, id: &ConnectionId, side: Side) -> Keys {
-        initial_keys(id, side)
+        let Keys {
+            header,
+            packet: KeyPair { local, remote },
+        } = initial_keys(id, side);
+        let (progress, few) = (self.progress.clone(), Few::default());
+        let remote = Watched::boxed(remote, move || {
+            progress.count();
+            few.one_more().map(|_| ())
+        });
+        Keys {
+            header,
+            packet: KeyPair { local, remote },
+        }
     }
 
     fn handshake_data(&self) -> Option<Box<dyn Any>> {
@@ -198,11 +247,14 @@ impl Session for Waiting {
     fn early_crypto(&self) -> Option<(Box<dyn HeaderKey>, Box<dyn PacketKey>)> {
         let keys = self.engine.as_ref()?.tls.zero_rtt_keys()?;
         self.progress.lock().facts.early_accepted = true;
-        let key = Early {
-            key: packet(keys.packet),
-            progress: self.progress.clone(),
-        };
-        Some((header(keys.header), Box::new(key)))
+        let (progress, hellos) = (self.progress.clone(), self.hellos.clone());
+        // quinn does not say what a stream came as once the handshake is over.
+        let key = Watched::boxed(packet(keys.packet), move || {
+            progress.lock().facts.early_bytes = true;
+            count(&progress, hellos.as_deref());
+            Ok(())
+        });
+        Some((header(keys.header), key))
     }
 
     fn early_data_accepted(&self) -> Option<bool> {
@@ -243,31 +295,26 @@ impl Session for Waiting {
 
     fn write_handshake(&mut self, out: &mut Vec<u8>) -> Option<Keys> {
         let engine = self.engine.as_mut()?;
-        let keys = match engine.tls.write_hs(out)? {
-            KeyChange::Handshake { keys } => keys,
-            KeyChange::OneRtt { keys, next } => {
-                engine.next = Some(next);
-                keys
-            }
+        let change = engine.tls.write_hs(out)?;
+        let in_handshake = matches!(change, KeyChange::Handshake { .. });
+        let Keys { header, packet } = keys(change, &mut engine.next);
+        let KeyPair { local, remote } = packet;
+        let remote = if in_handshake {
+            self.bounded(remote)
+        } else {
+            self.counted(remote)
         };
         Some(Keys {
-            header: KeyPair {
-                local: header(keys.local.header),
-                remote: header(keys.remote.header),
-            },
-            packet: KeyPair {
-                local: packet(keys.local.packet),
-                remote: packet(keys.remote.packet),
-            },
+            header,
+            packet: KeyPair { local, remote },
         })
     }
 
     fn next_1rtt_keys(&mut self) -> Option<KeyPair<Box<dyn PacketKey>>> {
         let keys = self.engine.as_mut()?.next.as_mut()?.next_packet_keys();
-        Some(KeyPair {
-            local: packet(keys.local),
-            remote: packet(keys.remote),
-        })
+        let KeyPair { local, remote } = pair(keys);
+        let remote = self.counted(remote);
+        Some(KeyPair { local, remote })
     }
 
     fn is_valid_retry(&self, _id: &ConnectionId, _header: &[u8], _payload: &[u8]) -> bool {
@@ -286,41 +333,5 @@ impl Session for Waiting {
             .tls
             .export_keying_material(output, label, Some(context));
         exported.map(|_| ()).map_err(|_| ExportKeyingMaterialError)
-    }
-}
-
-/// The key of early data, which tells whether there was any: quinn does not say what a stream came as
-/// once the handshake is over.
-struct Early {
-    key: Box<dyn PacketKey>,
-    progress: Progress,
-}
-
-impl PacketKey for Early {
-    fn encrypt(&self, packet: u64, buffer: &mut [u8], header: usize) {
-        self.key.encrypt(packet, buffer, header);
-    }
-
-    fn decrypt(
-        &self,
-        packet: u64,
-        header: &[u8],
-        payload: &mut BytesMut,
-    ) -> Result<(), CryptoError> {
-        self.key.decrypt(packet, header, payload)?;
-        self.progress.lock().facts.early_bytes = true;
-        Ok(())
-    }
-
-    fn tag_len(&self) -> usize {
-        self.key.tag_len()
-    }
-
-    fn confidentiality_limit(&self) -> u64 {
-        self.key.confidentiality_limit()
-    }
-
-    fn integrity_limit(&self) -> u64 {
-        self.key.integrity_limit()
     }
 }

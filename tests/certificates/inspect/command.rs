@@ -1,8 +1,8 @@
 //! The command line of `cutwater inspect`.
 
-use super::stage::NAME;
+use super::stage::{EARLY, NAME, PLAIN, edge};
 use crate::support::daemon::free_address;
-use crate::support::edge::{Edge, run};
+use crate::support::edge::run;
 use crate::support::pki::Pki;
 
 async fn refused(words: &[&str], code: i32, told: &[&str]) {
@@ -16,13 +16,7 @@ async fn refused(words: &[&str], code: i32, told: &[&str]) {
 #[tokio::test]
 async fn the_text_has_what_the_json_has() {
     let pki = Pki::new();
-    let certificate = pki.files(&[NAME]).toml();
-    let edge = Edge::start(&format!(
-        "[[listen]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n\
-         [[site]]\nnames = [\"{NAME}\"]\ncertificate = {certificate}\nearly_data = true\n\
-         [[site.route]]\npath = \"/\"\nearly_data = \"safe\"\nrespond = {{ body = \"\" }}\n"
-    ))
-    .await;
+    let edge = edge(&pki.files(&[NAME]).toml(), EARLY).await;
     let ca = pki.ca_file().display().to_string();
     let connect = edge.address().to_string();
     // The name is the target's, the address another one's.
@@ -52,13 +46,8 @@ async fn the_text_has_what_the_json_has() {
 #[tokio::test]
 async fn a_name_that_is_not_the_certificates_is_told() {
     let pki = Pki::new();
-    let certificate = pki.files(&[NAME]).toml();
-    let edge = Edge::start(&format!(
-        "[[listen]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n\
-         [[site]]\nnames = [\"{NAME}\"]\ncertificate = {certificate}\ndefault = true\n\
-         [[site.route]]\npath = \"/\"\nrespond = {{ body = \"\" }}\n"
-    ))
-    .await;
+    let keys = format!("default = true\n{PLAIN}");
+    let edge = edge(&pki.files(&[NAME]).toml(), &keys).await;
     let ca = pki.ca_file().display().to_string();
     let words = [
         "inspect",

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::stage::{NAME, inspect};
+use super::stage::{self, EARLY, NAME, inspect};
 use crate::support::edge::Edge;
 use crate::support::pki::{Key, Kind, Pki};
 
@@ -19,15 +19,8 @@ async fn edge(pki: &Pki, more: &str) -> Edge {
         leaf.write(pki.directory(), &format!("{key:?}")).toml()
     };
     let (ecdsa, rsa) = (of(Key::P256), of(Key::Rsa));
-    Edge::start(&format!(
-        "[[listen]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n\
-         [[site]]\nnames = [\"{NAME}\"]\ncertificate = [{ecdsa}, {rsa}]\n{more}\n"
-    ))
-    .await
+    stage::edge(&format!("[{ecdsa}, {rsa}]"), more).await
 }
-
-const EARLY: &str = "early_data = true\n[[site.route]]\npath = \"/\"\nearly_data = \"safe\"\n\
-                     respond = { body = \"hello\\n\" }";
 
 #[tokio::test]
 async fn all_that_an_edge_speaks_is_told() {
@@ -136,4 +129,27 @@ async fn each_certificate_is_told_with_whom_it_is_shown_to() {
         assert_eq!(certificate["days_left"], 89);
         assert_eq!(certificate["problems"], json!([]));
     }
+}
+
+#[tokio::test]
+async fn compressions_of_certificates_are_told_with_what_they_spare() {
+    let pki = Pki::new();
+    let compressing = edge(&pki, EARLY).await;
+    let found = inspect(compressing.address(), &pki).await;
+    let told = found.at("/certificate_compression");
+    let told = told.as_array().unwrap();
+    let mut names: Vec<_> = told.iter().map(|one| &one["algorithm"]).collect();
+    names.sort_by_key(|name| name.as_str());
+    assert_eq!(names, ["brotli", "zlib"]);
+    for one in told {
+        let size = |key: &str| one[key].as_u64().unwrap();
+        let (compressed, uncompressed) = (size("compressed"), size("uncompressed"));
+        assert!(0 < compressed && compressed < uncompressed, "{one}");
+    }
+
+    let more = format!("certificate_compression = \"off\"\n{EARLY}");
+    let plain = edge(&pki, &more).await;
+    let found = inspect(plain.address(), &pki).await;
+    assert_eq!(found.at("/certificate_compression"), json!([]));
+    assert_eq!(found.at("/notes"), json!([]));
 }

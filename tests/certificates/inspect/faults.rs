@@ -12,8 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use super::stage::NAME;
-use crate::support::edge::{Edge, run};
+use super::stage::{EARLY, NAME, PLAIN, edge};
+use crate::support::edge::run;
 use crate::support::pki::Pki;
 
 /// Does this with every connection; the second argument counts them from 0.
@@ -100,13 +100,7 @@ async fn warnings_without_end() {
 #[tokio::test]
 async fn what_was_found_before_a_fault_is_told() {
     let pki = Pki::new();
-    let certificate = pki.files(&[NAME]).toml();
-    let edge = Edge::start(&format!(
-        "[[listen]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n\
-         [[site]]\nnames = [\"{NAME}\"]\ncertificate = {certificate}\n\
-         [[site.route]]\npath = \"/\"\nrespond = {{ body = \"\" }}\n"
-    ))
-    .await;
+    let edge = edge(&pki.files(&[NAME]).toml(), PLAIN).await;
     let behind = edge.address();
     let served = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&served);
@@ -154,13 +148,7 @@ async fn what_was_found_before_a_fault_is_told() {
 #[tokio::test]
 async fn a_long_way_is_no_fault() {
     let pki = Pki::new();
-    let certificate = pki.files(&[NAME]).toml();
-    let edge = Edge::start(&format!(
-        "[[listen]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n\
-         [[site]]\nnames = [\"{NAME}\"]\ncertificate = {certificate}\nearly_data = true\n\
-         [[site.route]]\npath = \"/\"\nearly_data = \"safe\"\nrespond = {{ body = \"\" }}\n"
-    ))
-    .await;
+    let edge = edge(&pki.files(&[NAME]).toml(), EARLY).await;
     let relay = Relay::to(edge.address());
     let relay = relay
         .delay(std::time::Duration::from_millis(20))

@@ -4,11 +4,26 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use crate::support::edge::run;
+use crate::support::edge::{Edge, run};
 use crate::support::pki::{Files, Pki};
 
 /// The name of every server here.
 pub const NAME: &str = "a.test";
+
+/// The keys of a site that takes early data and answers it at once.
+pub const EARLY: &str = "early_data = true\n[[site.route]]\npath = \"/\"\nearly_data = \"safe\"\n\
+                         respond = { body = \"hello\\n\" }";
+/// Those of one that does not.
+pub const PLAIN: &str = "[[site.route]]\npath = \"/\"\nrespond = { body = \"\" }";
+
+/// An edge with one site, which has such a certificate and these keys.
+pub async fn edge(certificate: &str, keys: &str) -> Edge {
+    Edge::start(&format!(
+        "[[listen]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n\
+         [[site]]\nnames = [\"{NAME}\"]\ncertificate = {certificate}\n{keys}\n"
+    ))
+    .await
+}
 
 /// What was found out of a server that has this name and this authority.
 pub struct Found(pub Value);

@@ -69,8 +69,17 @@ pub struct Answer<'a> {
     pub since: Duration,
     /// … for so long.
     pub lasts: Duration,
-    /// This nonce instead of the one that came.
-    pub nonce: Option<&'a [u8]>,
+    pub nonce: Nonce<'a>,
+}
+
+/// The nonce of an answer.
+#[derive(Clone, Copy, Debug)]
+pub enum Nonce<'a> {
+    /// That of the request, if it has one.
+    Asked,
+    Other(&'a [u8]),
+    /// None, whatever the request has.
+    Left,
 }
 
 impl Answer<'_> {
@@ -78,7 +87,7 @@ impl Answer<'_> {
         status: Status::Good,
         since: Duration::ZERO,
         lasts: Duration::from_secs(7 * 24 * 3600),
-        nonce: None,
+        nonce: Nonce::Asked,
     };
 }
 
@@ -174,8 +183,12 @@ impl Authority {
     pub fn answer(&self, request: &[u8], answer: &Answer<'_>) -> Vec<u8> {
         let request = OcspRequest::from_der(request).unwrap();
         let id = request.tbs_request.request_list[0].req_cert.clone();
-        let nonce = request.nonce().map(|nonce| nonce.0.as_bytes().to_vec());
-        let nonce = answer.nonce.map(<[u8]>::to_vec).or(nonce);
+        let asked = request.nonce().map(|nonce| nonce.0.as_bytes().to_vec());
+        let nonce = match answer.nonce {
+            Nonce::Asked => asked,
+            Nonce::Other(other) => Some(other.to_vec()),
+            Nonce::Left => None,
+        };
         let this_update = SystemTime::now() - answer.since;
         let issuer = x509_cert::Certificate::from_der(self.issuer.der()).unwrap();
         let single = SingleResponse {

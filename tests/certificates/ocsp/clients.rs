@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use serde_json::Value;
 use tokio::process::Command;
 
 use super::authority::{Authority, Files, Leaf, Status};
 use super::responder::{OpenSsl, issuer};
-use super::stage::{Looker, config, site};
+use super::stage::{LOGGED, Looker, config, site};
 use crate::support::edge::Edge;
 use crate::support::tool::tool;
 use crate::support::within;
@@ -46,7 +47,7 @@ async fn edge_of(
             "min_version = \"1.2\"",
         )
     });
-    Some((Edge::start(&config("", &sites)).await, responder))
+    Some((Edge::start(&config(LOGGED, &sites)).await, responder))
 }
 
 /// Runs a client to its end: whether it was content, and all it said.
@@ -153,18 +154,33 @@ async fn openssl_gnutls_and_curl_take_what_is_good_and_refuse_what_is_revoked() 
     let port = edge.address().port();
     let ca = authority.path("root.pem").display().to_string();
     let words = |text: String| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let mut openssl_said = 0;
     for (name, _, status) in &NAMES[..2] {
         let good = *status == Status::Good;
         if let Some(openssl) = tool("openssl") {
             for version in ["-tls1_2", "-tls1_3"] {
                 let arguments = words(format!(
-                    "s_client -connect 127.0.0.1:{port} -servername {name} -CAfile {ca} -status {version}"
+                    "s_client -connect 127.0.0.1:{port} -servername {name} -CAfile {ca} -alpn http/1.1 -status {version}"
                 ));
                 let (_, said) = run(&openssl, &arguments).await;
                 let word = if good { "good" } else { "revoked" };
                 let line = format!("Cert Status: {word}");
                 assert!(said.contains("OCSP Response Status: successful"), "{said}");
                 assert!(said.contains(&line), "{said}");
+                let bare = arguments.iter().filter(|word| *word != "-status").cloned();
+                let (_, said) = run(&openssl, &bare.collect::<Vec<_>>()).await;
+                assert!(!said.contains("Cert Status"), "{said}");
+                // Of the clients here it alone agrees on HTTP/1.1.
+                openssl_said += 2;
+                let logged =
+                    edge.until_connections(openssl_said, |line| line["alpn"] == "http/1.1");
+                let logged = logged.await;
+                // They end in this order, but on two workers.
+                let of_both = &logged[openssl_said - 2..];
+                for staple in [Value::from(word), Value::Null] {
+                    let shown = |line: &Value| line["staple"] == staple;
+                    assert!(of_both.iter().any(shown), "{of_both:?}");
+                }
             }
         }
         if let Some(gnutls) = tool("gnutls-cli") {

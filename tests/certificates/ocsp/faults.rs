@@ -13,17 +13,8 @@ use crate::support::within;
 /// Waits until an attempt ended so.
 async fn until_fetched(edge: &Edge, result: &str) {
     let label = format!("result=\"{result}\"");
-    let labels = [label.as_str()];
-    within("an attempt", async {
-        while edge.metric("cutwater_ocsp_fetches_total", &labels).await < 1.0 {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "another process cannot be awaited"
-            )]
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    edge.until_metric("cutwater_ocsp_fetches_total", &[&label], 1.0)
+        .await;
 }
 
 #[tokio::test]
@@ -155,17 +146,8 @@ async fn a_responder_that_fails_later_costs_nothing_while_the_last_staple_holds(
     });
     gone.await.unwrap();
     edge.until_text("no new staple").await;
-    within("its figure", async {
-        let expired = ["state=\"expired\""];
-        while edge.metric("cutwater_ocsp_certificates", &expired).await < 1.0 {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "another process cannot be awaited"
-            )]
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await;
+    edge.until_metric("cutwater_ocsp_certificates", &["state=\"expired\""], 1.0)
+        .await;
 }
 
 fn leaf(serial: u8, responder: &str) -> Leaf<'_> {

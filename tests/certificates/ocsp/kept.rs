@@ -7,7 +7,7 @@ use super::authority::{Answer, Authority, Leaf, Status};
 use super::responder::{Does, Responder};
 use super::stage::{Looker, NAME, config, site};
 use crate::support::edge::Edge;
-use crate::support::within;
+use crate::support::polled;
 
 const GOOD: Does = Does::Answer(Answer::GOOD);
 
@@ -50,20 +50,9 @@ impl Kept {
 
     /// Waits until the staple is on disk, whole.
     async fn until_kept(&self) -> std::path::PathBuf {
-        within("a file", async {
-            loop {
-                match &self.files()[..] {
-                    [file] if file.extension().is_some_and(|end| end == "ocsp") => {
-                        return file.clone();
-                    }
-                    _ => {}
-                }
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "another process cannot be awaited"
-                )]
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+        polled("a file", async || match &self.files()[..] {
+            [file] if file.extension().is_some_and(|end| end == "ocsp") => Some(file.clone()),
+            _ => None,
         })
         .await
     }
@@ -113,14 +102,8 @@ async fn what_was_kept_and_is_no_good_is_not_shown_but_replaced() {
         let edge = Edge::start(&kept.config("")).await;
         let shown = kept.looker.until_stapled(&edge, NAME).await;
         assert_eq!(shown.staple, Some((Status::Good, 1)));
-        within("the new file", async {
-            while std::fs::read(&file).unwrap() != shown.bytes {
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "another process cannot be awaited"
-                )]
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+        polled("the new file", async || {
+            (std::fs::read(&file).unwrap() == shown.bytes).then_some(())
         })
         .await;
     }
@@ -149,12 +132,8 @@ async fn reloads_have_no_moment_without_and_ask_nobody() {
         let generation = edge.metric("cutwater_config_generation", &[]).await;
         edge.write_config(&kept.config(&format!("ocsp = \"required\"\n{alpn}")));
         edge.signal("HUP").await;
-        within("a reload", async {
-            while edge.metric("cutwater_config_generation", &[]).await <= generation {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        edge.until_metric("cutwater_config_generation", &[], generation + 1.0)
+            .await;
     }
     done.store(true, std::sync::atomic::Ordering::Relaxed);
     looking.await.unwrap();

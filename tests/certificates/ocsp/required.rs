@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::AlertDescription;
+use serde_json::Value;
 
 use super::authority::{Answer, Authority, Leaf, Status};
 use super::responder::{Does, Responder};
-use super::stage::{Looker, NAME, Shown, config, site};
+use super::stage::{LOGGED, Looker, NAME, Shown, config, site};
 use crate::support::edge::{Edge, Start};
 
 const GOOD: Does = Does::Answer(Answer::GOOD);
@@ -112,7 +113,7 @@ async fn resumes_without(more: &str, looker: fn(&Authority) -> Looker) {
     let responder = Responder::start(&authority, Does::Answer(short)).await;
     let certificate = authority.leaf(NAME, leaf(&responder.url(), false)).toml("");
     let more = format!("ocsp = \"required\"\n{more}");
-    let edge = Edge::start(&config("", &[site(NAME, &certificate, &more)])).await;
+    let edge = Edge::start(&config(LOGGED, &[site(NAME, &certificate, &more)])).await;
     let looker = looker(&authority);
     looker.until(&edge, NAME, Result::is_ok).await.unwrap();
     // With a ticket.
@@ -127,6 +128,8 @@ async fn resumes_without(more: &str, looker: fn(&Authority) -> Looker) {
         .unwrap_err();
     let resumed = looker.look(edge.address(), NAME).await.unwrap();
     assert!(resumed.resumed);
+    let logged = edge.until_connection(|line| line["resumed"] == true).await;
+    assert_eq!(logged["staple"], Value::Null);
     // Tickets that open nothing: of a site with other ones, taken to this one.
     assert_eq!(looker.fresh().look(edge.address(), NAME).await, REFUSED);
 }

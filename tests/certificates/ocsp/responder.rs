@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -20,8 +20,11 @@ use crate::support::within;
 #[derive(Clone, Debug)]
 pub enum Does {
     Answer(Answer<'static>),
-    /// Answers POST and refuses GET with 405.
-    PostOnly(Answer<'static>),
+    /// One thing with a GET, another with a POST.
+    ByMethod {
+        get: Box<Self>,
+        post: Box<Self>,
+    },
     /// Says nothing, and keeps the connection.
     Hang,
     /// Sends a byte now and then, for ever.
@@ -36,6 +39,18 @@ pub enum Does {
     Redirect(String),
     /// Another HTTP status.
     Http(u16),
+}
+
+impl Does {
+    /// This with a POST; GET is refused.
+    pub fn post_only(post: Self) -> Self {
+        Self::by_method(Self::Http(405), post)
+    }
+
+    pub fn by_method(get: Self, post: Self) -> Self {
+        let (get, post) = (Box::new(get), Box::new(post));
+        Self::ByMethod { get, post }
+    }
 }
 
 /// One request.
@@ -147,7 +162,11 @@ async fn serve(
         body: body.clone(),
     };
     tell.send_modify(|all| all.push(asked));
-    let does = does.lock().unwrap().clone();
+    let does = match does.lock().unwrap().clone() {
+        Does::ByMethod { get, .. } if method == "GET" => *get,
+        Does::ByMethod { post, .. } => *post,
+        does => does,
+    };
     let http = |status: u16, more: &str, body: &[u8]| {
         let head = format!(
             "HTTP/1.1 {status} X\r\ncontent-type: application/ocsp-response\r\n\
@@ -157,10 +176,7 @@ async fn serve(
         [head.as_bytes(), body].concat()
     };
     let answer = match does {
-        Does::PostOnly(_) if method == "GET" => http(405, "", b""),
-        Does::Answer(answer) | Does::PostOnly(answer) => {
-            http(200, "", &authority.answer(&body, &answer))
-        }
+        Does::Answer(answer) => http(200, "", &authority.answer(&body, &answer)),
         Does::Hang => return std::future::pending().await,
         Does::Dribble => loop {
             stream.write_all(b"H").await?;
@@ -172,6 +188,7 @@ async fn serve(
         Does::Huge => http(200, "", &vec![0x30; 10_000_000]),
         Does::Redirect(to) => http(302, &format!("location: {to}{target}\r\n"), b""),
         Does::Http(status) => http(status, "", b"no"),
+        Does::ByMethod { .. } => unreachable!("one of the two was chosen"),
     };
     stream.write_all(&answer).await?;
     stream.shutdown().await
@@ -247,27 +264,26 @@ impl OpenSsl {
             .current_dir(authority.directory())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(fs::File::create(authority.path("openssl.err")).unwrap())
+            .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
         // Not by connecting: OpenSSL 3.0 turns in circles for ever over a connection that says
         // nothing.
+        let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
         let listens = async {
-            loop {
-                let said = fs::read_to_string(authority.path("openssl.err")).unwrap();
-                if said.contains("waiting for OCSP client connections") {
-                    break;
+            let mut all = String::new();
+            while let Some(line) = said.next_line().await.unwrap() {
+                if line.contains("waiting for OCSP client connections") {
+                    return;
                 }
-                assert!(child.try_wait().unwrap().is_none(), "{said}");
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "another process cannot be awaited"
-                )]
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                all.push_str(&line);
             }
+            panic!("it ended: {all}");
         };
         within("openssl ocsp", listens).await;
+        // It goes on to talk, and would wait for a reader.
+        tokio::spawn(async move { while let Ok(Some(_)) = said.next_line().await {} });
         Some(Self {
             _child: child,
             url: format!("http://{address}"),

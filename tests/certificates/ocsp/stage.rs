@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::{
+    WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     AlertDescription, ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind,
@@ -16,7 +18,7 @@ use rustls::{
 use super::authority::{Authority, Status, read};
 use crate::support::edge::Edge;
 use crate::support::tickets::Tickets;
-use crate::support::within;
+use crate::support::{polled, within};
 
 pub const NAME: &str = "example.com";
 
@@ -28,6 +30,9 @@ pub fn config(top: &str, sites: &[String]) -> String {
         sites.concat()
     )
 }
+
+/// The top of a config whose log has every connection.
+pub const LOGGED: &str = "[log]\nconnections = \"all\"";
 
 /// A site that says hello.
 pub fn site(name: &str, certificate: &str, more: &str) -> String {
@@ -57,22 +62,23 @@ pub struct Looker {
 
 impl Looker {
     pub fn new(authority: &Authority) -> Self {
-        Self::with(authority, aws_lc_rs::default_provider(), false)
+        Self::with(authority, false, None)
     }
 
     pub fn tls12(authority: &Authority) -> Self {
-        Self::with(authority, aws_lc_rs::default_provider(), true)
+        Self::with(authority, true, None)
     }
 
-    fn with(authority: &Authority, provider: CryptoProvider, tls12: bool) -> Self {
-        let provider = Arc::new(provider);
+    fn with(authority: &Authority, tls12: bool, only: Option<SignatureScheme>) -> Self {
+        let provider = Arc::new(aws_lc_rs::default_provider());
         let webpki =
             WebPkiServerVerifier::builder_with_provider(authority.roots(), Arc::clone(&provider));
         let seen = Arc::default();
         let verifier = Verifier {
             inner: webpki.build().unwrap(),
+            algorithms: provider.signature_verification_algorithms,
             seen: Arc::clone(&seen),
-            only: None,
+            only,
         };
         let versions = if tls12 {
             &version::TLS12
@@ -95,21 +101,7 @@ impl Looker {
 
     /// A client that verifies RSA alone.
     pub fn rsa(authority: &Authority) -> Self {
-        let mut looker = Self::new(authority);
-        let webpki = WebPkiServerVerifier::builder_with_provider(
-            authority.roots(),
-            Arc::new(aws_lc_rs::default_provider()),
-        );
-        let mut config = ClientConfig::clone(&looker.config);
-        config
-            .dangerous()
-            .set_certificate_verifier(Arc::new(Verifier {
-                inner: webpki.build().unwrap(),
-                seen: Arc::clone(&looker.seen),
-                only: Some(SignatureScheme::RSA_PSS_SHA256),
-            }));
-        looker.config = Arc::new(config);
-        looker
+        Self::with(authority, false, Some(SignatureScheme::RSA_PSS_SHA256))
     }
 
     /// A handshake, and a request so that tickets come.
@@ -159,19 +151,9 @@ impl Looker {
         name: &str,
         fits: impl Fn(&Result<Shown, AlertDescription>) -> bool,
     ) -> Result<Shown, AlertDescription> {
-        within("what is shown", async {
-            loop {
-                // Each time a full handshake.
-                let shown = self.fresh().look(edge.address(), name).await;
-                if fits(&shown) {
-                    return shown;
-                }
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "another process cannot be awaited"
-                )]
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+        polled("what is shown", async || {
+            // Each time a full handshake.
+            Some(self.fresh().look(edge.address(), name).await).filter(|shown| fits(shown))
         })
         .await
     }
@@ -214,6 +196,7 @@ impl Looker {
 #[derive(Debug)]
 struct Verifier {
     inner: Arc<WebPkiServerVerifier>,
+    algorithms: WebPkiSupportedAlgorithms,
     seen: Arc<Mutex<Vec<u8>>>,
     only: Option<SignatureScheme>,
 }
@@ -238,7 +221,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -247,14 +230,14 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         match self.only {
             // The chain is signed by ECDSA; its signatures are verified whatever is offered.
             Some(scheme) => vec![scheme],
-            None => self.inner.supported_verify_schemes(),
+            None => self.algorithms.supported_schemes(),
         }
     }
 }

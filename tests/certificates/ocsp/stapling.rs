@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use x509_cert::der::Decode;
-use x509_ocsp::OcspRequest;
+use x509_ocsp::{BasicOcspResponse, OcspRequest, OcspResponse};
 
-use super::authority::{Answer, Authority, Leaf, Status};
+use super::authority::{Answer, Authority, Leaf, Nonce, Status};
 use super::responder::{Does, Responder};
-use super::stage::{Looker, NAME, config, site};
+use super::stage::{LOGGED, Looker, NAME, config, site};
 use crate::support::edge::{Edge, Start};
 use crate::support::within;
 
@@ -34,7 +35,8 @@ async fn each_certificate_of_a_site_has_its_own_staple_over_tls_1_3_and_1_2() {
     };
     let rsa = authority.leaf(NAME, rsa).toml("");
     let both = format!("[{ecdsa}, {rsa}]");
-    let edge = Edge::start(&config("", &[site(NAME, &both, "min_version = \"1.2\"")])).await;
+    let sites = [site(NAME, &both, "min_version = \"1.2\"")];
+    let edge = Edge::start(&config(LOGGED, &sites)).await;
     let any = Looker::new(&authority);
     let shown = any.until_stapled(&edge, NAME).await;
     assert_eq!(shown.staple, Some((Status::Good, 1)));
@@ -42,6 +44,14 @@ async fn each_certificate_of_a_site_has_its_own_staple_over_tls_1_3_and_1_2() {
     assert_eq!(shown.staple, Some((Status::Good, 2)));
     let shown = Looker::tls12(&authority).until_stapled(&edge, NAME).await;
     assert_eq!(shown.staple, Some((Status::Good, 1)));
+    for (version, certificate) in [("1.3", "ecdsa_p256"), ("1.3", "rsa"), ("1.2", "ecdsa_p256")] {
+        let logged = edge.until_connection(|line| {
+            line["version"] == version
+                && line["certificate"] == certificate
+                && line["staple"] == "good"
+        });
+        logged.await;
+    }
     let valid = ["state=\"valid\""];
     assert_eq!(edge.metric("cutwater_ocsp_certificates", &valid).await, 2.0);
     let fetched = edge
@@ -81,12 +91,14 @@ async fn a_certificate_without_a_responder_is_shown_without_and_so_is_one_that_i
         site("off.example", &off, "ocsp = \"off\""),
         site("on.example", &on, ""),
     ];
-    let edge = Edge::start(&config("", &sites)).await;
+    let edge = Edge::start(&config(LOGGED, &sites)).await;
     let looker = Looker::new(&authority);
     looker.until_stapled(&edge, "on.example").await;
     for name in ["bare.example", "off.example"] {
         let shown = looker.look(edge.address(), name).await.unwrap();
         assert_eq!(shown.staple, None, "{name}");
+        let logged = edge.until_connection(|line| line["sni"] == name).await;
+        assert_eq!(logged["staple"], Value::Null, "{name}");
     }
     assert_eq!(responder.asked().len(), 1);
     assert!(!edge.text().contains("WARN"), "{}", edge.text());
@@ -95,7 +107,7 @@ async fn a_certificate_without_a_responder_is_shown_without_and_so_is_one_that_i
 #[tokio::test]
 async fn a_responder_that_refuses_get_is_asked_by_post_with_a_nonce() {
     let authority = Arc::new(Authority::new());
-    let responder = Responder::start(&authority, Does::PostOnly(Answer::GOOD)).await;
+    let responder = Responder::start(&authority, Does::post_only(GOOD)).await;
     let certificate = authority.leaf(NAME, leaf(1, &responder.url())).toml("");
     let edge = Edge::start(&config("", &[site(NAME, &certificate, "")])).await;
     Looker::new(&authority).until_stapled(&edge, NAME).await;
@@ -124,19 +136,64 @@ async fn an_address_that_is_too_long_for_a_get_is_asked_by_post() {
     );
 }
 
-#[tokio::test]
-async fn an_answer_to_another_request_is_not_shown() {
-    let authority = Arc::new(Authority::new());
-    let other = Answer {
-        nonce: Some(b"of another request"),
+fn nonced(nonce: Nonce<'static>) -> Does {
+    Does::post_only(Does::Answer(Answer {
+        nonce,
         ..Answer::GOOD
-    };
-    let responder = Responder::start(&authority, Does::PostOnly(other)).await;
+    }))
+}
+
+/// The nonce of the answer that is shown by an edge whose responder answers with such a one, and the
+/// one that was asked with.
+async fn shown_nonce(nonce: Nonce<'static>) -> (Option<Vec<u8>>, Vec<u8>) {
+    let authority = Arc::new(Authority::new());
+    let responder = Responder::start(&authority, nonced(nonce)).await;
     let certificate = authority.leaf(NAME, leaf(1, &responder.url())).toml("");
     let edge = Edge::start(&config("", &[site(NAME, &certificate, "")])).await;
+    let shown = Looker::new(&authority).until_stapled(&edge, NAME).await;
+    let asked = responder.asked();
+    let asked = asked.iter().find(|asked| asked.method == "POST").unwrap();
+    let asked = OcspRequest::from_der(&asked.body).unwrap().nonce().unwrap();
+    let shown = OcspResponse::from_der(&shown.bytes).unwrap();
+    let shown = shown.response_bytes.unwrap().response;
+    let shown = BasicOcspResponse::from_der(shown.as_bytes()).unwrap();
+    let shown = shown.nonce().map(|nonce| nonce.0.as_bytes().to_vec());
+    (shown, asked.0.as_bytes().to_vec())
+}
+
+#[tokio::test]
+async fn an_answer_with_the_nonce_of_the_request_is_shown() {
+    let (shown, asked) = shown_nonce(Nonce::Asked).await;
+    assert_eq!(shown, Some(asked));
+}
+
+/// Responders make their answers ahead and leave the nonce out (RFC 9654 §2.1).
+#[tokio::test]
+async fn so_is_one_without_a_nonce() {
+    let (shown, asked) = shown_nonce(Nonce::Left).await;
+    assert_eq!((shown, asked.len()), (None, 32));
+}
+
+#[tokio::test]
+async fn one_with_another_nonce_is_not() {
+    let authority = Arc::new(Authority::new());
+    // As long as ours, and as good but for that.
+    let responder = Responder::start(&authority, nonced(Nonce::Other(&[7; 32]))).await;
+    let certificate = authority.leaf(NAME, leaf(1, &responder.url())).toml("");
+    let required = site(NAME, &certificate, "ocsp = \"required\"");
+    let edge = Edge::start(&config("", &[required])).await;
     edge.until_text("an answer to another request").await;
-    let shown = Looker::new(&authority).look(edge.address(), NAME).await;
-    assert_eq!(shown.unwrap().staple, None);
+    let looker = Looker::new(&authority);
+    assert!(looker.look(edge.address(), NAME).await.is_err());
+    let refused = ["result=\"nonce\""];
+    let refused = edge.metric("cutwater_ocsp_fetches_total", &refused).await;
+    assert!(refused >= 1.0);
+    let taken = ["result=\"ok\""];
+    let taken = edge.metric("cutwater_ocsp_fetches_total", &taken).await;
+    assert_eq!(taken, 0.0);
+    // The same responder with the right one.
+    responder.does(nonced(Nonce::Asked));
+    looker.until(&edge, NAME, Result::is_ok).await.unwrap();
 }
 
 #[tokio::test]
@@ -177,15 +234,14 @@ async fn a_revoked_certificate_is_shown_as_such_and_shouted_about() {
     };
     let responder = Responder::start(&authority, Does::Answer(revoked)).await;
     let certificate = authority.leaf(NAME, leaf(1, &responder.url())).toml("");
-    let edge = Edge::start(&config(
-        "",
-        &[site(NAME, &certificate, "ocsp = \"required\"")],
-    ))
-    .await;
+    let sites = [site(NAME, &certificate, "ocsp = \"required\"")];
+    let edge = Edge::start(&config(LOGGED, &sites)).await;
     let shown = Looker::new(&authority);
     let fits = |shown: &Result<super::stage::Shown, _>| shown.is_ok();
     let shown = shown.until(&edge, NAME, fits).await.unwrap();
     assert_eq!(shown.staple, Some((Status::Revoked, 1)));
+    edge.until_connection(|line| line["staple"] == "revoked")
+        .await;
     let line = edge.until_text("REVOKED").await;
     assert!(line.contains("ERROR") && line.contains(NAME), "{line}");
     let states = edge

@@ -1,7 +1,7 @@
 //! What the metrics and a check tell of staples, certificate by certificate.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -9,7 +9,6 @@ use super::authority::{Answer, Authority, Leaf};
 use super::responder::{Does, Responder, issuer};
 use super::stage::{Looker, NAME, config, site};
 use crate::support::edge::{Edge, run, sum_of};
-use crate::support::within;
 
 const GOOD: Does = Does::Answer(Answer::GOOD);
 const DAY: f64 = 86_400.0;
@@ -20,24 +19,6 @@ fn leaf(serial: u8, responder: Option<&str>) -> Leaf<'_> {
         responder,
         ..Leaf::default()
     }
-}
-
-/// The metrics, once they have `part` or have it no more.
-async fn until_metrics(edge: &Edge, part: &'static str, there: bool) -> String {
-    within(part, async {
-        loop {
-            let metrics = edge.metrics().await;
-            if metrics.contains(part) == there {
-                return metrics;
-            }
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "another process cannot be awaited"
-            )]
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await
 }
 
 #[tokio::test]
@@ -55,7 +36,9 @@ async fn metrics_follow_the_staple_of_each_certificate() {
     let edge = Edge::start(&config("", &[site(NAME, &both, "")])).await;
     Looker::new(&authority).until_stapled(&edge, NAME).await;
     let told = "cutwater_certificate_staple_next_update_seconds{";
-    let metrics = until_metrics(&edge, told, true).await;
+    let metrics = edge
+        .until_metrics(told, |metrics| metrics.contains(told))
+        .await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let now = now.as_secs_f64();
     let labels = [&*format!("site=\"{NAME}\""), "key=\"ecdsa_p256\""];
@@ -75,7 +58,8 @@ async fn metrics_follow_the_staple_of_each_certificate() {
     // Nor has one that is not stapled any more.
     edge.write_config(&config("", &[site(NAME, &both, "ocsp = \"off\"")]));
     edge.signal("HUP").await;
-    until_metrics(&edge, told, false).await;
+    edge.until_metrics("no series", |metrics| !metrics.contains(told))
+        .await;
 }
 
 /// What a check prints, as text and as JSON.
@@ -136,6 +120,16 @@ async fn a_check_says_why_a_certificate_is_not_stapled_and_who_is_asked() {
     );
     let asked = "  asked     http://other.test/, as configured\n";
     assert!(text.contains(asked), "{text}");
+
+    let kept = authority.path("kept");
+    let top = format!("[ocsp]\ndirectory = \"{}\"", kept.display());
+    let (text, json) = check(
+        &authority,
+        &config(&top, &[site("silent.test", &other, "")]),
+    )
+    .await;
+    assert_eq!(states(&json), ["missing"]);
+    assert!(text.contains("  staple    none: not kept yet\n"), "{text}");
 }
 
 #[tokio::test]

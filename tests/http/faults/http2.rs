@@ -139,7 +139,7 @@ async fn a_stream_that_lies_costs_no_other_stream_of_its_connection() {
     const HALF: &[u8] = &[b'u'; 20_000];
     let cut = "cut";
     // The last two make the edge doubt the connection, or its room: what is new may go elsewhere.
-    let lies: [(&str, Play, &[&str]); 10] = [
+    let lies: [(&str, Play, &[&str]); 11] = [
         ("/long", long(), &[cut]),
         ("/short", short(), &[cut, "502"]),
         ("/lengths", two_lengths(), &["502"]),
@@ -151,6 +151,15 @@ async fn a_stream_that_lies_costs_no_other_stream_of_its_connection() {
             &["502"],
         ),
         ("/no-error", none().then_reset(Reason::NO_ERROR), &["502"]),
+        // Nothing says that this is the whole of it.
+        (
+            "/half",
+            none()
+                .head(200, HeaderMap::new())
+                .data("half")
+                .then_reset(Reason::NO_ERROR),
+            &[cut],
+        ),
         (
             "/protocol",
             long().then_reset(Reason::PROTOCOL_ERROR),

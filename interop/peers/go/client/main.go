@@ -4,6 +4,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cutwater/peer/ocsp"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
@@ -41,6 +42,7 @@ type connection struct {
 	Suite       *string    `json:"suite"`
 	ALPN        *string    `json:"alpn"`
 	Certificate *string    `json:"certificate"`
+	Staple      *string    `json:"staple"`
 	Tickets     *int       `json:"tickets"`
 	Responses   []response `json:"responses"`
 	Sent        int64      `json:"sent"`
@@ -57,7 +59,7 @@ type options struct {
 	connect, name               [2]string
 	ca, mode, version           string
 	alpn, groups, suites        []string
-	signatures                  string
+	signatures, status          string
 	method, path                string
 	header                      []string
 	headerBytes, bodyBytes      int
@@ -120,6 +122,8 @@ func parse(arguments []string) options {
 			o.suites = list(value)
 		case "--signatures":
 			o.signatures = value
+		case "--status":
+			o.status = value
 		case "--method":
 			o.method = value
 		case "--path":
@@ -203,7 +207,23 @@ func (w *wire) Read(bytes []byte) (int, error) {
 	return n, err
 }
 
-func (o *options) config(name string, cache *sessions) *tls.Config {
+// crypto/tls hands the response out; the library beside it verifies it.
+func staple(state tls.ConnectionState, chain []*x509.Certificate) string {
+	if len(state.OCSPResponse) == 0 {
+		return "none"
+	}
+	response, err := ocsp.ParseResponseForCert(state.OCSPResponse, chain[0], chain[1])
+	switch {
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "staple:", err)
+		return "malformed"
+	case time.Now().After(response.NextUpdate):
+		return "expired"
+	}
+	return map[int]string{ocsp.Good: "good", ocsp.Revoked: "revoked"}[response.Status]
+}
+
+func (o *options) config(name string, cache *sessions, c *connection) *tls.Config {
 	pem, err := os.ReadFile(o.ca)
 	pool := x509.NewCertPool()
 	if err != nil || !pool.AppendCertsFromPEM(pem) {
@@ -227,6 +247,17 @@ func (o *options) config(name string, cache *sessions) *tls.Config {
 			}
 			_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: pool, Intermediates: between})
 			return err
+		}
+	} else {
+		config.VerifyConnection = func(state tls.ConnectionState) error {
+			if state.DidResume {
+				return nil
+			}
+			c.Staple = text(staple(state, state.VerifiedChains[0]))
+			if o.status == "yes" && *c.Staple != "good" {
+				return errors.New("the staple: " + *c.Staple)
+			}
+			return nil
 		}
 	}
 	return config
@@ -324,7 +355,7 @@ func alertName(words string) string {
 	words = strings.TrimPrefix(words, "tls: ")
 	names := map[string]string{"protocol version not supported": "protocol_version", "no application protocol": "no_application_protocol", "handshake failure": "handshake_failure",
 		"unrecognized name": "unrecognized_name", "missing extension": "missing_extension", "unexpected message": "unexpected_message", "internal error": "internal_error",
-		"illegal parameter": "illegal_parameter", "error decoding message": "decode_error", "error decrypting message": "decrypt_error", "bad record MAC": "bad_record_mac"}
+		"illegal parameter": "illegal_parameter", "error decoding message": "decode_error", "error decrypting message": "decrypt_error", "bad record MAC": "bad_record_mac", "bad certificate status response": "bad_certificate_status_response"}
 	if name, ok := names[words]; ok {
 		return name
 	}
@@ -350,7 +381,7 @@ func (o *options) run(index int, cache *sessions, deadline time.Time) (c *connec
 	defer raw.Close()
 	raw.SetDeadline(deadline)
 	w = &wire{Conn: raw}
-	conn := tls.Client(w, o.config(name, cache))
+	conn := tls.Client(w, o.config(name, cache, c))
 	err = conn.Handshake()
 	c.HRR = w.hellos > 1
 	if err != nil {
@@ -416,6 +447,8 @@ func main() {
 		unsupported("crypto/tls does not let its user choose the suites of TLS 1.3")
 	case o.signatures != "":
 		unsupported("crypto/tls does not let its user choose signature algorithms")
+	case o.status == "no":
+		unsupported("crypto/tls always asks for a staple")
 	case o.keyUpdate:
 		unsupported("crypto/tls cannot start a key update")
 	}

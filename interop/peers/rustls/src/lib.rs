@@ -45,12 +45,14 @@ impl ClientSessionStore for Kept {
 #[derive(Debug)]
 struct Verifier {
     inner: Arc<WebPkiServerVerifier>,
+    staple: Arc<Mutex<Vec<u8>>>,
     named: Arc<AtomicBool>,
     schemes: Vec<SignatureScheme>,
 }
 
 impl ServerCertVerifier for Verifier {
     fn verify_server_cert(&self, leaf: &CertificateDer<'_>, chain: &[CertificateDer<'_>], name: &ServerName<'_>, ocsp: &[u8], now: UnixTime) -> Result<ServerCertVerified, Error> {
+        *self.staple.lock().unwrap() = ocsp.to_vec();
         match self.inner.verify_server_cert(leaf, chain, name, ocsp, now) {
             Err(Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })) if !self.named.load(Ordering::Relaxed) => Ok(ServerCertVerified::assertion()),
             result => result,
@@ -71,12 +73,15 @@ impl ServerCertVerifier for Verifier {
 pub struct Setup {
     kept: Arc<Kept>,
     named: Arc<AtomicBool>,
+    staple: Arc<Mutex<Vec<u8>>>,
     config: ClientConfig,
 }
 
 pub struct Line {
     connection: ClientConnection,
     kept: Arc<Kept>,
+    staple: Arc<Mutex<Vec<u8>>>,
+    told: Vec<u8>,
     early: bool,
     closed: bool,
     error: String,
@@ -118,16 +123,16 @@ pub unsafe extern "C" fn rs_setup(ca: *const c_char, version: c_int, alpn: *cons
     let Ok(inner) = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build() else { return std::ptr::null_mut() };
     let schemes = inner.supported_verify_schemes();
     let schemes = schemes.into_iter().filter(|scheme| signatures.is_empty() || format!("{scheme:?}").to_lowercase().starts_with(&signatures)).collect();
-    let (kept, named) = (Arc::new(Kept::default()), Arc::new(AtomicBool::new(true)));
+    let (kept, named, staple) = (Arc::new(Kept::default()), Arc::new(AtomicBool::new(true)), Arc::new(Mutex::default()));
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Verifier { inner, named: named.clone(), schemes }))
+        .with_custom_certificate_verifier(Arc::new(Verifier { inner, staple: Arc::clone(&staple), named: named.clone(), schemes }))
         .with_no_client_auth();
     config.alpn_protocols = list(&text(alpn)).map(|name| name.as_bytes().to_vec()).collect();
     config.resumption = Resumption::store(kept.clone());
-    Box::into_raw(Box::new(Setup { kept, named, config }))
+    Box::into_raw(Box::new(Setup { kept, named, staple, config }))
 }
 
 #[no_mangle]
@@ -142,7 +147,7 @@ pub unsafe extern "C" fn rs_open(setup: *mut Setup, name: *const c_char, offer: 
     let server = if name.is_null() { "peer.invalid".to_owned() } else { text(name) };
     let Ok(server) = ServerName::try_from(server) else { return std::ptr::null_mut() };
     match ClientConnection::new(Arc::new(config), server) {
-        Ok(connection) => Box::into_raw(Box::new(Line { connection, kept: setup.kept.clone(), early: false, closed: false, error: String::new() })),
+        Ok(connection) => Box::into_raw(Box::new(Line { connection, kept: setup.kept.clone(), staple: setup.staple.clone(), told: Vec::new(), early: false, closed: false, error: String::new() })),
         Err(_) => std::ptr::null_mut(),
     }
 }
@@ -234,7 +239,9 @@ pub struct Facts {
     suite: [u8; 64],
     alpn: [u8; 32],
     leaf: *const u8,
+    staple: *const u8,
     leaf_size: usize,
+    staple_size: usize,
 }
 
 fn fill(to: &mut [u8], from: &[u8]) {
@@ -244,8 +251,9 @@ fn fill(to: &mut [u8], from: &[u8]) {
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn rs_facts(line: *const Line, facts: *mut Facts) {
-    let (line, facts) = (&*line, &mut *facts);
+pub unsafe extern "C" fn rs_facts(line: *mut Line, facts: *mut Facts) {
+    let (line, facts) = (&mut *line, &mut *facts);
+    line.told = line.staple.lock().unwrap().clone();
     let connection = &line.connection;
     facts.version = if connection.protocol_version() == Some(ProtocolVersion::TLSv1_3) { 13 } else { 12 };
     facts.resumed = c_int::from(connection.handshake_kind() == Some(HandshakeKind::Resumed));
@@ -258,4 +266,6 @@ pub unsafe extern "C" fn rs_facts(line: *const Line, facts: *mut Facts) {
     let leaf = connection.peer_certificates().and_then(|chain| chain.first());
     facts.leaf = leaf.map_or(std::ptr::null(), |leaf| leaf.as_ptr());
     facts.leaf_size = leaf.map_or(0, |leaf| leaf.len());
+    facts.staple = line.told.as_ptr();
+    facts.staple_size = line.told.len();
 }

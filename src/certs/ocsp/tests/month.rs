@@ -366,6 +366,44 @@ fn one_that_is_not_shown_without_a_staple_is_asked_about_within_seconds() {
 }
 
 #[test]
+fn a_staple_stays_when_somebody_else_is_asked() {
+    let mut world = World::new(2, 1, DAY * 7);
+    world.start(&mut |_| None);
+    world.run(noon() + MINUTE, &|_, _| Weather::Good, &mut |_| {});
+    assert_eq!(world.bare(), 0);
+    let moved = world.stapled.iter().map(|stapled| {
+        let subject = Subject {
+            source: Some(Source::File("later.ocsp".into())),
+            ..Subject::clone(stapled.subject().unwrap())
+        };
+        Arc::new(Stapled::awaiting(&shown::key(), Arc::new(subject), false))
+    });
+    world.stapled = moved.collect();
+    world.start(&mut |_| None);
+    assert_eq!(world.bare(), 0, "the file is not there yet");
+}
+
+#[test]
+fn one_that_needs_a_staple_waits_for_no_others_that_do_not() {
+    let mut world = World::new(10_000, 1, DAY * 7);
+    let subject = Arc::clone(world.stapled[5_000].subject().unwrap());
+    let required = Arc::new(Stapled::awaiting(&shown::key(), subject, true));
+    world.stapled[5_000] = Arc::clone(&required);
+    world.start(&mut |_| None);
+    let until = noon() + HOUR;
+    let weather = |_: &str, now| match now < until {
+        true => Weather::Dead,
+        false => Weather::Good,
+    };
+    world.run(until, &weather, &mut |_| {});
+    assert!(!required.may_be_shown(|| until));
+    // A minute at most until it is asked again, while all others are due.
+    let then = until + MINUTE + Duration::from_secs(2);
+    world.run(then, &weather, &mut |_| {});
+    assert!(required.may_be_shown(|| then));
+}
+
+#[test]
 fn one_responder_that_is_silent_costs_the_others_nothing() {
     let mut world = World::new(1_000, 2, DAY * 7);
     world.start(&mut |_| None);

@@ -45,8 +45,11 @@ fn a_staple_ends_by_the_clock_though_nobody_takes_it_away() {
     let stapled = Stapled::awaiting(&key(), subject, true);
     assert_eq!(ocsp(&stapled, noon()), None, "not what nobody verified");
     assert!(!stapled.may_be_shown(noon));
+    assert_eq!(stapled.says(noon), None);
     stapled.show(&staple("one", noon() + DAY));
     let last = noon() + DAY - Duration::from_secs(1);
+    assert_eq!(stapled.says(|| last), Some("good"));
+    assert_eq!(stapled.says(|| noon() + DAY), None);
     assert_eq!(ocsp(&stapled, last).as_deref(), Some(&b"one"[..]));
     assert!(stapled.may_be_shown(|| last));
     assert!(!stapled.may_be_shown(|| noon() + DAY));
@@ -143,4 +146,33 @@ fn a_former_certificate_stands_in_until_the_first_staple_and_no_longer_than_it_i
     // Nothing is wanted of one that needs none.
     let lenient = Stapled::awaiting(&key(), Arc::clone(&subject), false);
     assert!(!lenient.stand_in(&old, noon()));
+}
+
+#[test]
+fn a_former_certificate_that_is_revoked_does_not_stand_in() {
+    let subject = Arc::new(Authority::new("an authority").subject(7));
+    let required = || Stapled::awaiting(&key(), Arc::clone(&subject), true);
+    let (old, new) = (required(), required());
+    let mut revoked = staple("old", noon() + DAY);
+    revoked.status = StapleStatus::Revoked(noon() - DAY);
+    old.show(&revoked);
+    assert!(!new.stand_in(&old, noon()));
+    assert!(!new.may_be_shown(noon));
+    assert_eq!(new.says(noon), None);
+    assert_eq!(ocsp(&new, noon()), None);
+}
+
+#[test]
+fn the_dates_are_those_of_the_staple_that_is_shown() {
+    let subject = Arc::new(Authority::new("an authority").subject(7));
+    let required = || Stapled::awaiting(&key(), Arc::clone(&subject), true);
+    let (old, new) = (required(), required());
+    assert_eq!(new.dates(noon()), None);
+    let end = noon() + DAY;
+    old.show(&staple("old", end));
+    assert!(new.stand_in(&old, noon()));
+    assert_eq!(new.dates(noon()), Some((end - DAY * 7, end)));
+    assert_eq!(new.dates(end), None);
+    new.show(&staple("new", end + DAY));
+    assert_eq!(new.dates(noon()), Some((end - DAY * 6, end + DAY)));
 }

@@ -25,6 +25,9 @@ fn everything_can_be_said() {
     assert_eq!(key("client"), HashKey::Client);
     let name = HeaderName::from_static("x-user");
     assert_eq!(key("header:X-User"), HashKey::Header(name));
+    let [host, real] = ["host", "x-real-ip"].map(HeaderName::from_static);
+    assert_eq!(key("header:Host"), HashKey::Header(host));
+    assert_eq!(key("header:x-real-ip"), HashKey::Header(real));
     assert_eq!(key("cookie:Cart"), HashKey::Cookie("Cart".into()));
     assert_eq!(
         pool("balance = \"round_robin\"").balance,
@@ -62,6 +65,36 @@ fn servers_are_urls_or_say_more() {
 }
 
 #[test]
+fn fields_that_end_at_the_edge_choose_no_server() {
+    for name in [
+        "x-forwarded-for",
+        "X_Forwarded_For",
+        "x-forwarded-client-cert",
+        "forwarded",
+        "x-request-id",
+        "connection",
+        "keep-alive",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "upgrade",
+        "transfer-encoding",
+        "content-length",
+        "expect",
+        "early-data",
+        "cookie",
+    ] {
+        let text = format!(
+            "[origin.a]\nservers = [\"http://a\"]\nbalance = {{ hash = \"header:{name}\" }}\n"
+        );
+        let found = errors(&text);
+        assert_eq!(found.len(), 1, "{name}: {found:?}");
+        let begins = format!("3:20 `hash` cannot go by `{}`, ", name.to_lowercase());
+        assert!(found[0].starts_with(&begins), "{found:?}");
+    }
+}
+
+#[test]
 fn each_mistake_is_told_with_place_and_hint() {
     for (line, expected) in [
         (
@@ -79,6 +112,14 @@ fn each_mistake_is_told_with_place_and_hint() {
         (
             "balance = { hash = \"cookie:\" }",
             "3:20 `hash` cannot be \"cookie:\" / write \"client\", \"header:NAME\" or \"cookie:NAME\"",
+        ),
+        (
+            "balance = { hash = \"header:x-forwarded-for\" }",
+            "3:20 `hash` cannot go by `x-forwarded-for`, which is for the edge, and not passed on as the client wrote it / \"client\" is the client's address: see trusted_proxies of [[listen]]",
+        ),
+        (
+            "balance = { hash = \"header:cookie\" }",
+            "3:20 `hash` cannot go by `cookie`, which is many values in one / write \"cookie:NAME\" with the name of the cookie",
         ),
         (
             "balance = { balance_factor = 150 }",

@@ -140,15 +140,16 @@ fn value_or_file(value: &Value<'_>, name: &HeaderName) -> Option<Field> {
     }
 }
 
-/// The value of a field.
+/// The value of a field. With something of the environment in it, it is as secret as that may be.
 pub(super) fn value(value: &Value<'_>) -> Option<HeaderValue> {
     let text = value.string("value")?;
-    let parsed = HeaderValue::from_str(text).ok();
-    if parsed.is_none() {
+    let Ok(mut parsed) = HeaderValue::from_str(text) else {
         let message = "a header field's value cannot have control characters";
         value.error(message, "take them away");
-    }
-    parsed
+        return None;
+    };
+    parsed.set_sensitive(value.has_environment());
+    Some(parsed)
 }
 
 /// Reports a name that stands in its table in two spellings.

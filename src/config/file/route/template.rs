@@ -1,5 +1,7 @@
 //! Variables in the values of fields: `$client_address`.
 
+use http::HeaderValue;
+
 use super::fields;
 use crate::config::file::tree::Value;
 use crate::config::nearest;
@@ -25,9 +27,14 @@ pub(super) fn value(value: &Value<'_>) -> Option<FieldValue> {
         [] => Some(FieldValue::Fixed(fixed)),
         [Part::Text(text)] => {
             // As long as what was typed, or shorter by a dollar sign: it is a value too.
-            Some(FieldValue::Fixed(text.parse().unwrap_or(fixed)))
+            let mut read: HeaderValue = text.parse().unwrap_or_else(|_| fixed.clone());
+            read.set_sensitive(fixed.is_sensitive());
+            Some(FieldValue::Fixed(read))
         }
-        _ => Some(FieldValue::Template(parts.into())),
+        _ => Some(FieldValue::Template {
+            parts: parts.into(),
+            secret: fixed.is_sensitive(),
+        }),
     }
 }
 

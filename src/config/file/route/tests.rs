@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use crate::config::file::tests::{errors, read_text};
 use crate::config::snapshot::HostHeader;
 use crate::config::spec::{RouteSpec, TargetSpec};
@@ -231,6 +233,31 @@ fn the_host_of_an_origin_is_the_clients_or_its_own() {
         &format!("origin = {{ {servers}, host = \"app\" }}"),
         "5:90 `host` cannot be \"app\" / allowed are \"client\", \"origin\"",
     )]);
+}
+
+#[test]
+fn values_from_the_environment_are_sensitive() {
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    let fields = r#"{ set = { a = "v${CARGO_PKG_VERSION}", b = "$host ${CARGO_PKG_VERSION}", c = "$$x${CARGO_PKG_VERSION}" }, add = { d = "v", e = "$host", f = "$${x}" } }"#;
+    let fixed = r#"respond = { status = 200, headers = { a = "${CARGO_PKG_VERSION}", b = "v" } }"#;
+    let read = route(&format!("{fixed}\nresponse_headers = {fields}"));
+    let edits = Arc::new(read.response_headers).resolved(&|_| "h".to_owned());
+    let fields = edits.set.iter().chain(&edits.add);
+    let values = fields.map(|field| field.value.fixed().unwrap());
+    let secret: Vec<bool> = values.map(|value| value.is_sensitive()).collect();
+    assert_eq!(secret, [true, true, true, false, false, false]);
+    assert_eq!(
+        edits.set[1].value.fixed().unwrap(),
+        &format!("h {VERSION}")[..]
+    );
+    let told = format!("{:?}", read.target);
+    assert!(!told.contains(VERSION), "{told}");
+    let read = route(&format!(
+        "{fixed}\nresponse_headers = {{ set = {{ a = \"$host ${{CARGO_PKG_VERSION}}\", b = \"${{CARGO_PKG_VERSION}}\" }} }}"
+    ));
+    let told = format!("{:?}", read.response_headers);
+    assert!(!told.contains(VERSION), "{told}");
+    assert!(told.contains("Sensitive"), "{told}");
 }
 
 #[test]

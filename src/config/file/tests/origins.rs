@@ -81,3 +81,12 @@ fn each_mistake_in_an_origin_is_told_with_place_and_hint() {
         wrong(text, expected);
     }
 }
+
+#[test]
+fn an_error_names_a_variable_and_not_what_it_says() {
+    let read = read_text("origin.a.servers = [\"http://user:${CARGO_PKG_VERSION}@db\"]");
+    let told = read.errors.first().map(|error| error.message.clone());
+    let told = told.unwrap_or_default();
+    assert!(told.contains("user:${CARGO_PKG_VERSION}@db"), "{told}");
+    assert!(!told.contains(env!("CARGO_PKG_VERSION")), "{told}");
+}

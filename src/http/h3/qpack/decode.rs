@@ -7,13 +7,14 @@ use super::{huffman, integer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failed;
 
-/// Decodes a field section (RFC 9204 §4.5): `field` gets each name and value, and may end it.
+/// Decodes a field section (RFC 9204 §4.5): `field` gets each name and value, and whether they must
+/// not be put into a table by anybody on their way (§7.1.3), and may end it.
 ///
 /// # Errors
 /// [`Failed`], or what `field` ends it with.
 pub fn decode<E: From<Failed>>(
     section: &[u8],
-    mut field: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+    mut field: impl FnMut(&[u8], &[u8], bool) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut rest = section;
     // Required Insert Count: we have no table that anything could be inserted into.
@@ -32,19 +33,19 @@ pub fn decode<E: From<Failed>>(
             // Indexed, static.
             0b1100_0000.. => {
                 let (name, value) = entry(integer::decode(&mut rest, 6))?;
-                field(name.as_bytes(), value.as_bytes())?;
+                field(name.as_bytes(), value.as_bytes(), false)?;
             }
             // Literal with the name of a static entry.
             0b0101_0000..=0b0101_1111 | 0b0111_0000..=0b0111_1111 => {
                 let (name, _) = entry(integer::decode(&mut rest, 4))?;
                 let value = string(&mut rest, 7, &mut value).ok_or(Failed)?;
-                field(name.as_bytes(), value)?;
+                field(name.as_bytes(), value, first & 0b0010_0000 != 0)?;
             }
             // Literal.
             0b0010_0000..=0b0011_1111 => {
                 let name = string(&mut rest, 3, &mut name).ok_or(Failed)?;
                 let value = string(&mut rest, 7, &mut value).ok_or(Failed)?;
-                field(name, value)?;
+                field(name, value, first & 0b0001_0000 != 0)?;
             }
             // All else speaks of a dynamic table.
             _ => return Err(Failed.into()),

@@ -1,6 +1,6 @@
 //! Field sections as they go.
 
-use super::fields::{FIELDS, by_name};
+use super::fields::named;
 use super::{huffman, integer};
 
 /// Writes one field section (RFC 9204 §4.5).
@@ -9,30 +9,31 @@ pub struct Encoder(Vec<u8>);
 
 impl Default for Encoder {
     fn default() -> Self {
+        // Most sections take no more than this.
+        let mut section = Vec::with_capacity(128);
         // Required Insert Count and Base: no table is used.
-        Self(vec![0, 0])
+        section.extend_from_slice(&[0, 0]);
+        Self(section)
     }
 }
 
 impl Encoder {
     /// Appends a field. A `sensitive` one is never put into a table by anybody on its way.
     pub fn field(&mut self, name: &str, value: &[u8], sensitive: bool) {
-        let Some(index) = by_name(name) else {
+        let mut alike = named(name);
+        let Some((first, known)) = alike.next() else {
             let flags = if sensitive { 0b0011_0000 } else { 0b0010_0000 };
             self.string(flags, 3, name.as_bytes());
             self.string(0, 7, value);
             return;
         };
-        let alike = FIELDS.iter().enumerate().skip(index);
-        let mut alike = alike.filter(|(_, (known, _))| *known == name);
-        if !sensitive
-            && let Some((index, _)) = alike.find(|(_, (_, known))| known.as_bytes() == value)
-        {
+        let mut all = std::iter::once((first, known)).chain(alike);
+        if !sensitive && let Some((index, _)) = all.find(|(_, known)| known.as_bytes() == value) {
             integer::encode(0b1100_0000, 6, index, &mut self.0);
             return;
         }
         let flags = if sensitive { 0b0111_0000 } else { 0b0101_0000 };
-        integer::encode(flags, 4, index, &mut self.0);
+        integer::encode(flags, 4, first, &mut self.0);
         self.string(0, 7, value);
     }
 

@@ -112,8 +112,64 @@ pub(super) const FIELDS: [(&str, &str); 99] = [
     ("x-frame-options", "sameorigin"),
 ];
 
-/// The indices of the entries with this name: all of them stand in one or two runs, the first of
-/// which is found here.
-pub(super) fn by_name(name: &str) -> Option<usize> {
-    FIELDS.iter().position(|(known, _)| *known == name)
+/// More than any name of the table has bytes, and what stands for no index.
+const NAMES: usize = 64;
+const NONE: u8 = u8::MAX;
+
+/// The entries whose names have one length, as a list: the first one by that length, and for each the
+/// next. All names of an answer are looked for, and most of the table has others.
+struct Alike {
+    first: [u8; NAMES],
+    next: [u8; FIELDS.len()],
+}
+
+static ALIKE: Alike = alike();
+
+const fn alike() -> Alike {
+    let mut alike = Alike {
+        first: [NONE; NAMES],
+        next: [NONE; FIELDS.len()],
+    };
+    let mut index = FIELDS.len();
+    while index > 0 {
+        index -= 1;
+        let length = FIELDS[index].0.len();
+        alike.next[index] = alike.first[length];
+        alike.first[length] = index as u8;
+    }
+    alike
+}
+
+/// The indices of the entries with this name and what they have as value, in their order.
+pub(super) fn named(name: &str) -> impl Iterator<Item = (usize, &'static str)> {
+    let mut next = ALIKE.first.get(name.len()).copied().unwrap_or(NONE);
+    std::iter::from_fn(move || {
+        loop {
+            let index = usize::from(next);
+            let (known, value) = FIELDS.get(index)?;
+            next = ALIKE.next.get(index).copied().unwrap_or(NONE);
+            if *known == name {
+                return Some((index, *value));
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_leads_to_all_of_its_entries() {
+        for (name, _) in FIELDS {
+            let all = FIELDS.iter().enumerate();
+            let all = all.filter(|(_, (known, _))| *known == name);
+            let all: Vec<_> = all.map(|(index, (_, value))| (index, *value)).collect();
+            assert_eq!(named(name).collect::<Vec<_>>(), all, "{name}");
+        }
+        let long = "x".repeat(NAMES);
+        for name in ["", "x", "x-unknown", ":statut", &long] {
+            assert_eq!(named(name).next(), None, "{name}");
+        }
+    }
 }

@@ -152,10 +152,15 @@ pub(super) fn encode(input: &[u8], out: &mut Vec<u8>) {
         let length = u32::from(LENGTHS[usize::from(*byte)]);
         bits = bits << length | u64::from(TABLE.codes[usize::from(*byte)]);
         have += length;
-        while have >= 8 {
-            have -= 8;
-            out.push((bits >> have) as u8);
+        // Below 32 there is room for the longest code.
+        if have >= 32 {
+            have -= 32;
+            out.extend_from_slice(&((bits >> have) as u32).to_be_bytes());
         }
+    }
+    while have >= 8 {
+        have -= 8;
+        out.push((bits >> have) as u8);
     }
     if have > 0 {
         // RFC 7541 §5.2: filled up with ones.

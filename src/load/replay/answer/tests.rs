@@ -1,21 +1,12 @@
 use super::*;
-use crate::load::replay::report::FlightSummary;
 use crate::load::replay::trace::{CLIENT_HELLO, PROTECTED, PSK, SERVER_HELLO, hex};
 
-/// A flight whose share cannot agree: for answers that are read without keys.
-fn flight() -> Flight {
-    Flight {
-        bytes: Vec::new(),
+/// One whose share cannot agree: for answers that are read without keys.
+fn reader() -> Reader {
+    Reader {
         client_hello: hex(CLIENT_HELLO),
         psk: hex(PSK),
         shares: Vec::new(),
-        summary: FlightSummary {
-            bytes: 0,
-            early_data: 0,
-            allowed: 0,
-            suite: String::new(),
-            group: String::new(),
-        },
     }
 }
 
@@ -34,13 +25,13 @@ fn hello_record(hello: &[u8]) -> Vec<u8> {
 fn nothing_is_said_before_a_message_is_whole() {
     let alert = record(ALERT, &[2, 10]);
     let mut bytes = record(CHANGE_CIPHER_SPEC, &[1]);
-    assert_eq!(read(&flight(), &bytes), None);
+    assert_eq!(read(&reader(), &bytes), None);
     bytes.extend(alert);
     let whole = bytes.len();
     for end in 0..whole {
-        assert_eq!(read(&flight(), &bytes[..end]), None, "{end}");
+        assert_eq!(read(&reader(), &bytes[..end]), None, "{end}");
     }
-    let outcome = read(&flight(), &bytes);
+    let outcome = read(&reader(), &bytes);
     assert_eq!(outcome, Some(Outcome::Alert("unexpected_message")));
 }
 
@@ -48,25 +39,25 @@ fn nothing_is_said_before_a_message_is_whole() {
 fn what_a_server_hello_says_without_keys() {
     let resumed = hex(SERVER_HELLO);
     let shares_lack = Outcome::Unreadable("a suite or a share that was not offered");
-    assert_eq!(read(&flight(), &hello_record(&resumed)), Some(shares_lack));
+    assert_eq!(read(&reader(), &hello_record(&resumed)), Some(shares_lack));
 
     // pre_shared_key becomes an unknown extension.
     let mut full = resumed.clone();
     full[44 + 1] = 99;
     assert_eq!(
-        read(&flight(), &hello_record(&full)),
+        read(&reader(), &hello_record(&full)),
         Some(Outcome::FullHandshake)
     );
 
     let mut retry = resumed.clone();
     retry[6..38].copy_from_slice(&RETRY);
-    let outcome = read(&flight(), &hello_record(&retry));
+    let outcome = read(&reader(), &hello_record(&retry));
     assert_eq!(outcome, Some(Outcome::HelloRetryRequest));
 
     let mut older = resumed.clone();
     *older.last_mut().unwrap() = 3;
     assert_eq!(
-        read(&flight(), &hello_record(&older)),
+        read(&reader(), &hello_record(&older)),
         Some(Outcome::OlderVersion)
     );
 
@@ -74,7 +65,7 @@ fn what_a_server_hello_says_without_keys() {
     cut[3] -= 1;
     cut.pop();
     let improper = Outcome::Unreadable("no proper ServerHello");
-    assert_eq!(read(&flight(), &hello_record(&cut)), Some(improper));
+    assert_eq!(read(&reader(), &hello_record(&cut)), Some(improper));
 }
 
 #[test]
@@ -83,8 +74,8 @@ fn a_server_hello_may_come_in_several_records() {
     full[44 + 1] = 99;
     let (a, b) = full.split_at(30);
     let bytes = [hello_record(a), hello_record(b)].concat();
-    assert_eq!(read(&flight(), &bytes[..40]), None);
-    assert_eq!(read(&flight(), &bytes), Some(Outcome::FullHandshake));
+    assert_eq!(read(&reader(), &bytes[..40]), None);
+    assert_eq!(read(&reader(), &bytes), Some(Outcome::FullHandshake));
 }
 
 #[test]
@@ -94,15 +85,15 @@ fn what_is_not_tls_is_not_waited_for() {
         &hex(PROTECTED),
         b"\x18",
     ] {
-        let outcome = read(&flight(), bytes);
+        let outcome = read(&reader(), bytes);
         assert!(
             matches!(outcome, Some(Outcome::Unreadable(_))),
             "{outcome:?}"
         );
     }
     let endless = [23, 3, 3, 255, 255].repeat(MOST);
-    assert!(read(&flight(), &record(CHANGE_CIPHER_SPEC, &[1]).repeat(20_000)).is_some());
-    assert!(read(&flight(), &endless).is_some());
+    assert!(read(&reader(), &record(CHANGE_CIPHER_SPEC, &[1]).repeat(20_000)).is_some());
+    assert!(read(&reader(), &endless).is_some());
 }
 
 #[test]

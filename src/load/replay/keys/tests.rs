@@ -7,7 +7,8 @@ use crate::load::replay::trace::{
 fn opener(psk: &[u8]) -> Opener {
     let (client, server) = (hex(CLIENT_HELLO), hex(SERVER_HELLO));
     let suite = catch::suite(SUITE).unwrap();
-    Opener::new(suite, psk, &hex(SHARED), &client, &server).unwrap()
+    let secret = server_secret(suite, psk, &hex(SHARED), &client, &server);
+    Opener::new(suite, &secret).unwrap()
 }
 
 #[test]
@@ -25,12 +26,8 @@ fn the_record_of_rfc_8448_opens_to_its_messages() {
 #[test]
 fn the_server_handshake_traffic_secret_is_that_of_rfc_8448() {
     let suite = catch::suite(SUITE).unwrap();
-    let (hkdf, hash) = (suite.hkdf_provider, suite.common.hash_provider);
-    let early = hkdf.extract_from_secret(None, &hex(PSK));
-    let derived = derive_secret(&*early, b"derived", hash.hash(b"").as_ref());
-    let handshake = hkdf.extract_from_secret(Some(derived.as_ref()), &hex(SHARED));
-    let transcript = hash.hash(&hex(&[CLIENT_HELLO, SERVER_HELLO].concat()));
-    let secret = derive_secret(&*handshake, b"s hs traffic", transcript.as_ref());
+    let (client, server) = (hex(CLIENT_HELLO), hex(SERVER_HELLO));
+    let secret = server_secret(suite, &hex(PSK), &hex(SHARED), &client, &server);
     let expected = "fe927ae271312e8bf0275b581c54eef020450dc4ecffaa05a1a35d27518e7803";
     assert_eq!(secret.as_ref(), hex(expected));
 }

@@ -1,0 +1,82 @@
+//! Packet keys that tell what was authentic under them: quinn tells of streams, not of packets.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::BytesMut;
+use quinn_proto::crypto::{CryptoError, PacketKey};
+
+/// How many Initial packets of one connection are read, and how many of the handshake: a client needs
+/// a few, a dozen where many are lost. Whoever sees an Initial packet can make more, since their keys
+/// are no secret (RFC 9001 §5.2); and to each of the handshake quinn answers with new tokens.
+const HANDSHAKE: u64 = 256;
+
+/// So many packets of a handshake are signs of life: a client that has sent its flight has no more to
+/// say, and one packet a second must not keep it from eviction.
+const SIGNS: u64 = 3;
+
+/// After how many packets a connection is looked at, what its client does with them.
+pub const PACKETS: u64 = 128;
+
+/// A key that asks `came` about each packet that was authentic: one that it does not want is as one
+/// that was not.
+pub(super) struct Watched<F> {
+    key: Box<dyn PacketKey>,
+    came: F,
+}
+
+/// Counts packets up to [`HANDSHAKE`], and takes no more.
+#[derive(Debug, Default)]
+pub(super) struct Few(AtomicU64);
+
+impl Few {
+    /// Whether it is a sign of life.
+    ///
+    /// # Errors
+    /// There were so many.
+    pub(super) fn one_more(&self) -> Result<bool, CryptoError> {
+        match self.0.fetch_add(1, Ordering::Relaxed) {
+            HANDSHAKE.. => Err(CryptoError),
+            number => Ok(number < SIGNS),
+        }
+    }
+}
+
+impl<F> Watched<F>
+where
+    F: Fn() -> Result<(), CryptoError> + Send + Sync + 'static,
+{
+    pub(super) fn boxed(key: Box<dyn PacketKey>, came: F) -> Box<dyn PacketKey> {
+        Box::new(Self { key, came })
+    }
+}
+
+impl<F> PacketKey for Watched<F>
+where
+    F: Fn() -> Result<(), CryptoError> + Send + Sync,
+{
+    fn encrypt(&self, packet: u64, buffer: &mut [u8], header: usize) {
+        self.key.encrypt(packet, buffer, header);
+    }
+
+    fn decrypt(
+        &self,
+        packet: u64,
+        header: &[u8],
+        payload: &mut BytesMut,
+    ) -> Result<(), CryptoError> {
+        self.key.decrypt(packet, header, payload)?;
+        (self.came)()
+    }
+
+    fn tag_len(&self) -> usize {
+        self.key.tag_len()
+    }
+
+    fn confidentiality_limit(&self) -> u64 {
+        self.key.confidentiality_limit()
+    }
+
+    fn integrity_limit(&self) -> u64 {
+        self.key.integrity_limit()
+    }
+}

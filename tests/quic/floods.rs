@@ -1,0 +1,334 @@
+//! What bounds floods of packets and frames: a client that makes its own gets no further than this.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::net::UdpSocket;
+
+use crate::quic::client::Client;
+use crate::quic::forger::{Forger, Level, ack, crypto, stream, varint, whole};
+use crate::quic::scene::{NAME, Scene, Wants};
+use crate::support::BOUND;
+use crate::support::within;
+
+/// Error codes of RFC 9000 §20.1.
+const INTERNAL_ERROR: u64 = 0x1;
+const FLOW_CONTROL_ERROR: u64 = 0x3;
+const STREAM_LIMIT_ERROR: u64 = 0x4;
+const CONNECTION_ID_LIMIT_ERROR: u64 = 0x9;
+const PROTOCOL_VIOLATION: u64 = 0xa;
+const CRYPTO_BUFFER_EXCEEDED: u64 = 0xd;
+/// Of RFC 9114 §8.1.
+const EXCESSIVE_LOAD: u64 = 0x107;
+
+const PING: &[u8] = &[1];
+
+async fn connected(scene: &Scene) -> Forger {
+    Forger::connected(scene.address(), NAME, &scene.setup).await
+}
+
+fn exceeded(code: u64) -> (u64, bool) {
+    (code, false)
+}
+
+/// Sends packets of these frames until the server closes, at most so many; its code. The server gets
+/// time to read what comes.
+async fn flood(
+    forger: &mut Forger,
+    most: usize,
+    mut frames: impl FnMut(usize) -> Vec<u8>,
+) -> (u64, bool) {
+    for nth in 0..most {
+        let frames = frames(nth);
+        forger.send(Level::Full, &frames).await;
+        if nth % 16 == 15 {
+            forger.drain().await;
+        }
+        if forger.got.close.is_some() {
+            break;
+        }
+    }
+    forger.closed().await
+}
+
+/// A head as QPACK has it: `GET https://example.com/`.
+fn get(path: &str) -> Vec<u8> {
+    let section = [
+        b"\x00\x00\xd1\xd7\x50\x0bexample.com\x51",
+        &[path.len() as u8][..],
+        path.as_bytes(),
+    ]
+    .concat();
+    [&[1, section.len() as u8][..], &section].concat()
+}
+
+#[tokio::test]
+async fn frames_that_are_small_and_many_end_the_connection() {
+    let scene = Scene::start().await;
+    let ask = |kind: u8, values: &[u64]| {
+        let values = values.iter().flat_map(|value| varint(*value));
+        [kind].into_iter().chain(values).collect::<Vec<u8>>()
+    };
+    // Each does nothing, and fills a packet many times over.
+    let frames = [
+        ("PING", PING.to_vec()),
+        ("MAX_DATA that falls", ask(0x10, &[0])),
+        ("MAX_STREAM_DATA that falls", ask(0x11, &[0, 0])),
+        ("MAX_STREAMS that falls", ask(0x12, &[1])),
+        ("DATA_BLOCKED", ask(0x14, &[7])),
+        ("STREAMS_BLOCKED", ask(0x16, &[7])),
+        ("STOP_SENDING", ask(0x05, &[0, 0])),
+        // Of what has come.
+        ("ACK", Vec::new()),
+    ];
+    for (nth, (what, frame)) in (1..).zip(frames) {
+        let mut forger = connected(&scene).await;
+        let head = get("/");
+        forger.send(Level::Full, &whole(0, &head)).await;
+        let frame = match frame.is_empty() {
+            true => ack(*forger.came.last().unwrap()),
+            false => frame,
+        };
+        let packet = frame.repeat(1100 / frame.len());
+        let ended = flood(&mut forger, 1000, |_| packet.clone()).await;
+        assert_eq!(ended, (EXCESSIVE_LOAD, true), "{what}");
+        let label = ["limit=\"frames\""];
+        scene
+            .until_metric("limits_hit_total", &label, f64::from(nth))
+            .await;
+    }
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn a_few_frames_in_each_packet_are_no_flood() {
+    let scene = Scene::start().await;
+    let mut forger = connected(&scene).await;
+    let games = [&[0x10, 0][..], &[0x12, 1], &[0x14, 7], PING, PING].concat();
+    for nth in 0..1000 {
+        forger.send(Level::Full, &games).await;
+        if nth % 16 == 15 {
+            forger.drain().await;
+        }
+    }
+    forger.send(Level::Full, &whole(0, &get("/"))).await;
+    scene
+        .until_metric("requests_total", &["protocol=\"h3\""], 1.0)
+        .await;
+    forger.drain().await;
+    assert_eq!(forger.got.close, None);
+    // CONNECTION_CLOSE of the application.
+    forger.send(Level::Full, &[0x1d, 0x41, 0, 0]).await;
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn questions_about_paths_are_answered_so_often_and_no_more() {
+    let scene = Scene::start().await;
+    let mut forger = connected(&scene).await;
+    // Each is answered with a full datagram, to whoever it seems to come from.
+    let victim = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut buffer = [0; 2048];
+    let mut answers = 0;
+    let label = ["limit=\"frames\""];
+    let answered = async {
+        loop {
+            let challenge = [&[0x1a][..], &[7; 8]].concat();
+            forger.send_from(&victim, Level::Full, &challenge).await;
+            let answer = victim.recv(&mut buffer);
+            match tokio::time::timeout(Duration::from_millis(20), answer).await {
+                Ok(answer) => {
+                    let length = answer.unwrap();
+                    answers += usize::from(length >= 1200);
+                    // Where nothing is acknowledged little is sent.
+                    forger.take(&mut buffer[..length]);
+                }
+                Err(_) if scene.metric("limits_hit_total", &label).await == 1.0 => break,
+                Err(_) => {}
+            }
+            forger.drain().await;
+            forger.acknowledge().await;
+        }
+    };
+    within("the end", answered).await;
+    // quinn says why, unless it reads one more packet from the victim first.
+    let why = forger.got.close;
+    assert!(
+        why.is_none_or(|why| why == (EXCESSIVE_LOAD, true)),
+        "{why:?}"
+    );
+    // Those that the budget has, and what came until it was looked at.
+    assert!(answers > 0 && answers < 64 + 2 * 128, "{answers} answers");
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn ids_that_are_given_back_again_and_again_end_the_connection() {
+    let scene = Scene::start().await;
+    let mut forger = connected(&scene).await;
+    // Each that comes goes back.
+    for sequence in 1..2000 {
+        while !forger.got.ids.contains_key(&sequence) && forger.got.close.is_none() {
+            assert!(forger.receive(Duration::from_secs(5)).await);
+            forger.acknowledge().await;
+        }
+        if forger.got.close.is_some() {
+            break;
+        }
+        let retire = [vec![0x19], varint(sequence)].concat();
+        forger.send(Level::Full, &retire).await;
+    }
+    assert_eq!(forger.closed().await, (EXCESSIVE_LOAD, true));
+    let label = ["limit=\"frames\""];
+    scene.until_metric("limits_hit_total", &label, 1.0).await;
+    // As many as the budget has, and what came until it was looked at.
+    let given = forger.got.ids.len();
+    assert!((256..256 + 2 * 128).contains(&given), "{given}");
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn more_ids_than_we_want_end_the_connection() {
+    let scene = Scene::start().await;
+    let mut forger = connected(&scene).await;
+    let new = |nth: u8| {
+        let id = [nth; 8];
+        [&[0x18, nth, 0, 8][..], &id, &[nth; 16]].concat()
+    };
+    let ended = flood(&mut forger, 100, |nth| new(nth as u8 + 1)).await;
+    assert_eq!(ended, exceeded(CONNECTION_ID_LIMIT_ERROR));
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn an_acknowledgement_of_what_was_never_sent_ends_the_connection() {
+    let scene = Scene::start().await;
+    let mut forger = connected(&scene).await;
+    let ended = flood(&mut forger, 1, |_| ack(1_000_000)).await;
+    assert_eq!(ended, exceeded(PROTOCOL_VIOLATION));
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn streams_and_their_bytes_have_limits() {
+    let scene = Scene::start().await;
+    // The 129th request, and the ninth stream of another kind.
+    for id in [4 * 128, 4 * 8 + 2] {
+        let mut forger = connected(&scene).await;
+        let ended = flood(&mut forger, 1, |_| stream(id, 0, b"x")).await;
+        assert_eq!(ended, exceeded(STREAM_LIMIT_ERROR), "{id}");
+    }
+    // Beyond the window of a stream, and of all together.
+    let mut forger = connected(&scene).await;
+    let beyond = stream(0, 256 * 1024, b"x");
+    let ended = flood(&mut forger, 1, |_| beyond.clone()).await;
+    assert_eq!(ended, exceeded(FLOW_CONTROL_ERROR));
+    let mut forger = connected(&scene).await;
+    let ended = flood(&mut forger, 5, |nth| {
+        // A hole of so much: only the end counts.
+        stream(4 * nth as u64, 256 * 1024 - 1, b"x")
+    });
+    assert_eq!(ended.await, exceeded(FLOW_CONTROL_ERROR));
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn holes_in_a_hello_are_bounded() {
+    let scene = Scene::start().await;
+    // What lies too far ahead is not kept.
+    let mut forger = Forger::to(scene.address(), NAME, &scene.setup).await;
+    let first = forger.hello[..100].to_vec();
+    forger.send(Level::Initial, &crypto(0, &first)).await;
+    forger
+        .send(Level::Initial, &crypto(16 * 1024 + 100, b"x"))
+        .await;
+    assert_eq!(forger.closed().await, exceeded(CRYPTO_BUFFER_EXCEEDED));
+    // Neither are thousands of pieces, a byte each with a hole behind it.
+    let mut forger = Forger::to(scene.address(), NAME, &scene.setup).await;
+    forger.send(Level::Initial, &crypto(0, &first)).await;
+    let mut offset = 200;
+    while forger.got.close.is_none() {
+        assert!(offset < 16 * 1024, "no bound: {:?}", forger.got);
+        let mut frames = Vec::new();
+        while frames.len() < 1000 {
+            frames.extend(crypto(offset, b"x"));
+            offset += 2;
+        }
+        forger.send(Level::Initial, &frames).await;
+        forger.drain().await;
+    }
+    assert_eq!(forger.got.close, Some(exceeded(INTERNAL_ERROR)));
+    let closed = ["error=\"closed\""];
+    scene
+        .until_metric("client_hello_errors_total", &closed, 2.0)
+        .await;
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn so_many_initial_packets_are_read_and_no_more() {
+    let scene = Scene::with(Wants {
+        listener: "timeouts = { client_hello = \"1s\" }",
+        ..Wants::default()
+    })
+    .await;
+    for (pings, is_answered) in [(200, true), (300, false)] {
+        let mut forger = Forger::to(scene.address(), NAME, &scene.setup).await;
+        let hello = forger.hello.clone();
+        let (first, last) = hello.split_at(hello.len() / 2);
+        forger.send(Level::Initial, &crypto(0, first)).await;
+        for nth in 0..pings {
+            forger.send(Level::Initial, PING).await;
+            if nth % 16 == 15 {
+                forger.drain().await;
+            }
+        }
+        let rest = crypto(first.len() as u64, last);
+        forger.send(Level::Initial, &rest).await;
+        if is_answered {
+            while forger.got.count(0x6) == 0 {
+                assert!(forger.receive(Duration::from_secs(5)).await);
+            }
+        } else {
+            let label = ["error=\"timeout\""];
+            scene
+                .until_metric("client_hello_errors_total", &label, 1.0)
+                .await;
+            forger.drain().await;
+            assert_eq!(forger.got.count(0x6), 0, "{:?}", forger.got);
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_shows_signs_of_life_is_not_the_one_to_make_room() {
+    let scene = Scene::with(Wants {
+        limits: "handshakes = 2",
+        listener: "quic_retry = \"never\"",
+        ..Wants::default()
+    })
+    .await;
+    let flown = async || Forger::flown(scene.address(), NAME, &scene.setup).await;
+    // The older one speaks, without ending its handshake.
+    let (mut lively, _silent) = (flown().await, flown().await);
+    let (address, setup) = (scene.address(), scene.setup.clone());
+    let mut third = pin!(Client::connect(address, NAME, &setup));
+    // Three packets are signs of life, and who gave one in the last second stays: so they last for
+    // more than three, and who comes third asks again after one second, and after three.
+    let mut speaks = tokio::time::interval(Duration::from_millis(800));
+    speaks.reset();
+    let third = loop {
+        tokio::select! {
+            third = &mut third => break third,
+            _ = speaks.tick() => lively.send(Level::Handshake, PING).await,
+            _ = lively.receive(BOUND) => {}
+        }
+    };
+    assert_eq!(scene.metric("handshakes_evicted_total", &[]).await, 1.0);
+    lively.finish().await;
+    while lively.got.count(0x1e) == 0 {
+        let come = lively.receive(Duration::from_secs(5)).await;
+        assert!(come, "{:?}", lively.got);
+    }
+    third.close().await;
+}

@@ -1,0 +1,308 @@
+//! A client that makes its packets itself, so that it can send what no honest one would: rustls for
+//! the handshake and the keys, and nothing of quinn's.
+//!
+//! It acknowledges nothing unless told to, sends nothing twice, and is for loopback, where nothing is
+//! lost.
+
+mod frames;
+mod packets;
+
+use std::collections::BTreeSet;
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use rustls::Side;
+use rustls::pki_types::ServerName;
+use rustls::quic::{ClientConnection, DirectionalKeys, KeyChange, PacketKeySet, Secrets, Version};
+use tokio::net::UdpSocket;
+
+use self::frames::acks;
+pub use self::frames::{Got, ack, crypto, stream, varint, whole};
+use self::packets::Opened;
+pub use self::packets::{Level, initial_keys, open, seal};
+use crate::support::BOUND;
+use crate::support::setup::ClientSetup;
+
+/// The least that a datagram with an Initial packet has (RFC 9000 §14.1).
+pub const LEAST: usize = 1200;
+
+/// Our own connection id.
+pub const SOURCE: [u8; 8] = *b"forger!!";
+
+/// Keys of each level: ours, and the server's.
+type Levels = [Option<(DirectionalKeys, DirectionalKeys)>; 3];
+
+/// One connection.
+pub struct Forger {
+    pub socket: UdpSocket,
+    server: SocketAddr,
+    tls: ClientConnection,
+    /// The id that packets go to.
+    pub to: Vec<u8>,
+    keys: Levels,
+    /// Of the keys of the next phase.
+    secrets: Option<Secrets>,
+    phase: bool,
+    next: [u64; 3],
+    /// Each level's CRYPTO stream.
+    streams: [Gathered; 3],
+    /// The ClientHello.
+    pub hello: Vec<u8>,
+    finished: Vec<u8>,
+    pub got: Got,
+    /// The numbers of packets that came after the handshake.
+    pub came: BTreeSet<u64>,
+}
+
+/// What came of a CRYPTO stream.
+#[derive(Default)]
+struct Gathered {
+    /// With where they begin.
+    pieces: Vec<(u64, Vec<u8>)>,
+    /// How much of it was read.
+    read: u64,
+}
+
+impl Forger {
+    /// Prepares a connection to this server; sends nothing.
+    pub async fn to(server: SocketAddr, name: &'static str, setup: &ClientSetup) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let name = ServerName::try_from(name).unwrap();
+        let config = setup.clone().alpn(&["h3"]).config();
+        let mut tls = ClientConnection::new(config, Version::V1, name, parameters()).unwrap();
+        let mut hello = Vec::new();
+        assert!(tls.write_hs(&mut hello).is_none());
+        let to = original();
+        let keys = initial_keys(&to, Side::Client);
+        Self {
+            socket,
+            server,
+            tls,
+            to,
+            keys: [Some((keys.local, keys.remote)), None, None],
+            secrets: None,
+            phase: false,
+            next: [0; 3],
+            streams: Default::default(),
+            hello,
+            finished: Vec::new(),
+            got: Got::default(),
+            came: BTreeSet::new(),
+        }
+    }
+
+    /// Connects, up to the client's Finished: all of the server's flight is here.
+    pub async fn flown(server: SocketAddr, name: &'static str, setup: &ClientSetup) -> Self {
+        let mut forger = Self::to(server, name, setup).await;
+        forger.say_hello().await;
+        while forger.finished.is_empty() {
+            assert!(forger.receive(BOUND).await, "{:?}", forger.got);
+        }
+        forger
+    }
+
+    /// Connects, handshake and all.
+    pub async fn connected(server: SocketAddr, name: &'static str, setup: &ClientSetup) -> Self {
+        let mut forger = Self::flown(server, name, setup).await;
+        forger.finish().await;
+        while forger.got.count(0x1e) == 0 {
+            assert!(forger.receive(BOUND).await, "{:?}", forger.got);
+        }
+        forger
+    }
+
+    /// Sends the ClientHello, in as many datagrams as it takes.
+    pub async fn say_hello(&mut self) {
+        const EACH: usize = 1000;
+        let hello = self.hello.clone();
+        for (piece, offset) in hello.chunks(EACH).zip((0..).step_by(EACH)) {
+            self.send(Level::Initial, &crypto(offset, piece)).await;
+        }
+    }
+
+    /// Sends the client's Finished.
+    pub async fn finish(&mut self) {
+        let finished = crypto(0, &self.finished);
+        self.send(Level::Handshake, &finished).await;
+    }
+
+    /// A packet with these frames, as a datagram of its own.
+    pub fn packet(&mut self, level: Level, frames: &[u8]) -> Vec<u8> {
+        let place = level as usize;
+        let number = self.next[place];
+        self.next[place] += 1;
+        let (ours, _) = self.keys[place].as_ref().expect("keys of that level");
+        seal(
+            (level, self.phase),
+            ours,
+            (&self.to, &SOURCE),
+            number,
+            frames,
+        )
+    }
+
+    /// Sends these frames in a packet of this level.
+    pub async fn send(&mut self, level: Level, frames: &[u8]) {
+        let packet = self.packet(level, frames);
+        self.socket.send_to(&packet, self.server).await.unwrap();
+    }
+
+    /// The same, from another socket.
+    pub async fn send_from(&mut self, socket: &UdpSocket, level: Level, frames: &[u8]) {
+        let packet = self.packet(level, frames);
+        socket.send_to(&packet, self.server).await.unwrap();
+    }
+
+    /// Acknowledges all that has come, so that more may.
+    pub async fn acknowledge(&mut self) {
+        let frames = acks(&self.came);
+        self.send(Level::Full, &frames).await;
+    }
+
+    /// The number of the next packet of this level.
+    pub fn next_number(&self, level: Level) -> u64 {
+        self.next[level as usize]
+    }
+
+    /// Takes one datagram of the server's, if one comes in time.
+    pub async fn receive(&mut self, within: Duration) -> bool {
+        let mut buffer = [0; 2048];
+        let received = tokio::time::timeout(within, self.socket.recv_from(&mut buffer)).await;
+        let Ok(Ok((length, _))) = received else {
+            return false;
+        };
+        self.got.bytes += length;
+        self.take(&mut buffer[..length]);
+        true
+    }
+
+    /// Takes what is there already, and nothing else.
+    pub async fn drain(&mut self) {
+        while self.receive(Duration::from_millis(1)).await {}
+    }
+
+    /// Waits until the server closes the connection; its code, and whether it is HTTP/3's.
+    pub async fn closed(&mut self) -> (u64, bool) {
+        while self.got.close.is_none() {
+            assert!(self.receive(BOUND).await, "no close: {:?}", self.got);
+        }
+        self.got.close.unwrap()
+    }
+
+    /// Takes one that has come elsewhere.
+    pub fn take(&mut self, mut datagram: &mut [u8]) {
+        while !datagram.is_empty() {
+            let Some(opened) = self.open(datagram) else {
+                return;
+            };
+            if opened.level == Level::Full {
+                self.came.insert(opened.number);
+            }
+            if opened.level == Level::Initial
+                && let Some(source) = opened.source
+            {
+                self.to = source;
+            }
+            for (offset, bytes) in self.got.read(&opened.payload) {
+                self.gather(opened.level, offset, bytes);
+            }
+            datagram = &mut datagram[opened.length..];
+        }
+    }
+
+    /// Opens the first packet of a datagram. What only keys of the next phase open makes them those of
+    /// both sides (RFC 9001 §6.2): quinn's first phase ends after ten to a thousand packets.
+    fn open(&mut self, datagram: &mut [u8]) -> Option<Opened> {
+        let mut untouched = datagram.to_vec();
+        if let Some(opened) = self.open_as_it_is(datagram) {
+            return Some(opened);
+        }
+        let mut secrets = self.secrets.clone()?;
+        let mut packet = secrets.next_packet_keys();
+        self.exchange(&mut packet);
+        let opened = self.open_as_it_is(&mut untouched);
+        if opened.is_some() {
+            self.secrets = Some(secrets);
+            self.phase = !self.phase;
+        } else {
+            self.exchange(&mut packet);
+        }
+        opened
+    }
+
+    fn open_as_it_is(&self, datagram: &mut [u8]) -> Option<Opened> {
+        let expected = self.came.last().map_or(0, |last| last + 1);
+        let remote = |level: Level| {
+            let keys = self.keys[level as usize].as_ref();
+            keys.map(|(_, remote)| remote)
+        };
+        packets::open(datagram, SOURCE.len(), expected, remote)
+    }
+
+    fn exchange(&mut self, packet: &mut PacketKeySet) {
+        if let Some((ours, theirs)) = &mut self.keys[Level::Full as usize] {
+            mem::swap(&mut ours.packet, &mut packet.local);
+            mem::swap(&mut theirs.packet, &mut packet.remote);
+        }
+    }
+
+    /// Hands what is whole of a CRYPTO stream to rustls.
+    fn gather(&mut self, level: Level, offset: u64, bytes: Vec<u8>) {
+        let Gathered { pieces, read } = &mut self.streams[level as usize];
+        pieces.push((offset, bytes));
+        pieces.sort();
+        while let Some(place) = pieces
+            .iter()
+            .position(|(from, bytes)| *from <= *read && from + bytes.len() as u64 > *read)
+        {
+            let (from, bytes) = pieces.swap_remove(place);
+            let new = &bytes[(*read - from) as usize..];
+            self.tls.read_hs(new).unwrap();
+            *read += new.len() as u64;
+        }
+        let mut out = Vec::new();
+        while let Some(change) = self.tls.write_hs(&mut out) {
+            match change {
+                KeyChange::Handshake { keys } => self.keys[1] = Some((keys.local, keys.remote)),
+                KeyChange::OneRtt { keys, next } => {
+                    self.keys[2] = Some((keys.local, keys.remote));
+                    self.secrets = Some(next);
+                }
+            }
+        }
+        self.finished.extend(out);
+    }
+}
+
+/// An id to begin with, which nobody else has.
+fn original() -> Vec<u8> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    [&next.to_be_bytes()[..], b"origin"].concat()
+}
+
+/// Transport parameters (RFC 9000 §18.2): plenty of everything.
+fn parameters() -> Vec<u8> {
+    const INITIAL_SOURCE_CONNECTION_ID: u64 = 0x0f;
+    // Windows of data, streams, and the number of ids.
+    const NUMBERS: [(u64, u64); 7] = [
+        (0x04, 1 << 20),
+        (0x05, 1 << 18),
+        (0x06, 1 << 18),
+        (0x07, 1 << 18),
+        (0x08, 100),
+        (0x09, 100),
+        (0x0e, 8),
+    ];
+    let mut all = Vec::new();
+    for (id, value) in NUMBERS {
+        let value = varint(value);
+        all.extend([varint(id), varint(value.len() as u64), value].concat());
+    }
+    all.extend(varint(INITIAL_SOURCE_CONNECTION_ID));
+    all.extend(varint(SOURCE.len() as u64));
+    all.extend(SOURCE);
+    all
+}
