@@ -276,9 +276,11 @@ impl Handle {
     /// Puts another snapshot in force: handshakes and requests that begin from now on see it.
     pub fn reload(&self, snapshot: Snapshot) {
         let keeper = &self.0.process.keeper;
+        let current = self.current();
+        let held = snapshot.stand_in(&current);
         // Before it is in force: what is known is shown from the first handshake on.
         keeper.follow(snapshot.staples(), &snapshot.ocsp);
-        snapshot.stand_in(&self.current());
+        held.tell();
         self.0.process.resolver.configure(&snapshot.resolver);
         // Before a request asks for one: only here is it known which origin comes instead of which.
         self.0.process.upstreams.reconcile(snapshot.origins());

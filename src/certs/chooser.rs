@@ -7,7 +7,8 @@ use rustls::server::ResolvesServerCert;
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{CipherSuite, SignatureScheme};
 
-use super::ocsp::{Stapled, Subject, Unstapled};
+use super::ocsp::{Stapled, Unstapled};
+use super::shown;
 
 /// What kind of key a certificate has, in the order of preference.
 ///
@@ -169,8 +170,8 @@ impl CertificateChooser {
     }
 
     /// Of the certificates that need a staple and have none yet, has the one of the same kind in
-    /// `former` stand in while its own staple holds. Gives those that are stood in for.
-    pub fn stand_in(&self, former: &Self, now: SystemTime) -> Vec<Arc<Subject>> {
+    /// `former` stand in while it can show a staple of its own. Gives those that are stood in for.
+    pub fn stand_in(&self, former: &Self, now: SystemTime) -> Vec<Arc<Stapled>> {
         let mut held = Vec::new();
         for (key, kind) in self.keys.iter().zip(&self.kinds) {
             let old = former.kinds.iter().position(|old| old == kind);
@@ -178,7 +179,7 @@ impl CertificateChooser {
             // One that goes on unchanged is the same.
             let old = old.filter(|old| !Arc::ptr_eq(old, key));
             if old.is_some_and(|old| key.stand_in(old, now)) {
-                held.extend(key.subject().cloned());
+                held.push(Arc::clone(key));
             }
         }
         held
@@ -217,19 +218,18 @@ impl CertificateChooser {
         choose(&self.kinds, usable).is_some()
     }
 
-    /// The certificate that a full handshake uses with a client that offers `schemes` and `suites`,
-    /// and its kind, for the log. `None` if it fails for want of a signature scheme.
+    /// The kind of the certificate that a full handshake uses with a client that offers `schemes` and
+    /// `suites`, for the log. `None` if it fails for want of a signature scheme.
     pub fn certificate_for<S, C>(
         &self,
         schemes: impl Fn() -> S,
         suites: impl Fn() -> C,
-    ) -> Option<(CertificateKind, &Stapled)>
+    ) -> Option<CertificateKind>
     where
         S: Iterator<Item = SignatureScheme>,
         C: Iterator<Item = CipherSuite>,
     {
-        let index = self.index_for(schemes, suites)?;
-        Some((*self.kinds.get(index)?, self.keys.get(index)?))
+        self.kinds.get(self.index_for(schemes, suites)?).copied()
     }
 
     /// What [`resolve`](ResolvesServerCert::resolve) will choose for such a client.
@@ -252,7 +252,9 @@ impl ResolvesServerCert for CertificateChooser {
         // answers handshake_failure as RFC 9846 §4.2.1 wants; None would be access_denied.
         let index = choose_certificate(&self.kinds, hello.signature_schemes()).unwrap_or(0);
         let key = self.keys.get(index)?;
-        Some(key.current(SystemTime::now))
+        let current = key.current(SystemTime::now);
+        shown::chose(&current);
+        Some(current.key)
     }
 }
 

@@ -5,7 +5,6 @@
 //! its staple changes. rustls's own cache is not used: it is kept for each configuration, of which
 //! a site has several, and what comes out of it is told to nobody.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::{Cursor, Write};
 use std::mem;
@@ -14,6 +13,8 @@ use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::CertificateCompressionAlgorithm;
 use rustls::compress::{CertCompressor, CompressionFailed, CompressionLevel, ZLIB_COMPRESSOR};
+
+use super::shown;
 
 /// How a certificate is compressed.
 ///
@@ -80,19 +81,6 @@ pub struct Compressed {
     pub saved: usize,
 }
 
-thread_local! {
-    static LAST: Cell<Option<Compressed>> = const { Cell::new(None) };
-}
-
-/// Runs `act`, which drives one rustls connection; tells whether that sent a compressed certificate.
-///
-/// rustls says so nowhere, but it compresses on the thread that drives it.
-pub fn watch<R>(act: impl FnOnce() -> R) -> (R, Option<Compressed>) {
-    LAST.take();
-    let result = act();
-    (result, LAST.take())
-}
-
 #[derive(Debug)]
 struct Once(Algorithm);
 
@@ -105,10 +93,10 @@ impl CertCompressor for Once {
         // On an error rustls sends the certificate as it is.
         let made = made(self.0, &message).ok_or(CompressionFailed)?;
         let saved = message.len() - made.len();
-        LAST.set(Some(Compressed {
+        shown::compressed(Compressed {
             algorithm: self.0,
             saved,
-        }));
+        });
         Ok(made)
     }
 
@@ -178,6 +166,7 @@ mod tests {
     use rustls::compress::{BROTLI_DECOMPRESSOR, CertDecompressor, ZLIB_DECOMPRESSOR};
 
     use super::*;
+    use crate::certs::shown::Shown;
 
     fn decompressor(algorithm: Algorithm) -> &'static dyn CertDecompressor {
         match algorithm {
@@ -213,14 +202,17 @@ mod tests {
             let compressor = Algorithm::Zlib.compressor();
             compressor.compress(message, CompressionLevel::Interactive)
         };
-        let (out, seen) = watch(|| compress(message(2)));
+        let (mut one, mut other) = (Shown::default(), Shown::default());
+        let out = one.watch(|| compress(message(2)));
         let saved = 3000 - out.unwrap().len();
         let algorithm = Algorithm::Zlib;
-        assert_eq!(seen, Some(Compressed { algorithm, saved }));
-        assert_eq!(watch(|| ()).1, None);
-        // What another connection on this thread did is not ours.
+        assert_eq!(one.compressed(), Some(Compressed { algorithm, saved }));
+        one.watch(|| ());
+        assert!(one.compressed().is_some(), "it stays said");
+        // What another connection on this thread did is not its own.
         compress(message(2)).unwrap();
-        assert_eq!(watch(|| ()).1, None);
+        other.watch(|| ());
+        assert_eq!(other.compressed(), None);
     }
 
     #[test]
@@ -229,10 +221,10 @@ mod tests {
         aws_lc_rs::rand::fill(&mut noise).unwrap();
         for algorithm in Algorithm::ALL {
             let compressor = algorithm.compressor();
-            let (out, seen) =
-                watch(|| compressor.compress(noise.clone(), CompressionLevel::Interactive));
-            assert!(out.is_err());
-            assert_eq!(seen, None);
+            let mut shown = Shown::default();
+            let compress = || compressor.compress(noise.clone(), CompressionLevel::Interactive);
+            assert!(shown.watch(compress).is_err());
+            assert_eq!(shown.compressed(), None);
         }
     }
 

@@ -7,5 +7,6 @@ pub(crate) mod foreign;
 pub mod keys;
 pub mod leaf;
 pub mod ocsp;
+pub mod shown;
 pub mod store;
 pub mod transparency;

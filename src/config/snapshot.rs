@@ -75,29 +75,56 @@ impl Snapshot {
         })
     }
 
-    /// The certificates of every site, with what is known of their staples.
-    pub fn staples(&self) -> impl Iterator<Item = &Arc<Stapled>> {
+    /// The certificates of every site and those that stand in for them, with what is known of their
+    /// staples.
+    pub fn staples(&self) -> impl Iterator<Item = Arc<Stapled>> {
         let sides = self.sites.iter().filter_map(|site| site.tls.as_ref());
-        sides.flat_map(|tls| tls.certificates.staples())
+        let stapled = sides.flat_map(|tls| tls.certificates.staples());
+        stapled.flat_map(|stapled| {
+            [Some(Arc::clone(stapled)), stapled.former()]
+                .into_iter()
+                .flatten()
+        })
     }
 
     /// A renewed certificate that needs a staple has none before its responder has answered: until
     /// then its site goes on with that of `former`.
-    pub fn stand_in(&self, former: &Self) {
+    pub fn stand_in<'s>(&'s self, former: &Self) -> StoodInFor<'s> {
         let now = SystemTime::now();
+        let mut held = Vec::new();
         for site in &self.sites {
             let old = former.sites.iter().find(|old| old.name == site.name);
             let (Some(old), Some(tls)) = (old.and_then(|old| old.tls.as_ref()), &site.tls) else {
                 continue;
             };
-            for subject in tls.certificates.stand_in(&old.certificates, now) {
-                tracing::warn!(
-                    site = %site.name,
-                    certificate = subject.name,
-                    serial = subject.serial_hex(),
-                    "the former certificate is shown until the new one has its first staple"
-                );
-            }
+            let stood_in_for = tls.certificates.stand_in(&old.certificates, now);
+            held.extend(
+                stood_in_for
+                    .into_iter()
+                    .map(|stapled| (&*site.name, stapled)),
+            );
+        }
+        StoodInFor(held)
+    }
+}
+
+/// Certificates that others stand in for, with the names of their sites.
+#[must_use]
+pub struct StoodInFor<'s>(Vec<(&'s str, Arc<Stapled>)>);
+
+impl StoodInFor<'_> {
+    /// Says so in the log, unless a staple of theirs was found meanwhile.
+    pub fn tell(self) {
+        for (site, stapled) in self.0 {
+            let Some(subject) = stapled.former().and_then(|_| stapled.subject()) else {
+                continue;
+            };
+            tracing::warn!(
+                site,
+                certificate = subject.name,
+                serial = subject.serial_hex(),
+                "the former certificate is shown until the new one has its first staple"
+            );
         }
     }
 }

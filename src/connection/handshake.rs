@@ -10,6 +10,7 @@ use crate::config::snapshot::{Listener, Site};
 use crate::connection::context::Process;
 use crate::tags::Tag;
 use crate::telemetry::labels::HelloError;
+use crate::tls::NO_STAPLE;
 use crate::tls::hello::ClientHello;
 use crate::tls::select::select;
 use crate::tls::selector::Selection;
@@ -21,9 +22,6 @@ pub(super) struct Chosen {
     pub(super) tls: Arc<SiteTls>,
     /// Chosen as the listener's default, its names not being asked for.
     pub(super) by_default: bool,
-    /// What the handshake ends with unless it resumes: its certificate lacks the staple that it needs,
-    /// and resumption shows none.
-    pub(super) resume_or: Option<AlertDescription>,
     /// Whether it is for QUIC.
     quic: bool,
 }
@@ -57,7 +55,7 @@ pub(super) fn choose(
     hello: &ClientHello,
     selection: Selection,
 ) -> Result<Chosen, Unserved> {
-    let mut chosen = match selection {
+    let chosen = match selection {
         Selection::ByName => {
             let selected = select(
                 hello.server_name(),
@@ -72,18 +70,16 @@ pub(super) fn choose(
             site: site(listener, &name)?,
             tls,
             by_default: false,
-            resume_or: None,
             quic: false,
         }),
         Selection::Refuse(alert) => Err(Unserved::new(alert, HelloError::Rejected)),
     }?;
     check(&chosen.tls, hello)?;
-    if lacks_staple(&chosen.tls, hello) {
-        // TLS 1.2 resumes by what is in other extensions; it is spoken with who lacks 1.3.
-        if hello.offers_tls13() && !hello.offers_psk() {
-            return Err(Unserved::new(NO_STAPLE, HelloError::NoStaple));
-        }
-        chosen.resume_or = Some(NO_STAPLE);
+    // Without a key exchange. Who may resume, which shows no certificate, and whose staple ends
+    // before a second ClientHello comes, is refused by what rustls has made of it (`certs::shown`).
+    // TLS 1.2 resumes by what is in other extensions; it is spoken with who lacks 1.3.
+    if hello.offers_tls13() && !hello.offers_psk() && lacks_staple(&chosen.tls, hello) {
+        return Err(Unserved::new(NO_STAPLE, HelloError::NoStaple));
     }
     Ok(chosen)
 }
@@ -121,7 +117,6 @@ fn with_own_tls(site: Arc<Site>, by_default: bool) -> Result<Chosen, Unserved> {
             tls: Arc::clone(tls),
             site,
             by_default,
-            resume_or: None,
             quic: false,
         }),
         // Its certificate could not be read at start.
@@ -131,13 +126,6 @@ fn with_own_tls(site: Arc<Site>, by_default: bool) -> Result<Chosen, Unserved> {
         )),
     }
 }
-
-/// What a handshake is refused with that would show a certificate without the staple it needs.
-///
-/// Clients send this alert when a server's response is bad (RFC 9846 §6.2); a server has none of
-/// its own for what is meant here. With internal_error nobody could tell such a site from one whose
-/// key is broken; this one names the cause in the client's own log, and is fatal either way.
-const NO_STAPLE: AlertDescription = AlertDescription::BadCertificateStatusResponse;
 
 /// Whether the certificate that this client would get lacks the staple that it needs.
 fn lacks_staple(tls: &SiteTls, hello: &ClientHello) -> bool {

@@ -119,9 +119,6 @@ impl Connection {
         let started = {
             let config = Arc::clone(&prepared.config);
             let tls = &mut self.io.lock().tls;
-            if let Some(alert) = chosen.resume_or {
-                tls.resume_or_refuse(alert);
-            }
             tls.start(config, settler)
         };
         self.confirmation = Some(confirmation);

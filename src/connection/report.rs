@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustls::{AlertDescription, HandshakeKind, ProtocolVersion};
 
+use crate::certs::chooser::CertificateKind;
 use crate::confirm::{Confirmation, Status};
 use crate::connection::context::Process;
 use crate::connection::handshake::Chosen;
@@ -18,6 +19,7 @@ use crate::telemetry::labels::{
     HandshakeKind as Kind, Label, TlsVersion,
 };
 use crate::telemetry::metrics::Metrics;
+use crate::tls::NO_STAPLE;
 use crate::tls::hello::ClientHello;
 use crate::tls::ja4::{Transport, ja4};
 use crate::tls::session::{Outcome, Prepared};
@@ -42,7 +44,7 @@ pub(super) struct Report {
     generation: u64,
     /// The kind that a full handshake shows.
     certificate: Option<&'static str>,
-    staple: Option<&'static str>,
+    asks_for_status: bool,
     /// Those that a site without early data will issue; then those that were issued.
     tickets: usize,
     handshake: Option<Duration>,
@@ -75,7 +77,7 @@ impl Report {
             server_name: None,
             generation: 0,
             certificate: None,
-            staple: None,
+            asks_for_status: false,
             tickets: 0,
             handshake: None,
             early: EarlyOutcome::None,
@@ -117,12 +119,10 @@ impl Report {
             return;
         };
         let certificates = &chosen.tls.certificates;
-        let shown =
+        let kind =
             certificates.certificate_for(|| hello.signature_schemes(), || hello.cipher_suites());
-        self.certificate = shown.map(|(kind, _)| kind.label());
-        self.staple = shown
-            .filter(|_| hello.asks_for_status())
-            .and_then(|(_, shown)| shown.says(SystemTime::now));
+        self.certificate = kind.map(CertificateKind::label);
+        self.asks_for_status = hello.asks_for_status();
     }
 
     pub(super) fn listener(&self) -> &Arc<str> {
@@ -278,6 +278,7 @@ impl Report {
         };
         let kind = seen.kind;
         let resumed = kind == Some(HandshakeKind::Resumed);
+        let shown = kind.is_some() && !resumed && facts.alert_sent != Some(NO_STAPLE);
         let mut record = ConnectionRecord {
             time: self.time,
             worker: self.worker,
@@ -291,8 +292,8 @@ impl Report {
             suite: seen.suite.and_then(|suite| suite.as_str()),
             version: seen.version.and_then(record::version),
             alpn: seen.alpn.and_then(|alpn| std::str::from_utf8(alpn).ok()),
-            certificate: self.certificate.filter(|_| kind.is_some() && !resumed),
-            staple: self.staple.filter(|_| kind.is_some() && !resumed),
+            certificate: self.certificate.filter(|_| shown),
+            staple: facts.staple.filter(|_| shown && self.asks_for_status),
             certificate_compression: facts.compressed.map(|one| one.algorithm.as_str()),
             resumed,
             early: self.early,

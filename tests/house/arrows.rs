@@ -23,8 +23,8 @@ const COMPILED: &[&str] = &["config::names", "config::site_tls", "config::snapsh
 /// compiled configuration and telemetry: never each other, except as argued here.
 const STAGES: &[(&str, &[&str])] = &[
     ("listen", &[]),
-    // How a certificate was compressed is told to whoever drives the engine.
-    ("tls", &["certs::compression"]),
+    // What was shown of a certificate is told to whoever drives the engine.
+    ("tls", &["certs::compression", "certs::shown"]),
     ("http", &[]),
     ("gate", &[]),
     ("admission", &[]),

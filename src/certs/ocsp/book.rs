@@ -155,20 +155,14 @@ impl Book {
                 wanted.entry(subject.tag()).or_default().push(stapled);
             }
         }
-        let Self { entries, lines, .. } = self;
         // What is right does not become wrong because somebody else is to be asked from now on.
-        let left: HashMap<_, Staple> = entries
+        let left: HashMap<_, Staple> = self
+            .entries
             .iter()
             .filter(|(key, _)| !wanted.contains_key(key))
             .filter_map(|(_, entry)| Some((entry.subject.certificate(), entry.staple.clone()?)))
             .collect();
-        entries.retain(|key, entry| {
-            let stays = wanted.contains_key(key);
-            if !stays && let Some(line) = entry.line.as_ref().and_then(|line| lines.get_mut(line)) {
-                line.leave(&(entry.due, key.0));
-            }
-            stays
-        });
+        self.keep(|key, _| wanted.contains_key(key));
         for (key, shown) in wanted {
             match self.entries.get_mut(&key) {
                 Some(entry) => {
@@ -199,6 +193,24 @@ impl Book {
             }
         }
         self.lines.retain(|_, line| !line.is_empty());
+    }
+
+    /// Forgets those that nobody shows any more: former ones that stood in.
+    pub fn forget(&mut self) {
+        let in_use = |entry: &Entry| entry.shown.iter().any(|shown| Arc::strong_count(shown) > 1);
+        self.keep(|_, entry| in_use(entry));
+        self.lines.retain(|_, line| !line.is_empty());
+    }
+
+    fn keep(&mut self, stays: impl Fn(&Tag, &Entry) -> bool) {
+        let lines = &mut self.lines;
+        self.entries.retain(|key, entry| {
+            let stays = stays(key, entry);
+            if !stays && let Some(line) = entry.line.as_ref().and_then(|line| lines.get_mut(line)) {
+                line.leave(&(entry.due, key.0));
+            }
+            stays
+        });
     }
 
     fn add(

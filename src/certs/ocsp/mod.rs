@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-pub use self::stapled::{Stapled, Unstapled};
+pub use self::stapled::{Current, Stapled, Unstapled};
 pub use self::subject::{Source, Subject};
 
 /// The largest response that is read, in bytes. Those of public authorities have 300 to 2500.

@@ -17,7 +17,7 @@ pub struct Stapled {
     bare: Arc<CertifiedKey>,
     staple: ArcSwapOption<Timed>,
     /// Another certificate, shown while this one needs a staple and has had none.
-    former: ArcSwapOption<Timed>,
+    former: ArcSwapOption<Former>,
     subject: Result<Arc<Subject>, Unstapled>,
     required: bool,
 }
@@ -26,9 +26,42 @@ pub struct Stapled {
 struct Timed {
     key: Arc<CertifiedKey>,
     revoked: bool,
-    /// Since when its staple is right, and when it ends to be shown.
+    /// Since when its staple is right, and when that ends to be shown.
     since: SystemTime,
     until: SystemTime,
+}
+
+/// A certificate that stands in for another one, with its staples as they come and go.
+struct Former {
+    stapled: Arc<Stapled>,
+    not_after: SystemTime,
+}
+
+impl Former {
+    fn new(stapled: &Arc<Stapled>) -> Option<Self> {
+        let leaf = Leaf::read(stapled.bare.cert.first()?).ok()?;
+        Some(Self {
+            stapled: Arc::clone(stapled),
+            not_after: leaf.not_after,
+        })
+    }
+
+    /// What it shows at `now`: not without a staple, and not one that says it is revoked, since who
+    /// renews at once may have lost its key. Better nothing than that one.
+    fn shown(&self, now: SystemTime) -> Option<Arc<Timed>> {
+        let shown = self.stapled.staple.load_full()?;
+        (!shown.revoked && now < shown.until && now < self.not_after).then_some(shown)
+    }
+}
+
+/// What a handshake shows.
+pub struct Current {
+    /// The certificate and its key, with the response that is stapled.
+    pub key: Arc<CertifiedKey>,
+    /// What the staple says: `good`, `revoked`. `None` without one.
+    pub says: Option<&'static str>,
+    /// Whether it must not be shown, for want of a staple.
+    pub lacks_staple: bool,
 }
 
 /// Why a certificate is never stapled.
@@ -75,38 +108,36 @@ impl Stapled {
     ///
     /// A staple ends by the clock, whether or not anybody has come to take it away; and should the
     /// clock go back, it holds again.
-    pub fn current(&self, now: impl FnOnce() -> SystemTime) -> Arc<CertifiedKey> {
-        let (staple, former) = (self.staple.load(), self.former.load());
-        if staple.is_none() && former.is_none() {
-            return Arc::clone(&self.bare);
+    pub fn current(&self, now: impl FnOnce() -> SystemTime) -> Current {
+        match self.showable(now) {
+            Some(shown) => Current {
+                key: Arc::clone(&shown.key),
+                says: Some(if shown.revoked { "revoked" } else { "good" }),
+                lacks_staple: false,
+            },
+            None => Current {
+                key: Arc::clone(&self.bare),
+                says: None,
+                lacks_staple: self.required,
+            },
         }
-        let now = now();
-        let mut shown = [&*staple, &*former].into_iter().flatten();
-        let shown = shown.find(|shown| now < shown.until);
-        Arc::clone(shown.map_or(&self.bare, |shown| &shown.key))
     }
 
     /// Whether there is something that may be shown at the moment that `now` gives: one that
     /// requires a staple has to have one.
     pub fn may_be_shown(&self, now: impl FnOnce() -> SystemTime) -> bool {
-        !self.required || self.showable(now()).is_some()
+        !self.required || self.showable(now).is_some()
     }
 
-    /// What is shown with a staple at `now`.
-    fn showable(&self, now: SystemTime) -> Option<Arc<Timed>> {
-        let holds = |shown: &Arc<Timed>| now < shown.until;
-        let staple = self.staple.load_full().filter(holds);
-        staple.or_else(|| self.former.load_full().filter(holds))
-    }
-
-    /// What the staple says that is shown at the moment that `now` gives, which is asked only if
-    /// there is one: `good`, `revoked`. `None` without one.
-    pub fn says(&self, now: impl FnOnce() -> SystemTime) -> Option<&'static str> {
-        if self.staple.load().is_none() && self.former.load().is_none() {
+    /// What is shown with a staple.
+    fn showable(&self, now: impl FnOnce() -> SystemTime) -> Option<Arc<Timed>> {
+        let (staple, former) = (self.staple.load_full(), self.former.load());
+        if staple.is_none() && former.is_none() {
             return None;
         }
-        let shown = self.showable(now())?;
-        Some(if shown.revoked { "revoked" } else { "good" })
+        let now = now();
+        let staple = staple.filter(|shown| now < shown.until);
+        staple.or_else(|| former.as_ref()?.shown(now))
     }
 
     /// Shows this staple from now on.
@@ -124,42 +155,36 @@ impl Stapled {
     /// Since when the staple that is shown at `now` is right, and when it ends to be shown; `None`
     /// without one. It is the former one's while that stands in.
     pub fn dates(&self, now: SystemTime) -> Option<(SystemTime, SystemTime)> {
-        let shown = self.showable(now)?;
+        let shown = self.showable(|| now)?;
         Some((shown.since, shown.until))
     }
 
-    /// Has what `former` shows be shown until there is a first staple, if this one needs a staple
-    /// and has none: so long as the former one's staple holds and its certificate is valid, but
-    /// not where that staple says it is revoked. Tells whether it will be.
-    pub fn stand_in(&self, former: &Self, now: SystemTime) -> bool {
+    /// Has `former` be shown until there is a first staple, if this one needs a staple and has none:
+    /// so long as the former one has a staple, its certificate is valid and it is not revoked.
+    /// Tells whether it is.
+    pub fn stand_in(&self, former: &Arc<Self>, now: SystemTime) -> bool {
         if !self.required || self.staple.load().is_some() {
             return false;
         }
-        // Who renews at once may have lost the former one's key: better nothing than that one.
-        let shown = former.showable(now).filter(|shown| !shown.revoked);
-        let Some(shown) = shown else {
-            return false;
+        let stands = match former.staple.load().is_some() {
+            true => Former::new(former).map(Arc::new),
+            // Another renewal before the last one has its first.
+            false => former.former.load_full(),
         };
-        let leaf = shown
-            .key
-            .cert
-            .first()
-            .and_then(|leaf| Leaf::read(leaf).ok());
-        let Some(leaf) = leaf else {
-            return false;
-        };
-        let until = shown.until.min(leaf.not_after);
-        self.former.store(Some(Arc::new(Timed {
-            key: Arc::clone(&shown.key),
-            revoked: shown.revoked,
-            since: shown.since,
-            until,
-        })));
+        let stands = stands.filter(|stands| stands.shown(now).is_some());
+        let some = stands.is_some();
+        self.former.store(stands);
         if self.staple.load().is_some() {
             // It has come meanwhile.
             self.former.store(None);
         }
-        now < until
+        some
+    }
+
+    /// The certificate that stands in for this one, which is to be asked about as long as it does.
+    pub fn former(&self) -> Option<Arc<Self>> {
+        let former = self.former.load();
+        former.as_ref().map(|former| Arc::clone(&former.stapled))
     }
 
     /// The certificate and its key, as they are shown now but for a former one.

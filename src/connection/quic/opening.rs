@@ -123,7 +123,6 @@ impl Hellos for Opening {
             config: Arc::clone(&prepared.config),
             sessions: prepared.sessions.clone(),
             settler,
-            resume_or: chosen.resume_or,
         };
         // A session asks once.
         let _ = self.opened.set(Opened {
@@ -136,7 +135,7 @@ impl Hellos for Opening {
         Ok(start)
     }
 
-    fn not_resumed(&self) {
+    fn no_staple(&self) {
         let label = HelloError::NoStaple;
         self.fail(label, format!("turned away: {}", label.as_str()));
     }

@@ -44,8 +44,8 @@ pub trait Hellos: Send + Sync + 'static {
     /// The alert.
     fn choose(&self, hello: Arc<ClientHello>) -> Result<Start, AlertDescription>;
 
-    /// The handshake did not resume, and ends as [`Start::resume_or`] says.
-    fn not_resumed(&self);
+    /// The handshake would show a certificate without the staple that it needs, and ends.
+    fn no_staple(&self);
 
     /// There will be no ClientHello: what came cannot become one.
     fn refused(&self, error: &HelloError);
@@ -66,8 +66,6 @@ pub struct Start {
     pub sessions: Option<Arc<ConnectionSessions>>,
     /// Told of the client's Finished.
     pub settler: Settler,
-    /// What the handshake ends with unless it resumes: its certificate must not be shown.
-    pub resume_or: Option<AlertDescription>,
 }
 
 /// What is known of a handshake.
@@ -87,6 +85,8 @@ pub struct Facts {
     pub http09: bool,
     /// ClientHellos: two after a HelloRetryRequest.
     pub hellos: u8,
+    /// What the staple says of the certificate that a full handshake shows.
+    pub staple: Option<&'static str>,
     /// How the certificate was compressed that was sent.
     pub compressed: Option<Compressed>,
     /// The alert that the handshake ended with.

@@ -15,8 +15,9 @@ use rustls::quic::{Connection, KeyChange, Secrets, ServerConnection, Version};
 
 use super::watched::{Few, PACKETS, Watched};
 use super::{Hellos, Known, Progress, header, initial_keys, keys, packet, pair};
-use crate::certs::compression;
+use crate::certs::shown::Shown;
 use crate::config::site_tls::HTTP09;
+use crate::tls::NO_STAPLE;
 use crate::tls::hello::{ClientHello, HelloError};
 use crate::tls::session::ConnectionSessions;
 
@@ -37,6 +38,7 @@ pub(super) struct Waiting {
     /// What has come of the ClientHello.
     message: Vec<u8>,
     engine: Option<Engine>,
+    certificate: Shown,
 }
 
 /// rustls at work.
@@ -58,6 +60,7 @@ impl Waiting {
             parameters,
             message: Vec::new(),
             engine: None,
+            certificate: Shown::default(),
         }
     }
 
@@ -121,17 +124,7 @@ impl Waiting {
             state.facts.hellos = 1;
             state.settler = Some(start.settler);
         }
-        self.advance(&message)?;
-        match (start.resume_or, self.progress.facts().kind) {
-            (None, _) | (_, Some(rustls::HandshakeKind::Resumed)) => Ok(()),
-            (Some(alert), _) => {
-                // Before anything of the handshake is sent.
-                self.engine = None;
-                self.progress.give_up();
-                hellos.not_resumed();
-                Err(self.fail(alert, String::new()))
-            }
-        }
+        self.advance(&message)
     }
 
     /// Gives handshake bytes to rustls and sees what has become of the handshake.
@@ -139,7 +132,7 @@ impl Waiting {
         let Some(engine) = &mut self.engine else {
             return Ok(());
         };
-        let (read, compressed) = compression::watch(|| engine.tls.read_hs(bytes));
+        let read = self.certificate.watch(|| engine.tls.read_hs(bytes));
         let kind = engine.tls.handshake_kind();
         if let Some(sessions) = &engine.sessions {
             // EARLY-DATA R9: what was taken for nothing goes back.
@@ -148,7 +141,8 @@ impl Waiting {
         {
             let facts = &mut self.progress.lock().facts;
             facts.kind = kind;
-            facts.compressed = compressed.or(facts.compressed);
+            facts.staple = self.certificate.staple();
+            facts.compressed = self.certificate.compressed();
             facts.suite = engine
                 .tls
                 .negotiated_cipher_suite()
@@ -161,6 +155,15 @@ impl Waiting {
             }
         }
         match read {
+            Ok(()) if self.certificate.lacks_staple(kind) => {
+                // Before anything of it is sent.
+                self.engine = None;
+                self.progress.give_up();
+                if let Some(hellos) = &self.hellos {
+                    hellos.no_staple();
+                }
+                Err(self.fail(NO_STAPLE, String::new()))
+            }
             Ok(()) => {
                 if !engine.tls.is_handshaking() {
                     // The client's Finished was verified (EARLY-DATA R11): told before any later

@@ -33,8 +33,9 @@ pub use self::outcome::{Facts, Read, StreamError};
 use self::outcome::{accepts_early_data, alert_for, wants_unexpected_message};
 use self::skip::{Skip, Skipping, probe, too_much};
 pub use self::socket::Socket;
-use crate::certs::compression;
+use crate::certs::shown::Shown;
 use crate::confirm::Settler;
+use crate::tls::NO_STAPLE;
 use crate::tls::hello::{ClientHello, HelloReader, alert_record};
 
 /// The least that is asked of the socket at a time: one record of the largest size.
@@ -58,8 +59,7 @@ pub struct TlsStream<S = TcpStream> {
     early_offered: bool,
     /// The length of the last handshake record that was encoded.
     last_record: usize,
-    /// What a handshake that shows a certificate is refused with.
-    resume_or: Option<AlertDescription>,
+    certificate: Shown,
     peer_closed: bool,
     close_sent: bool,
     failed: bool,
@@ -81,7 +81,7 @@ impl<S: Socket> TlsStream<S> {
             hello: 0,
             early_offered: false,
             last_record: 0,
-            resume_or: None,
+            certificate: Shown::default(),
             peer_closed: false,
             close_sent: false,
             failed: false,
@@ -135,12 +135,6 @@ impl<S: Socket> TlsStream<S> {
         self.failed = true;
         self.facts.alert_sent = Some(alert);
         self.out.plain(&alert_record(alert));
-    }
-
-    /// The certificate lacks the staple that it needs: ends the handshake with this alert before anything of it
-    /// is sent, unless it resumes, or the ClientHello has to be asked for once more.
-    pub fn resume_or_refuse(&mut self, alert: AlertDescription) {
-        self.resume_or = Some(alert);
     }
 
     /// Starts the engine; the ClientHello that was read is its first input.
@@ -260,11 +254,7 @@ impl<S: Socket> TlsStream<S> {
             // rustls breaks off at every record of plaintext: `shown` records are never cut.
             let shown = &mut input[at..end];
             let UnbufferedStatus { discard, state, .. } = if engine.is_handshaking() {
-                // What answers a ClientHello has a certificate: this one or, after a
-                // HelloRetryRequest, the next.
-                let (status, compressed) = compression::watch(|| engine.process_tls_records(shown));
-                self.facts.compressed = compressed.or(self.facts.compressed);
-                status
+                self.certificate.watch(|| engine.process_tls_records(shown))
             } else {
                 engine.process_tls_records(shown)
             };
@@ -305,6 +295,15 @@ impl<S: Socket> TlsStream<S> {
                     return Err(self.fail(error, &mut input[at..filled]));
                 }
             }
+            if self.certificate.lacks_staple(engine.handshake_kind()) {
+                // Nothing was sent yet: the client sees an alert in the clear and no more.
+                self.out = Outgoing::default();
+                self.settler = None;
+                self.refuse(NO_STAPLE);
+                return Err(StreamError::Certificate);
+            }
+            self.facts.staple = self.certificate.staple();
+            self.facts.compressed = self.certificate.compressed();
             if !engine.is_handshaking() {
                 self.skipping = None;
                 if let Some(settler) = self.settler.take() {
@@ -327,15 +326,6 @@ impl<S: Socket> TlsStream<S> {
             if self.hello > 0 {
                 self.hello = 0;
                 let kind = engine.handshake_kind();
-                if let Some(alert) = self.resume_or
-                    && kind != Some(HandshakeKind::Resumed)
-                {
-                    // Nothing was sent yet: the client sees an alert in the clear and no more.
-                    self.out = Outgoing::default();
-                    self.settler = None;
-                    self.refuse(alert);
-                    return Err(StreamError::Certificate);
-                }
                 if kind == Some(HandshakeKind::FullWithHelloRetryRequest) {
                     self.facts.hellos = 2;
                 }

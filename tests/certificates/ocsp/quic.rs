@@ -46,6 +46,10 @@ async fn look(
 }
 
 async fn edge(authority: &Authority, responder: &Responder) -> Edge {
+    Edge::start(&text(authority, responder)).await
+}
+
+fn text(authority: &Authority, responder: &Responder) -> String {
     let leaf = Leaf {
         serial: 1,
         responder: Some(&responder.url()),
@@ -54,7 +58,7 @@ async fn edge(authority: &Authority, responder: &Responder) -> Edge {
     let certificate = authority.leaf(NAME, leaf).toml("");
     let text = config("", &[site(NAME, &certificate, "ocsp = \"required\"")]);
     let quic = "name = \"public\"\nquic = true";
-    Edge::start(&text.replace("name = \"public\"", quic)).await
+    text.replace("name = \"public\"", quic)
 }
 
 #[tokio::test]
@@ -71,8 +75,36 @@ async fn quic_is_refused_without_a_staple_that_is_required() {
     assert_eq!(refused.await, 1.0);
 }
 
+/// A full handshake after a HelloRetryRequest: what it offered to resume is not known.
+#[tokio::test]
+async fn quic_brings_no_bare_certificate_behind_a_ticket_that_opens_nothing() {
+    for looker in [Looker::new, Looker::retried] {
+        let authority = Arc::new(Authority::new());
+        let responder = Responder::start(&authority, Does::Http(503)).await;
+        let looker = looker(&authority);
+        let text = text(&authority, &responder);
+        let lenient = Edge::start(&text.replace("\"required\"", "\"auto\"")).await;
+        assert_eq!(look(&looker, lenient.address(), true).await, Ok(None));
+        drop(lenient);
+        // Another process: it knows none of the tickets.
+        let edge = Edge::start(&text).await;
+        assert_eq!(look(&looker, edge.address(), false).await, Err(REFUSED));
+        let refused = edge.metric(
+            "cutwater_client_hello_errors_total",
+            &["error=\"no_staple\""],
+        );
+        assert_eq!(refused.await, 1.0);
+    }
+}
+
 #[tokio::test]
 async fn quic_shows_the_staple_and_resumes_without() {
+    for looker in [Looker::new, Looker::retried] {
+        resumes_without(looker).await;
+    }
+}
+
+async fn resumes_without(looker: fn(&Authority) -> Looker) {
     let authority = Arc::new(Authority::new());
     let short = Answer {
         lasts: Duration::from_secs(4),
@@ -80,7 +112,7 @@ async fn quic_shows_the_staple_and_resumes_without() {
     };
     let responder = Responder::start(&authority, Does::Answer(short)).await;
     let edge = edge(&authority, &responder).await;
-    let looker = Looker::new(&authority);
+    let looker = looker(&authority);
     looker.until(&edge, NAME, Result::is_ok).await.unwrap();
     let shown = look(&looker, edge.address(), true).await;
     assert_eq!(shown, Ok(Some((Status::Good, 1))));

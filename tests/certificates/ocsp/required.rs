@@ -83,6 +83,7 @@ async fn a_renewed_certificate_is_stood_in_for_until_it_has_its_first_staple() {
     let first = looker.until(&edge, NAME, Result::is_ok).await.unwrap();
     assert_eq!(first.staple, Some((Status::Good, 1)));
     responder.does(Does::Http(503));
+    let before = edge.text().len();
     edge.write_config(&sites(2, true));
     edge.signal("HUP").await;
     let told = "the former certificate is shown until the new one has its first staple";
@@ -96,11 +97,51 @@ async fn a_renewed_certificate_is_stood_in_for_until_it_has_its_first_staple() {
         .until(&edge, NAME, |shown| *shown.as_ref().unwrap() != first)
         .await;
     assert_eq!(renewed.unwrap().staple, Some((Status::Good, 2)));
-    assert!(
-        !edge
-            .text()
-            .contains("handshakes that need this certificate are refused")
-    );
+    assert!(!edge.text()[before..].contains("handshakes that need this certificate are refused"));
+}
+
+#[tokio::test]
+async fn one_that_stands_in_is_asked_about_and_shown_no_more_once_it_is_revoked() {
+    let authority = Arc::new(Authority::new());
+    // Half of its time is over in three seconds, all of it in thirteen.
+    let half = Answer {
+        since: Duration::from_secs(7),
+        lasts: Duration::from_secs(20),
+        ..Answer::GOOD
+    };
+    let former = Responder::start(&authority, Does::Answer(half)).await;
+    let renewed = Responder::start(&authority, Does::Http(503)).await;
+    let sites = |serial, responder: &Responder| {
+        let url = responder.url();
+        let leaf = Leaf {
+            serial,
+            ..leaf(&url, true)
+        };
+        let certificate = authority.leaf(NAME, leaf).toml("");
+        config("", &[site(NAME, &certificate, "")])
+    };
+    let edge = Edge::start(&sites(1, &former)).await;
+    let looker = Looker::new(&authority);
+    looker.until(&edge, NAME, Result::is_ok).await.unwrap();
+    former.does(Does::Answer(Answer {
+        status: Status::Revoked,
+        ..Answer::GOOD
+    }));
+    edge.write_config(&sites(2, &renewed));
+    edge.signal("HUP").await;
+    edge.until_text("the former certificate is shown until the new one has its first staple")
+        .await;
+    let shown = looker.fresh().look(edge.address(), NAME).await.unwrap();
+    assert_eq!(shown.staple, Some((Status::Good, 1)));
+    looker
+        .until(&edge, NAME, |shown| *shown == REFUSED)
+        .await
+        .unwrap_err();
+    edge.until_text("the certificate is REVOKED by its authority")
+        .await;
+    renewed.does(GOOD);
+    let shown = looker.until(&edge, NAME, Result::is_ok).await.unwrap();
+    assert_eq!(shown.staple, Some((Status::Good, 2)));
 }
 
 /// A staple that ends while nobody renews it: full handshakes are refused, those that resume go on.
@@ -145,18 +186,57 @@ async fn so_does_one_with_single_use_tickets() {
 }
 
 #[tokio::test]
+async fn so_does_one_behind_a_hello_retry_request() {
+    resumes_without("", Looker::retried).await;
+}
+
+#[tokio::test]
 async fn so_does_one_of_tls_1_2() {
     resumes_without("min_version = \"1.2\"", Looker::tls12).await;
 }
 
+/// A staple that ends between two ClientHellos of one handshake.
+#[tokio::test]
+async fn a_staple_that_ends_before_the_second_hello_brings_no_bare_certificate() {
+    let authority = Arc::new(Authority::new());
+    let short = Answer {
+        lasts: Duration::from_secs(3),
+        ..Answer::GOOD
+    };
+    let responder = Responder::start(&authority, Does::Answer(short)).await;
+    let certificate = authority.leaf(NAME, leaf(&responder.url(), false)).toml("");
+    let site = site(NAME, &certificate, "ocsp = \"required\"");
+    let edge = Edge::start(&config(LOGGED, &[site])).await;
+    let (looker, retried) = (Looker::new(&authority), Looker::retried(&authority));
+    looker.until(&edge, NAME, Result::is_ok).await.unwrap();
+    let shown = retried.look(edge.address(), NAME).await.unwrap();
+    assert_eq!(shown.staple, Some((Status::Good, 1)));
+    responder.does(Does::Http(503));
+    let ended = looker.until(&edge, NAME, |shown| *shown == REFUSED);
+    let late = retried.fresh();
+    let late = late.look_after(edge.address(), NAME, ended).await;
+    assert_eq!(late, REFUSED);
+    let line = edge
+        .until_connection(|line| line["client_hellos"] == 2 && !line["alert_sent"].is_null())
+        .await;
+    assert_eq!(line["alert_sent"], "bad_certificate_status_response");
+    assert_eq!(line["staple"], Value::Null);
+}
+
 #[tokio::test]
 async fn a_ticket_that_opens_nothing_brings_no_bare_certificate() {
+    for looker in [Looker::new, Looker::retried] {
+        opens_nothing(looker).await;
+    }
+}
+
+async fn opens_nothing(looker: fn(&Authority) -> Looker) {
     let authority = Arc::new(Authority::new());
     let responder = Responder::start(&authority, Does::Http(503)).await;
     let certificate = authority.leaf(NAME, leaf(&responder.url(), false)).toml("");
     let bare = config("", &[site(NAME, &certificate, "")]);
     let edge = Edge::start(&bare).await;
-    let looker = Looker::new(&authority);
+    let looker = looker(&authority);
     looker.look(edge.address(), NAME).await.unwrap();
     drop(edge);
     // Another process: it knows none of the tickets.

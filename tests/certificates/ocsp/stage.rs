@@ -1,14 +1,14 @@
 //! An edge whose certificates name responders, and a client that tells what it is shown.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{
-    WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
-};
+use rustls::crypto::aws_lc_rs::{self, kx_group};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     AlertDescription, ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind,
@@ -51,6 +51,17 @@ pub struct Shown {
     pub resumed: bool,
 }
 
+/// What is peculiar about a client.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Usual,
+    Tls12,
+    /// It verifies RSA alone.
+    Rsa,
+    /// Every handshake costs it a HelloRetryRequest.
+    Retried,
+}
+
 /// A client that keeps its tickets.
 #[derive(Clone)]
 pub struct Looker {
@@ -62,15 +73,30 @@ pub struct Looker {
 
 impl Looker {
     pub fn new(authority: &Authority) -> Self {
-        Self::with(authority, false, None)
+        Self::with(authority, Kind::Usual)
     }
 
     pub fn tls12(authority: &Authority) -> Self {
-        Self::with(authority, true, None)
+        Self::with(authority, Kind::Tls12)
     }
 
-    fn with(authority: &Authority, tls12: bool, only: Option<SignatureScheme>) -> Self {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+    /// A client that verifies RSA alone.
+    pub fn rsa(authority: &Authority) -> Self {
+        Self::with(authority, Kind::Rsa)
+    }
+
+    /// A client that every handshake costs a HelloRetryRequest.
+    pub fn retried(authority: &Authority) -> Self {
+        Self::with(authority, Kind::Retried)
+    }
+
+    fn with(authority: &Authority, kind: Kind) -> Self {
+        let mut provider = aws_lc_rs::default_provider();
+        if kind == Kind::Retried {
+            // A share is sent for the first one, which the edge does not know.
+            provider.kx_groups = vec![kx_group::MLKEM1024, kx_group::X25519];
+        }
+        let provider = Arc::new(provider);
         let webpki =
             WebPkiServerVerifier::builder_with_provider(authority.roots(), Arc::clone(&provider));
         let seen = Arc::default();
@@ -78,12 +104,11 @@ impl Looker {
             inner: webpki.build().unwrap(),
             algorithms: provider.signature_verification_algorithms,
             seen: Arc::clone(&seen),
-            only,
+            only: (kind == Kind::Rsa).then_some(SignatureScheme::RSA_PSS_SHA256),
         };
-        let versions = if tls12 {
-            &version::TLS12
-        } else {
-            &version::TLS13
+        let versions = match kind {
+            Kind::Tls12 => &version::TLS12,
+            _ => &version::TLS13,
         };
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[versions])
@@ -99,27 +124,54 @@ impl Looker {
         }
     }
 
-    /// A client that verifies RSA alone.
-    pub fn rsa(authority: &Authority) -> Self {
-        Self::with(authority, false, Some(SignatureScheme::RSA_PSS_SHA256))
-    }
-
     /// A handshake, and a request so that tickets come.
     pub async fn look(&self, address: SocketAddr, name: &str) -> Result<Shown, AlertDescription> {
         let (this, name) = (self.clone(), name.to_owned());
-        let looked = tokio::task::spawn_blocking(move || this.look_now(address, &name));
+        let looked = move || this.end(this.begin(address, &name), &name);
+        let looked = tokio::task::spawn_blocking(looked);
         within("a handshake", looked).await.unwrap()
     }
 
-    fn look_now(&self, address: SocketAddr, name: &str) -> Result<Shown, AlertDescription> {
-        use std::io::{Read, Write};
-        self.seen.lock().unwrap().clear();
+    /// The same of a client that gets a HelloRetryRequest, and answers it after `meanwhile`.
+    pub async fn look_after(
+        &self,
+        address: SocketAddr,
+        name: &str,
+        meanwhile: impl Future,
+    ) -> Result<Shown, AlertDescription> {
+        let (this, name) = (self.clone(), name.to_owned());
+        let asked = move || {
+            let (mut tls, mut socket) = this.begin(address, &name);
+            tls.write_tls(&mut socket).unwrap();
+            while !tls.wants_write() {
+                tls.read_tls(&mut socket).unwrap();
+                tls.process_new_packets().unwrap();
+            }
+            (this, name, (tls, socket))
+        };
+        let asked = tokio::task::spawn_blocking(asked);
+        let (this, name, begun) = within("a HelloRetryRequest", asked).await.unwrap();
+        meanwhile.await;
+        let looked = tokio::task::spawn_blocking(move || this.end(begun, &name));
+        within("a handshake", looked).await.unwrap()
+    }
+
+    fn begin(&self, address: SocketAddr, name: &str) -> (ClientConnection, TcpStream) {
         let server = ServerName::try_from(name.to_owned()).unwrap();
-        let mut tls = ClientConnection::new(Arc::clone(&self.config), server).unwrap();
-        let mut socket = std::net::TcpStream::connect(address).unwrap();
+        let tls = ClientConnection::new(Arc::clone(&self.config), server).unwrap();
+        let socket = TcpStream::connect(address).unwrap();
         socket
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
+        (tls, socket)
+    }
+
+    fn end(
+        &self,
+        (mut tls, mut socket): (ClientConnection, TcpStream),
+        name: &str,
+    ) -> Result<Shown, AlertDescription> {
+        self.seen.lock().unwrap().clear();
         let mut stream = rustls::Stream::new(&mut tls, &mut socket);
         let request = format!("GET / HTTP/1.1\r\nhost: {name}\r\nconnection: close\r\n\r\n");
         let mut answer = String::new();

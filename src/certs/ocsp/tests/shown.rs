@@ -36,7 +36,7 @@ pub(super) fn staple(word: &str, until: SystemTime) -> Staple {
 }
 
 fn ocsp(stapled: &Stapled, now: SystemTime) -> Option<Vec<u8>> {
-    stapled.current(|| now).ocsp.clone()
+    stapled.current(|| now).key.ocsp.clone()
 }
 
 #[test]
@@ -45,11 +45,11 @@ fn a_staple_ends_by_the_clock_though_nobody_takes_it_away() {
     let stapled = Stapled::awaiting(&key(), subject, true);
     assert_eq!(ocsp(&stapled, noon()), None, "not what nobody verified");
     assert!(!stapled.may_be_shown(noon));
-    assert_eq!(stapled.says(noon), None);
+    assert_eq!(stapled.current(noon).says, None);
     stapled.show(&staple("one", noon() + DAY));
     let last = noon() + DAY - Duration::from_secs(1);
-    assert_eq!(stapled.says(|| last), Some("good"));
-    assert_eq!(stapled.says(|| noon() + DAY), None);
+    assert_eq!(stapled.current(|| last).says, Some("good"));
+    assert_eq!(stapled.current(|| noon() + DAY).says, None);
     assert_eq!(ocsp(&stapled, last).as_deref(), Some(&b"one"[..]));
     assert!(stapled.may_be_shown(|| last));
     assert!(!stapled.may_be_shown(|| noon() + DAY));
@@ -66,7 +66,7 @@ fn a_staple_ends_by_the_clock_though_nobody_takes_it_away() {
 fn what_is_never_stapled_is_shown_as_it_is_and_asks_no_clock() {
     let key = key();
     let stapled = Stapled::never(Arc::clone(&key), Unstapled::Off);
-    let shown = stapled.current(|| unreachable!("no clock"));
+    let shown = stapled.current(|| unreachable!("no clock")).key;
     assert!(Arc::ptr_eq(&shown, &key));
     assert!(stapled.may_be_shown(|| unreachable!("no clock")));
 }
@@ -120,15 +120,16 @@ fn which_certificate_lacks_its_staple_depends_on_the_suites_too() {
 #[test]
 fn a_former_certificate_stands_in_until_the_first_staple_and_no_longer_than_it_is_valid() {
     let subject = Arc::new(Authority::new("an authority").subject(7));
-    let required = || Stapled::awaiting(&key(), Arc::clone(&subject), true);
+    let required = || Arc::new(Stapled::awaiting(&key(), Arc::clone(&subject), true));
     let (old, new) = (required(), required());
     assert!(!new.stand_in(&old, noon()), "it has no staple either");
     old.show(&staple("old", noon() + DAY * 7));
     assert!(new.stand_in(&old, noon()));
     assert!(new.may_be_shown(noon));
     assert_eq!(ocsp(&new, noon()).as_deref(), Some(&b"old"[..]));
-    let leaf = |stapled: &Stapled| stapled.current(noon).cert[0].clone();
+    let leaf = |stapled: &Stapled| stapled.current(noon).key.cert[0].clone();
     assert_eq!(leaf(&new), leaf(&old));
+    assert!(Arc::ptr_eq(&new.former().unwrap(), &old));
     // Its certificate ends before its staple.
     assert!(!new.may_be_shown(|| noon() + DAY * 2 + Duration::from_secs(1)));
     // A second renewal meanwhile.
@@ -138,6 +139,7 @@ fn a_former_certificate_stands_in_until_the_first_staple_and_no_longer_than_it_i
     new.show(&staple("new", noon() + DAY));
     assert_eq!(ocsp(&new, noon()).as_deref(), Some(&b"new"[..]));
     assert_ne!(leaf(&new), leaf(&old));
+    assert!(new.former().is_none());
     assert!(
         !new.may_be_shown(|| noon() + DAY),
         "nothing stands in any more"
@@ -151,21 +153,46 @@ fn a_former_certificate_stands_in_until_the_first_staple_and_no_longer_than_it_i
 #[test]
 fn a_former_certificate_that_is_revoked_does_not_stand_in() {
     let subject = Arc::new(Authority::new("an authority").subject(7));
-    let required = || Stapled::awaiting(&key(), Arc::clone(&subject), true);
+    let required = || Arc::new(Stapled::awaiting(&key(), Arc::clone(&subject), true));
     let (old, new) = (required(), required());
     let mut revoked = staple("old", noon() + DAY);
     revoked.status = StapleStatus::Revoked(noon() - DAY);
     old.show(&revoked);
     assert!(!new.stand_in(&old, noon()));
     assert!(!new.may_be_shown(noon));
-    assert_eq!(new.says(noon), None);
+    assert_eq!(new.current(noon).says, None);
     assert_eq!(ocsp(&new, noon()), None);
+}
+
+#[test]
+fn a_former_certificate_goes_on_with_its_own_staples_and_stops_when_it_is_revoked() {
+    let subject = Arc::new(Authority::new("an authority").subject(7));
+    let required = || Arc::new(Stapled::awaiting(&key(), Arc::clone(&subject), true));
+    let (old, new, third) = (required(), required(), required());
+    let hour = DAY / 24;
+    old.show(&staple("first", noon() + hour));
+    assert!(new.stand_in(&old, noon()));
+    assert!(third.stand_in(&new, noon()));
+    assert!(!new.may_be_shown(|| noon() + hour));
+    old.show(&staple("second", noon() + DAY));
+    for new in [&new, &third] {
+        assert_eq!(ocsp(new, noon() + hour).as_deref(), Some(&b"second"[..]));
+    }
+    let mut revoked = staple("third", noon() + DAY);
+    revoked.status = StapleStatus::Revoked(noon() - DAY);
+    old.show(&revoked);
+    for new in [&new, &third] {
+        assert_eq!(ocsp(new, noon()), None);
+        assert!(new.current(noon).lacks_staple);
+    }
+    // Where it is itself in use it is shown all the same, and says so.
+    assert_eq!(old.current(noon).says, Some("revoked"));
 }
 
 #[test]
 fn the_dates_are_those_of_the_staple_that_is_shown() {
     let subject = Arc::new(Authority::new("an authority").subject(7));
-    let required = || Stapled::awaiting(&key(), Arc::clone(&subject), true);
+    let required = || Arc::new(Stapled::awaiting(&key(), Arc::clone(&subject), true));
     let (old, new) = (required(), required());
     assert_eq!(new.dates(noon()), None);
     let end = noon() + DAY;

@@ -168,10 +168,7 @@ fn the_certificate_that_goes_out_is_the_one_foretold() {
     let foretold = pair
         .chooser
         .certificate_for(|| hello.signature_schemes(), || hello.cipher_suites());
-    assert_eq!(
-        foretold.map(|(kind, _)| kind),
-        Some(CertificateKind::EcdsaP256)
-    );
+    assert_eq!(foretold, Some(CertificateKind::EcdsaP256));
     let sent = client.peer_certificates().and_then(|chain| chain.first());
     let known = pair.chooser.certificates();
     let ecdsa = known.get(1).and_then(|key| key.cert.first());
