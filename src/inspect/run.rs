@@ -165,6 +165,13 @@ impl Run<'_> {
         self.notes.borrow_mut().push(format!("{what}: {fault}"));
     }
 
+    /// A note where a handshake that may well fail was not answered at all.
+    fn note_unanswered(&self, what: &str, fault: Option<Fault>) {
+        if let Some(fault @ (Fault::Connect(_) | Fault::TimedOut | Fault::OutOfTime)) = fault {
+            self.note(what, &fault);
+        }
+    }
+
     /// `None` where it could not be found out, with a note.
     fn noted<T>(&self, what: &str, told: Result<T, Fault>) -> Option<T> {
         told.inspect_err(|fault| self.note(what, fault)).ok()
@@ -216,7 +223,8 @@ impl Run<'_> {
                 schemes: schemes.to_vec(),
                 ..Offer::default()
             };
-            let (learnt, _) = meet(&self.line, &self.client, &offer).await;
+            let (learnt, met) = meet(&self.line, &self.client, &offer).await;
+            self.note_unanswered(&format!("certificates for {kind}"), met.err());
             (kind, learnt)
         };
         let [a, b, c, d] = KINDS.map(ask);
@@ -230,7 +238,13 @@ impl Run<'_> {
                 ..Offer::default()
             };
             let (_, met) = meet(&self.line, &self.client, &offer).await;
-            let chosen = met.ok().and_then(|met| met.alpn);
+            let chosen = match met {
+                Ok(met) => met.alpn,
+                Err(fault) => {
+                    self.note_unanswered(&format!("ALPN {name}"), Some(fault));
+                    None
+                }
+            };
             chosen
                 .is_some_and(|chosen| alpn.contains(&&*chosen))
                 .then_some(name)

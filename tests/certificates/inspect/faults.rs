@@ -137,6 +137,10 @@ async fn what_was_found_before_a_fault_is_told() {
     assert_eq!(found["resumption"]["tls13"], json!(null));
     let notes = found["notes"].to_string();
     assert!(notes.contains("did not answer in time"), "{notes}");
+    // Each question that got no answer is named: it would look like a no.
+    for step in ["certificates for RSA", "ALPN h2", "the suites of TLS 1.2"] {
+        assert!(notes.contains(step), "{step}: {notes}");
+    }
     let served = served.load(Ordering::Relaxed);
     assert!(
         served < 40,
