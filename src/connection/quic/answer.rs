@@ -57,8 +57,8 @@ impl Sending {
 
     /// An answer with nothing but a status.
     pub(super) async fn bare(&mut self, ranks: &Ranks, status: StatusCode) {
-        let section = h3::informational(status);
-        if self.section(ranks, &section).await.is_ok() {
+        let section = self.section(&h3::informational(status));
+        if self.write(ranks, &mut [section]).await.is_ok() {
             self.finish();
         }
     }
@@ -130,20 +130,26 @@ impl Sending {
         written
     }
 
-    /// A field section, where there are such.
-    async fn section(&mut self, ranks: &Ranks, section: &[u8]) -> Result<(), WriteError> {
+    /// A field section as a frame, where there are such.
+    fn section(&self, section: &[u8]) -> Bytes {
         match self.bare {
-            true => Ok(()),
-            false => self.write(ranks, &mut [h3::headers(section)]).await,
+            true => Bytes::new(),
+            false => h3::headers(section),
         }
     }
 
-    async fn content(&mut self, ranks: &Ranks, data: Bytes) -> Result<(), WriteError> {
+    /// Content, behind what was not sent yet.
+    async fn content(
+        &mut self,
+        ranks: &Ranks,
+        before: Bytes,
+        data: Bytes,
+    ) -> Result<(), WriteError> {
         let header = match self.bare {
             true => Bytes::new(),
             false => h3::data_header(data.len()),
         };
-        self.write(ranks, &mut [header, data]).await
+        self.write(ranks, &mut [before, header, data]).await
     }
 
     fn finish(&mut self) {
@@ -285,22 +291,30 @@ async fn pass_on(
         send.end_with(Code::INTERNAL_ERROR);
         return None;
     }
-    let section = h3::response(parts.status, &parts.headers);
-    send.section(&http3.ranks, &section).await.ok()?;
+    let ranks = &http3.ranks;
+    // Until it is sent: what there is of the content at once goes with it.
+    let mut head = send.section(&h3::response(parts.status, &parts.headers));
     if empty {
+        send.write(ranks, &mut [head]).await.ok()?;
         return Some(());
     }
     // Who leaves while the answer pauses is not waited for, nor is what it would have got.
     let mut stopped = std::pin::pin!(send.stream.stopped());
     loop {
         let frame = poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
-            Poll::Pending => stopped.as_mut().poll(cx).map(Err),
-            frame => frame.map(Ok),
+            Poll::Pending if !head.is_empty() => Poll::Ready(None),
+            Poll::Pending => stopped.as_mut().poll(cx).map(|stopped| Some(Err(stopped))),
+            frame => frame.map(|frame| Some(Ok(frame))),
         });
         let frame = match frame.await {
-            Ok(Some(frame)) => frame,
-            Ok(None) => break,
-            Err(stopped) => {
+            None => {
+                let head = std::mem::take(&mut head);
+                send.write(ranks, &mut [head]).await.ok()?;
+                continue;
+            }
+            Some(Ok(Some(frame))) => frame,
+            Some(Ok(None)) => break,
+            Some(Err(stopped)) => {
                 if stopped.is_err() {
                     http3.lost();
                 }
@@ -315,12 +329,14 @@ async fn pass_on(
             Ok(data) if data.is_empty() => {}
             Ok(data) => {
                 send.rank(rank);
-                send.content(&http3.ranks, data).await.ok()?;
+                let head = std::mem::take(&mut head);
+                send.content(ranks, head, data).await.ok()?;
             }
             Err(frame) => {
                 if let Ok(trailers) = frame.into_trailers() {
-                    let section = h3::fields(&trailers);
-                    send.section(&http3.ranks, &section).await.ok()?;
+                    let section = send.section(&h3::fields(&trailers));
+                    let head = std::mem::take(&mut head);
+                    send.write(ranks, &mut [head, section]).await.ok()?;
                 }
                 return Some(());
             }
@@ -328,6 +344,9 @@ async fn pass_on(
         if body.is_end_stream() {
             break;
         }
+    }
+    if !head.is_empty() {
+        send.write(ranks, &mut [head]).await.ok()?;
     }
     Some(())
 }

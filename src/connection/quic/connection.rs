@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use quinn::{ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, VarInt};
+use quinn::{Connecting, ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, VarInt};
 use rustls::{AlertDescription, ProtocolVersion};
 use tokio::sync::watch;
 use tracing::Instrument;
@@ -15,6 +15,7 @@ use tracing::Instrument;
 use super::code;
 use super::http3::Http3;
 use super::opening::{Opened, Opening};
+use super::wake::{Leaving, Woken};
 use super::{control, peer, stream};
 use crate::config::snapshot::Listener;
 use crate::connection::context::{Permit, Worker};
@@ -40,39 +41,17 @@ pub(super) struct Accepted {
     pub(super) validated: bool,
 }
 
-/// How far a goodbye has come (RFC 9114 §5.2).
-enum Leaving {
-    No,
-    /// The client was told that one is coming: what it has sent meanwhile is still answered.
-    Told,
-    /// It knows what was the last request.
-    Last,
-}
-
-/// Why the task of a connection woke.
-enum Woken {
-    Ended(ConnectionError),
-    Request(SendStream, RecvStream),
-    Unidirectional(RecvStream),
-    Confirmed,
-    Evicted,
-    HandshakeDue,
-    Idle,
-    Leave,
-    GoodbyeDue,
-}
-
 /// The task of one connection.
 pub(super) struct Connection {
-    worker: Arc<Worker>,
+    pub(super) worker: Arc<Worker>,
     accepted: Accepted,
-    permit: Permit,
-    alarm: Alarm,
+    pub(super) permit: Permit,
+    pub(super) alarm: Alarm,
     incoming: Option<Incoming>,
     config: Option<ServerConfig>,
     opening: Arc<Opening>,
     progress: Progress,
-    report: Report,
+    pub(super) report: Report,
     quic: Option<quinn::Connection>,
     http3: Option<Arc<Http3>>,
     error: Option<ConnectionError>,
@@ -141,37 +120,11 @@ impl Connection {
             Ok(connecting) => connecting,
             Err(error) => return self.no_hello(error),
         };
-        let limit = self.with_listener(|listener| listener.client_hello_timeout);
-        // Also where a reload has taken the listener away.
-        self.alarm.set(Some(limit.unwrap_or(CLIENT_HELLO)));
-        let known = {
-            let vitals = self.permit.vitals().cloned();
-            let alarm = &self.alarm;
-            let mut known = std::pin::pin!(connecting.handshake_data());
-            poll_fn(|cx| {
-                if vitals.as_ref().is_some_and(|vitals| vitals.is_evicted()) {
-                    return Poll::Ready(Err(ConnectionEnd::Evicted));
-                }
-                if let Poll::Ready(known) = known.as_mut().poll(cx) {
-                    return Poll::Ready(Ok(known));
-                }
-                alarm.poll_due(cx).map(|()| Err(ConnectionEnd::Timeout))
-            })
-            .await
-        };
-        match known {
-            Err(end) => {
-                if end == ConnectionEnd::Timeout {
-                    let metrics = &self.worker.process.metrics;
-                    metrics.handshakes.hello_errors.inc(HelloError::Timeout);
-                    metrics.timeouts.inc(TimeoutKind::ClientHello);
-                    self.report.fail("timeout: client_hello".to_owned());
-                }
-                self.report.end(end);
-                return false;
-            }
-            Ok(Err(error)) => return self.no_hello(error),
-            Ok(Ok(_)) => {}
+        // Mostly its first datagrams have all of it: then we go on before quinn sends, and what we say
+        // first leaves with its first flight.
+        let known = self.opening.opened().is_some() && self.opening.failed().is_none();
+        if !known && !self.await_hello(&mut connecting).await {
+            return false;
         }
         if let Some(vitals) = self.permit.vitals() {
             vitals.hear(self.worker.ticker.now());
@@ -201,6 +154,42 @@ impl Connection {
             self.progress.clone(),
         ));
         true
+    }
+
+    /// Awaits the rest of a ClientHello. Whether it came.
+    async fn await_hello(&mut self, connecting: &mut Connecting) -> bool {
+        let limit = self.with_listener(|listener| listener.client_hello_timeout);
+        // Also where a reload has taken the listener away.
+        self.alarm.set(Some(limit.unwrap_or(CLIENT_HELLO)));
+        let known = {
+            let vitals = self.permit.vitals().cloned();
+            let alarm = &self.alarm;
+            let mut known = std::pin::pin!(connecting.handshake_data());
+            poll_fn(|cx| {
+                if vitals.as_ref().is_some_and(|vitals| vitals.is_evicted()) {
+                    return Poll::Ready(Err(ConnectionEnd::Evicted));
+                }
+                if let Poll::Ready(known) = known.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(known));
+                }
+                alarm.poll_due(cx).map(|()| Err(ConnectionEnd::Timeout))
+            })
+            .await
+        };
+        match known {
+            Err(end) => {
+                if end == ConnectionEnd::Timeout {
+                    let metrics = &self.worker.process.metrics;
+                    metrics.handshakes.hello_errors.inc(HelloError::Timeout);
+                    metrics.timeouts.inc(TimeoutKind::ClientHello);
+                    self.report.fail("timeout: client_hello".to_owned());
+                }
+                self.report.end(end);
+                false
+            }
+            Ok(Err(error)) => self.no_hello(error),
+            Ok(Ok(_)) => true,
+        }
     }
 
     /// The connection ended before its ClientHello was whole, or by it.
@@ -259,19 +248,38 @@ impl Connection {
         };
         let (tell, told) = watch::channel(None);
         if !http3.is_http09() {
-            tokio::spawn(control::run(http3.quic.clone(), told).in_current_span());
+            let mut control = Box::pin(control::run(http3.quic.clone(), told));
+            // Without a task of its own yet, so that SETTINGS leave with the first flight.
+            if poll_fn(|cx| Poll::Ready(control.as_mut().poll(cx)))
+                .await
+                .is_pending()
+            {
+                tokio::spawn(control.in_current_span());
+            }
         }
         let mut leaving = Leaving::No;
         // Due when the next step of a goodbye is.
         let goodbye = self.worker.ticker.alarm();
+        // Made once, since each is entered in a list of quinn's when it is polled, and taken out of
+        // that when it is dropped.
+        let quic = &http3.quic;
+        let mut ended = std::pin::pin!(quic.closed());
+        let mut requests = std::pin::pin!(quic.accept_bi());
+        let mut others = std::pin::pin!(quic.accept_uni());
         loop {
-            match self.wake(&http3, &leaving, &goodbye).await {
+            let streams = (requests.as_mut(), others.as_mut());
+            let woken = self.wake(&http3, &leaving, &goodbye, ended.as_mut(), streams);
+            match woken.await {
                 Woken::Ended(error) => {
                     self.error = Some(error);
                     return;
                 }
-                Woken::Request(send, recv) => self.request(&http3, send, recv),
+                Woken::Request(send, recv) => {
+                    requests.set(quic.accept_bi());
+                    self.request(&http3, send, recv);
+                }
                 Woken::Unidirectional(recv) => {
+                    others.set(quic.accept_uni());
                     tokio::spawn(peer::read(Arc::clone(&http3), recv).in_current_span());
                 }
                 Woken::Confirmed => self.confirmed(&http3),
@@ -315,60 +323,6 @@ impl Connection {
         }
     }
 
-    /// What happens next.
-    async fn wake(&self, http3: &Arc<Http3>, leaving: &Leaving, goodbye: &Alarm) -> Woken {
-        let quic = &http3.quic;
-        let handshaking = self.report.is_handshaking();
-        let confirmation = &http3.shared.confirmation;
-        let mut ended = std::pin::pin!(quic.closed());
-        let mut requests = std::pin::pin!(quic.accept_bi());
-        let mut others = std::pin::pin!(quic.accept_uni());
-        let mut confirmed = std::pin::pin!(confirmation.wait());
-        poll_fn(|cx| {
-            if handshaking {
-                let vitals = self.permit.vitals();
-                if vitals.is_some_and(|vitals| vitals.is_evicted()) {
-                    return Poll::Ready(Woken::Evicted);
-                }
-                // Before any request: who is confirmed must not be taken for early.
-                if let Poll::Ready(Ok(())) = confirmed.as_mut().poll(cx) {
-                    return Poll::Ready(Woken::Confirmed);
-                }
-            }
-            http3.weigh();
-            if let Poll::Ready(error) = ended.as_mut().poll(cx) {
-                return Poll::Ready(Woken::Ended(error));
-            }
-            if let Poll::Ready(Ok(recv)) = others.as_mut().poll(cx) {
-                return Poll::Ready(Woken::Unidirectional(recv));
-            }
-            if let Poll::Ready(Ok((send, recv))) = requests.as_mut().poll(cx) {
-                return Poll::Ready(Woken::Request(send, recv));
-            }
-            // Also while the handshake is over: the alarm is what the permit's waker and the ends
-            // of requests nudge.
-            if self.alarm.poll_due(cx).is_ready() && handshaking {
-                return Poll::Ready(Woken::HandshakeDue);
-            }
-            match leaving {
-                Leaving::No => {
-                    // Who is not confirmed yet is told when it is, or cut by its deadline: what it
-                    // has sent early is answered first.
-                    if handshaking {
-                        return Poll::Pending;
-                    }
-                    if http3.shared.is_closing() || self.worker.process.is_draining() {
-                        return Poll::Ready(Woken::Leave);
-                    }
-                    http3.poll_idle(cx).map(|()| Woken::Idle)
-                }
-                Leaving::Last if http3.is_busy() => Poll::Pending,
-                _ => goodbye.poll_due(cx).map(|()| Woken::GoodbyeDue),
-            }
-        })
-        .await
-    }
-
     fn request(&self, http3: &Arc<Http3>, mut send: SendStream, mut recv: RecvStream) {
         if http3.turns_away() {
             let _ = send.reset(code(Code::REQUEST_REJECTED));
@@ -380,7 +334,15 @@ impl Connection {
         let place = http3.begin(id);
         // EARLY-DATA R23: before its end the handshake yields no keys but those of early data.
         let early = recv.is_0rtt();
-        let task = stream::serve(Arc::clone(http3), place, id, send, recv, early);
+        // Boxed: it has some kilobytes, and tokio moves what it spawns, and again when that ends.
+        let task = Box::pin(stream::serve(
+            Arc::clone(http3),
+            place,
+            id,
+            send,
+            recv,
+            early,
+        ));
         tokio::spawn(task.in_current_span());
     }
 

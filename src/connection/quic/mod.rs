@@ -19,6 +19,7 @@ mod port;
 mod ranks;
 mod stream;
 mod tokens;
+mod wake;
 
 use quinn::VarInt;
 

@@ -43,9 +43,9 @@ const WAITING: usize = 1024;
 const WAITING_EACH: u64 = 64 * 1024;
 const WAITING_ALL: u64 = 16 * 1024 * 1024;
 
-/// How many address validation tokens a client gets, for as many connections later: each spares it a
-/// Retry.
-const TOKENS: u32 = 2;
+/// How many address validation tokens a client gets: one spares its next connection a Retry, and that
+/// gets another one. Each costs a hundredth of a handshake.
+const TOKENS: u32 = 1;
 
 /// Over this share of the handshakes cap clients must prove their address, where that is "auto".
 pub(super) const PRESSURE: f64 = 0.5;

@@ -1,0 +1,92 @@
+//! What the task of a connection waits for.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use quinn::{AcceptBi, AcceptUni, ConnectionError, RecvStream, SendStream};
+
+use super::connection::Connection;
+use super::http3::Http3;
+use crate::deadline::Alarm;
+
+/// How far a goodbye has come (RFC 9114 §5.2).
+pub(super) enum Leaving {
+    No,
+    /// The client was told that one is coming: what it has sent meanwhile is still answered.
+    Told,
+    /// It knows what was the last request.
+    Last,
+}
+
+/// Why the task of a connection woke.
+pub(super) enum Woken {
+    Ended(ConnectionError),
+    Request(SendStream, RecvStream),
+    Unidirectional(RecvStream),
+    Confirmed,
+    Evicted,
+    HandshakeDue,
+    Idle,
+    Leave,
+    GoodbyeDue,
+}
+
+impl Connection {
+    /// What happens next.
+    pub(super) async fn wake(
+        &self,
+        http3: &Arc<Http3>,
+        leaving: &Leaving,
+        goodbye: &Alarm,
+        mut ended: Pin<&mut impl Future<Output = ConnectionError>>,
+        (mut requests, mut others): (Pin<&mut AcceptBi<'_>>, Pin<&mut AcceptUni<'_>>),
+    ) -> Woken {
+        let handshaking = self.report.is_handshaking();
+        let mut confirmed = std::pin::pin!(http3.shared.confirmation.wait());
+        poll_fn(|cx| {
+            if handshaking {
+                let vitals = self.permit.vitals();
+                if vitals.is_some_and(|vitals| vitals.is_evicted()) {
+                    return Poll::Ready(Woken::Evicted);
+                }
+                // Before any request: who is confirmed must not be taken for early.
+                if let Poll::Ready(Ok(())) = confirmed.as_mut().poll(cx) {
+                    return Poll::Ready(Woken::Confirmed);
+                }
+            }
+            http3.weigh();
+            if let Poll::Ready(error) = ended.as_mut().poll(cx) {
+                return Poll::Ready(Woken::Ended(error));
+            }
+            if let Poll::Ready(Ok(recv)) = others.as_mut().poll(cx) {
+                return Poll::Ready(Woken::Unidirectional(recv));
+            }
+            if let Poll::Ready(Ok((send, recv))) = requests.as_mut().poll(cx) {
+                return Poll::Ready(Woken::Request(send, recv));
+            }
+            // Also while the handshake is over: the alarm is what the permit's waker and the ends
+            // of requests nudge.
+            if self.alarm.poll_due(cx).is_ready() && handshaking {
+                return Poll::Ready(Woken::HandshakeDue);
+            }
+            match leaving {
+                Leaving::No => {
+                    // Who is not confirmed yet is told when it is, or cut by its deadline: what it
+                    // has sent early is answered first.
+                    if handshaking {
+                        return Poll::Pending;
+                    }
+                    if http3.shared.is_closing() || self.worker.process.is_draining() {
+                        return Poll::Ready(Woken::Leave);
+                    }
+                    http3.poll_idle(cx).map(|()| Woken::Idle)
+                }
+                Leaving::Last if http3.is_busy() => Poll::Pending,
+                _ => goodbye.poll_due(cx).map(|()| Woken::GoodbyeDue),
+            }
+        })
+        .await
+    }
+}
