@@ -198,8 +198,8 @@ fn over_quic(config: &ClientConfig) -> Result<quinn::ClientConfig, Box<dyn Error
     Ok(quinn::ClientConfig::new(Arc::new(crypto)))
 }
 
-#[test]
-fn over_quic_the_second_connection_is_resumed_and_its_early_request_answered() -> Outcome {
+/// Has a client of the floor over QUIC do this.
+fn play(client: impl AsyncFnOnce(quinn::Endpoint, SocketAddr) -> Outcome) -> Outcome {
     let (floor, config, _directory) = tls(&["--quic"])?;
     let config = over_quic(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -208,7 +208,14 @@ fn over_quic_the_second_connection_is_resumed_and_its_early_request_answered() -
     runtime.block_on(async {
         let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse()?)?;
         endpoint.set_default_client_config(config);
-        let quic = endpoint.connect(floor.address, "a.test")?.await?;
+        client(endpoint, floor.address).await
+    })
+}
+
+#[test]
+fn over_quic_the_second_connection_is_resumed_and_its_early_request_answered() -> Outcome {
+    play(async |endpoint, address| {
+        let quic = endpoint.connect(address, "a.test")?.await?;
         let own = h3_quinn::Connection::new(quic);
         let (_driver, mut requests) = h3::client::new(own).await?;
         assert_eq!(get(&mut requests, "/").await?, (6, "hello\n".to_owned()));
@@ -216,7 +223,7 @@ fn over_quic_the_second_connection_is_resumed_and_its_early_request_answered() -
         assert_eq!(large, (10_000_000, "\0".repeat(6)));
         assert_eq!(get(&mut requests, "/").await?.0, 6);
 
-        let connecting = endpoint.connect(floor.address, "a.test")?;
+        let connecting = endpoint.connect(address, "a.test")?;
         let Ok((quic, accepted)) = connecting.into_0rtt() else {
             return Err("no ticket came".into());
         };
@@ -230,15 +237,8 @@ fn over_quic_the_second_connection_is_resumed_and_its_early_request_answered() -
 
 #[test]
 fn over_quic_a_head_in_pieces_is_answered() -> Outcome {
-    let (floor, config, _directory) = tls(&["--quic"])?;
-    let config = over_quic(&config)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse()?)?;
-        endpoint.set_default_client_config(config);
-        let quic = endpoint.connect(floor.address, "a.test")?.await?;
+    play(async |endpoint, address| {
+        let quic = endpoint.connect(address, "a.test")?.await?;
         let (mut send, mut receive) = quic.open_bi().await?;
         // HEADERS and their length; :method: GET, :scheme: https, :authority: a, :path: /
         for piece in [&b"\x01\x08"[..], b"\x00\x00\xd1\xd7", b"\x50\x01a\xc1"] {

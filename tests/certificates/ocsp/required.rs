@@ -144,8 +144,8 @@ async fn one_that_stands_in_is_asked_about_and_shown_no_more_once_it_is_revoked(
     assert_eq!(shown.staple, Some((Status::Good, 2)));
 }
 
-/// A staple that ends while nobody renews it: full handshakes are refused, those that resume go on.
-async fn resumes_without(more: &str, looker: fn(&Authority) -> Looker) {
+/// A site that requires staples, each of which lasts three seconds.
+async fn short(more: &str) -> (Arc<Authority>, Responder, Edge) {
     let authority = Arc::new(Authority::new());
     let short = Answer {
         lasts: Duration::from_secs(3),
@@ -155,6 +155,12 @@ async fn resumes_without(more: &str, looker: fn(&Authority) -> Looker) {
     let certificate = authority.leaf(NAME, leaf(&responder.url(), false)).toml("");
     let more = format!("ocsp = \"required\"\n{more}");
     let edge = Edge::start(&config(LOGGED, &[site(NAME, &certificate, &more)])).await;
+    (authority, responder, edge)
+}
+
+/// A staple that ends while nobody renews it: full handshakes are refused, those that resume go on.
+async fn resumes_without(more: &str, looker: fn(&Authority) -> Looker) {
+    let (authority, responder, edge) = short(more).await;
     let looker = looker(&authority);
     looker.until(&edge, NAME, Result::is_ok).await.unwrap();
     // With a ticket.
@@ -198,15 +204,7 @@ async fn so_does_one_of_tls_1_2() {
 /// A staple that ends between two ClientHellos of one handshake.
 #[tokio::test]
 async fn a_staple_that_ends_before_the_second_hello_brings_no_bare_certificate() {
-    let authority = Arc::new(Authority::new());
-    let short = Answer {
-        lasts: Duration::from_secs(3),
-        ..Answer::GOOD
-    };
-    let responder = Responder::start(&authority, Does::Answer(short)).await;
-    let certificate = authority.leaf(NAME, leaf(&responder.url(), false)).toml("");
-    let site = site(NAME, &certificate, "ocsp = \"required\"");
-    let edge = Edge::start(&config(LOGGED, &[site])).await;
+    let (authority, responder, edge) = short("").await;
     let (looker, retried) = (Looker::new(&authority), Looker::retried(&authority));
     looker.until(&edge, NAME, Result::is_ok).await.unwrap();
     let shown = retried.look(edge.address(), NAME).await.unwrap();
