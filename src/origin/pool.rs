@@ -8,7 +8,7 @@ use http::HeaderValue;
 
 use super::balance::{self, Load};
 use super::budget::Budget;
-use super::connect::Endpoint;
+use super::endpoint::Endpoint;
 use super::lease::Lease;
 use super::link::Link;
 use super::queue::{Place, Slot};

@@ -9,14 +9,14 @@ use crate::config::snapshot;
 use crate::telemetry::labels::{OriginError, Resolution};
 
 /// A DNS server that says what it is told to.
-struct Dns {
+pub(super) struct Dns {
     address: SocketAddr,
     says: Arc<Mutex<Option<Vec<Ipv4Addr>>>>,
     asked: watch::Receiver<usize>,
 }
 
 impl Dns {
-    async fn new(addresses: &[Ipv4Addr]) -> Self {
+    pub(super) async fn new(addresses: &[Ipv4Addr]) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let says = Arc::new(Mutex::new(Some(addresses.to_vec())));
@@ -70,7 +70,7 @@ fn answer(query: &[u8], says: Option<&[Ipv4Addr]>) -> Vec<u8> {
     answer
 }
 
-fn worker(dns: &Dns) -> Worker {
+pub(super) fn worker(dns: &Dns) -> Worker {
     let settings = snapshot::Resolver {
         servers: vec![dns.address],
         timeout: Duration::from_secs(2),
@@ -79,7 +79,7 @@ fn worker(dns: &Dns) -> Worker {
     Worker::resolving(settings)
 }
 
-fn named(port: u16) -> Arc<OriginSpec> {
+pub(super) fn named(port: u16) -> Arc<OriginSpec> {
     Arc::new(OriginSpec {
         name: "app".into(),
         servers: vec![OriginServer::plain(
@@ -95,12 +95,12 @@ fn named(port: u16) -> Arc<OriginSpec> {
     })
 }
 
-const ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
-const TWO: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 2);
+pub(super) const ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
+pub(super) const TWO: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 2);
 
 /// Listens at an address of ours on this port, or on any; closes after each answer, so that the
 /// next request connects anew.
-async fn origin(ip: Ipv4Addr, port: u16) -> u16 {
+pub(super) async fn origin(ip: Ipv4Addr, port: u16) -> u16 {
     let listener = TcpListener::bind((ip, port)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
