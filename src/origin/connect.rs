@@ -12,9 +12,10 @@ use tokio::time::Instant;
 
 use super::Ends;
 use super::address::Address;
+use super::attempt::Waiter;
 use super::endpoint::{Endpoint, Place, Room};
 use super::error::ForwardErrorKind;
-use super::http2::{self, Stream};
+use super::http2::{self, Connection, Stream};
 use super::link::Link;
 use super::race::{self, Course, Tried};
 use super::socket::Socket;
@@ -24,6 +25,23 @@ use crate::deadline::{Ticker, within};
 
 /// What a connection could not be had for, and the address that was tried last.
 pub(super) type ConnectError = (ForwardErrorKind, Option<Address>);
+
+/// A connection that is open.
+#[derive(Debug)]
+pub(super) enum Opened {
+    Http1(Box<Link>),
+    Http2(Arc<Connection>),
+}
+
+impl Opened {
+    /// It, or a place on it.
+    fn link(self, ticker: &Arc<Ticker>) -> Box<Link> {
+        match self {
+            Self::Http1(link) => link,
+            Self::Http2(connection) => Link::http2(Stream::new(&connection), ticker),
+        }
+    }
+}
 
 /// What a request wants of its connection.
 #[derive(Clone, Copy, Debug)]
@@ -47,22 +65,21 @@ pub(super) fn unreachable_name() -> ForwardErrorKind {
 /// # Errors
 /// [`ConnectError`].
 pub(super) async fn open(
-    endpoint: &Endpoint,
+    endpoint: &Arc<Endpoint>,
     wish: Wish,
     ticker: &Arc<Ticker>,
 ) -> Result<Box<Link>, ConnectError> {
-    let (ends, timeout) = (&Some(wish.ends), wish.timeout);
-    if endpoint.is_http1() {
-        return alone(endpoint, ends, ticker, timeout).await;
-    }
     let mut begin = Instant::now();
-    let left = |begin: Instant| timeout.saturating_sub(begin.elapsed());
+    let left = |begin: Instant| wish.timeout.saturating_sub(begin.elapsed());
     let mut patience = endpoint.queue.1;
-    let mut opening = None;
+    let mut tried = None;
     loop {
+        let left = left(begin);
+        if endpoint.is_http1() {
+            return alone(endpoint, &Some(wish.ends), ticker, left).await;
+        }
         match endpoint.room(ticker.now(), wish.idle) {
             Room::Full => {
-                drop(opening.take());
                 let queued = Instant::now();
                 endpoint.stream_ends(ticker, patience).await?;
                 patience = patience.saturating_sub(queued.elapsed());
@@ -70,41 +87,68 @@ pub(super) async fn open(
                 begin += queued.elapsed();
             }
             Room::Place(stream) => return Ok(Link::http2(stream, ticker)),
-            Room::Unused(stream, address) => {
+            Room::Unused(stream, _) if endpoint.spreading.is_under_way() || left.is_zero() => {
                 // One connects to it, the others take what is there.
-                drop(opening.take());
-                let Ok(guard) = endpoint.opening.try_lock() else {
-                    return Ok(Link::http2(stream, ticker));
-                };
-                opening = Some(guard);
-                drop(stream);
-                // If it is silent, there must be time left for those that are not.
-                let answered = AtomicUsize::new(0);
-                let connects = one(endpoint, address, ends, ticker, &answered);
-                match within(ticker, Some(left(begin) / 2), connects).await {
-                    Ok(Ok(link)) => return Ok(link),
-                    Ok(Err(_)) | Err(_) => endpoint.avoid(address, ticker.now()),
-                }
+                return Ok(Link::http2(stream, ticker));
             }
-            Room::New if opening.is_some() => break,
+            Room::Unused(stream, address) => {
+                drop(stream);
+                let mut waiter = attempt(endpoint, Some(address), wish.ends, ticker, left);
+                let soon = left.min(race::DELAY);
+                let opened = within(ticker, Some(soon), waiter.result()).await;
+                if let Ok(Some(Ok(opened))) = opened {
+                    return Ok(opened.link(ticker));
+                }
+                // It is avoided now; or it is slow, and what is there will do.
+            }
+            Room::New if left.is_zero() => return Err((ForwardErrorKind::ConnectTimeout, tried)),
             Room::New => {
                 // One connects, the others wait for what it finds: HTTP/2 has room for all, and
                 // what the server speaks may not be known yet.
-                let lock = within(ticker, Some(left(begin)), endpoint.opening.lock()).await;
-                match lock {
-                    Ok(guard) => opening = Some(guard),
-                    Err(_) => return Err((ForwardErrorKind::ConnectTimeout, None)),
-                }
-                if endpoint.is_http1() {
-                    opening = None;
-                    break;
+                let mut waiter = match endpoint.opening.join() {
+                    Some(waiter) => waiter,
+                    None => attempt(endpoint, None, wish.ends, ticker, left),
+                };
+                match within(ticker, Some(left), waiter.result()).await {
+                    Ok(Some(result)) => return result.map(|opened| opened.link(ticker)),
+                    Ok(None) => tried = endpoint.tried.get(),
+                    Err(_) => return Err((ForwardErrorKind::ConnectTimeout, endpoint.tried.get())),
                 }
             }
         }
     }
-    let link = alone(endpoint, ends, ticker, left(begin)).await;
-    drop(opening);
-    link
+}
+
+/// Begins to connect, for all who come to want it within `timeout`: to this address, or to any.
+fn attempt(
+    endpoint: &Arc<Endpoint>,
+    address: Option<SocketAddr>,
+    ends: Ends,
+    ticker: &Arc<Ticker>,
+    timeout: Duration,
+) -> Waiter<Result<Opened, ConnectError>> {
+    let attempts = match address {
+        Some(_) => &endpoint.spreading,
+        None => &endpoint.opening,
+    };
+    let (endpoint, ticker) = (Arc::clone(endpoint), Arc::clone(ticker));
+    // Nobody has to wait for a connection that is only to spread requests, and yet it is wanted.
+    attempts.begin(address.is_some(), async move {
+        let ends = &Some(ends);
+        let Some(address) = address else {
+            endpoint.tried.forget();
+            let connects = any(&endpoint, ends, &ticker, timeout, &endpoint.tried);
+            return within(&ticker, Some(timeout), connects).await.ok();
+        };
+        let answered = AtomicUsize::new(0);
+        let connects = one(&endpoint, address, ends, &ticker, &answered);
+        let opened = within(&ticker, Some(timeout), connects).await;
+        if !matches!(opened, Ok(Ok(_))) {
+            endpoint.avoid(address, ticker.now());
+        }
+        let opened = opened.ok()?;
+        Some(opened.map_err(|kind| (kind, Some(address.into()))))
+    })
 }
 
 /// A link to the server over a connection that nobody else uses, within `timeout`: for a check, which
@@ -130,7 +174,7 @@ async fn alone(
     let tried = Tried::default();
     let connects = any(endpoint, ends, ticker, timeout, &tried);
     match within(ticker, Some(timeout), connects).await {
-        Ok(link) => link,
+        Ok(opened) => opened.map(|opened| opened.link(ticker)),
         Err(_) => Err((ForwardErrorKind::ConnectTimeout, tried.get())),
     }
 }
@@ -143,7 +187,7 @@ async fn any(
     ticker: &Arc<Ticker>,
     timeout: Duration,
     tried: &Tried,
-) -> Result<Box<Link>, ConnectError> {
+) -> Result<Opened, ConnectError> {
     let begin = Instant::now();
     let answered = AtomicUsize::new(0);
     let connect = |address| one(endpoint, address, ends, ticker, &answered);
@@ -191,7 +235,7 @@ async fn one(
     ends: &Option<Ends>,
     ticker: &Arc<Ticker>,
     answered: &AtomicUsize,
-) -> Result<Box<Link>, ForwardErrorKind> {
+) -> Result<Opened, ForwardErrorKind> {
     let mut tcp = TcpStream::connect(address)
         .await
         .and_then(|socket| socket.set_nodelay(true).map(|()| socket))
@@ -218,7 +262,7 @@ async fn unix(
     path: &Arc<std::path::Path>,
     ends: &Option<Ends>,
     ticker: &Arc<Ticker>,
-) -> Result<Box<Link>, ForwardErrorKind> {
+) -> Result<Opened, ForwardErrorKind> {
     let mut socket = UnixStream::connect(path)
         .await
         .map_err(ForwardErrorKind::of_connect)?;
@@ -237,19 +281,19 @@ async fn finish(
     address: Address,
     ends: &Option<Ends>,
     ticker: &Arc<Ticker>,
-) -> Result<Box<Link>, ForwardErrorKind> {
+) -> Result<Opened, ForwardErrorKind> {
     let http2 = match (&socket, endpoint.protocol) {
         (Socket::Tls(stream), _) => stream.is_http2(),
         (_, protocol) => protocol == OriginProtocol::Http2,
     };
     endpoint.chose(!http2);
     if !http2 {
-        return Ok(Link::http1(socket, address, ticker));
+        return Ok(Opened::Http1(Link::http1(socket, address, ticker)));
     }
     let opened = Box::pin(http2::open(socket, address, ticker)).await;
     let connection = opened.map_err(ForwardErrorKind::from)?;
     if ends.is_some() {
         endpoint.shared.add(&connection);
     }
-    Ok(Link::http2(Stream::new(&connection, false), ticker))
+    Ok(Opened::Http2(connection))
 }

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use super::Ends;
 use super::address::Address;
-use super::connect::ConnectError;
+use super::attempt::Attempts;
+use super::connect::{ConnectError, Opened};
 use super::error::ForwardErrorKind;
 use super::http2::{Connections, Found, Stream};
 use super::link::Link;
 use super::pool::seed;
-use super::race::interleave;
+use super::race::{Tried, interleave};
 use super::resolver::{Name, Resolver};
 use super::tls::Client;
 use crate::config::snapshot::{OriginHost, OriginProtocol, OriginServer, OriginSpec};
@@ -40,8 +41,12 @@ pub(super) struct Endpoint {
     generation: AtomicU64,
     /// How many requests may wait for a stream, and how long.
     pub(super) queue: (usize, Duration),
-    /// Held while a connection is opened that others may share.
-    pub(super) opening: tokio::sync::Mutex<()>,
+    /// The connection that is being opened for requests which have none.
+    pub(super) opening: Arc<Attempts<Result<Opened, ConnectError>>>,
+    /// The address that this waits for, or did last.
+    pub(super) tried: Tried,
+    /// The connection that is being opened to an address which has none.
+    pub(super) spreading: Arc<Attempts<Result<Opened, ConnectError>>>,
     /// Whether every request has a connection of its own: then nobody waits for another one's.
     http1: AtomicBool,
 }
@@ -89,8 +94,13 @@ impl Endpoint {
             shared: Connections::default(),
             generation: AtomicU64::new(0),
             queue: (spec.pool.limits.queue, spec.pool.timeouts.queue),
-            opening: tokio::sync::Mutex::new(()),
-            http1: AtomicBool::new(server.protocol == OriginProtocol::Http1),
+            opening: Arc::default(),
+            tried: Tried::default(),
+            spreading: Arc::default(),
+            // A connection that names its client is nobody else's.
+            http1: AtomicBool::new(
+                server.protocol == OriginProtocol::Http1 || spec.proxy_protocol.is_some(),
+            ),
         }
     }
 
@@ -193,7 +203,8 @@ impl Endpoint {
 
     /// The server was seen to choose HTTP/1.1, or HTTP/2.
     pub(super) fn chose(&self, http1: bool) {
-        self.http1.store(http1, Ordering::Relaxed);
+        self.http1
+            .store(http1 || self.names_clients(), Ordering::Relaxed);
     }
 
     /// The addresses in the order in which they are to be tried: those first that have the fewest

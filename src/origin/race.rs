@@ -29,6 +29,11 @@ impl Tried {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(address.into());
     }
 
+    /// No address is known.
+    pub(super) fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// The last one; `None` if no address was known.
     pub(super) fn get(&self) -> Option<Address> {
         let tried = self.0.lock().unwrap_or_else(PoisonError::into_inner);
