@@ -101,7 +101,8 @@ impl Link {
     }
 
     /// A place on a connection of HTTP/2.
-    pub(super) fn http2(stream: Stream, ticker: &Arc<Ticker>) -> Box<Self> {
+    pub(super) fn http2(mut stream: Stream, ticker: &Arc<Ticker>) -> Box<Self> {
+        stream.claim();
         let address = stream.address().clone();
         Self::new(Wire::Http2(stream), address, ticker)
     }

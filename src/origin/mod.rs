@@ -4,7 +4,8 @@
 //! One [`Origins`] per worker holds that worker's connections. **No task runs beside a request**:
 //! the future of [`Origins::forward`], and then the body of the answer, drive the exchange, so
 //! dropping either ends it and closes its connection (HTTP/2: resets its stream), and a client
-//! that stops reading stops the origin. A connection of HTTP/2, which requests share, has a task.
+//! that stops reading stops the origin. What requests share has a task: a connection of HTTP/2, and the
+//! attempt to open one.
 //!
 //! Where EARLY-DATA R11 wants the connection of an aborted request not pooled, a stream of HTTP/2 is
 //! reset instead: what the request left behind goes with its stream, and its neighbours, who may be
@@ -29,9 +30,11 @@
 
 mod address;
 mod affinity;
+mod attempt;
 mod balance;
 mod budget;
 mod connect;
+mod endpoint;
 mod error;
 mod exchange;
 mod fields;
@@ -44,6 +47,7 @@ mod link;
 mod pool;
 mod probe;
 mod queue;
+mod race;
 mod receiving;
 mod request_body;
 mod resolver;

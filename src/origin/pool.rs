@@ -8,7 +8,7 @@ use http::HeaderValue;
 
 use super::balance::{self, Load};
 use super::budget::Budget;
-use super::connect::Endpoint;
+use super::endpoint::Endpoint;
 use super::lease::Lease;
 use super::link::Link;
 use super::queue::{Place, Slot};
@@ -25,7 +25,7 @@ pub(super) struct Pool {
     /// The Host of each server; empty if they get the client's.
     hosts: Vec<HeaderValue>,
     /// What is connected to, server by server.
-    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) endpoints: Vec<Arc<Endpoint>>,
     pub(super) ticker: Arc<Ticker>,
     /// How much later than the process's the worker's clock began.
     behind: Duration,
@@ -131,7 +131,7 @@ impl Pool {
         let endpoints = spec
             .servers
             .iter()
-            .map(|server| Endpoint::new(server, spec, resolver))
+            .map(|server| Arc::new(Endpoint::new(server, spec, resolver)))
             .collect();
         Arc::new(Self {
             hosts,

@@ -9,7 +9,8 @@ use http::header::{CONNECTION, HOST, USER_AGENT};
 use http::{HeaderValue, Request, StatusCode, request};
 use tokio::time::Instant;
 
-use super::connect::{self, Endpoint};
+use super::connect;
+use super::endpoint::Endpoint;
 use super::error::ForwardErrorKind;
 use super::head::Head;
 use super::pool::seed;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod balancing;
+mod connecting;
 mod early;
 mod failures;
 mod http2;

@@ -213,6 +213,23 @@ async fn an_origin_without_its_files_fails_alone() {
 }
 
 #[tokio::test]
+async fn those_who_wait_for_what_a_server_speaks_connect_for_themselves_if_it_is_http1() {
+    let pki = Pki::new();
+    let origin = SecureOrigin::start(&pki.leaf(&["127.0.0.1"]), &["http/1.1"]).await;
+    let stand = Stand::start(&secure("/", &origin.url("127.0.0.1"), &ca(&pki))).await;
+    let mut client = stand.http2().await;
+    for _ in 0..20 {
+        let get = request("GET", &format!("https://{NAME}/"), "");
+        client.begin_request(get).await;
+    }
+    for _ in 0..20 {
+        let answer = client.next().await.unwrap();
+        assert_eq!((answer.status.as_u16(), answer.text()), (200, "h1"));
+    }
+    assert_eq!(origin.handshakes().len(), 20);
+}
+
+#[tokio::test]
 async fn http2_clients_share_a_connection_to_an_http2_origin() {
     let pki = Pki::new();
     let origin = SecureOrigin::start(&pki.leaf(&["127.0.0.1"]), &["h2"]).await;

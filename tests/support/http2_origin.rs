@@ -176,8 +176,17 @@ impl Http2Origin {
         leaf: &Leaf,
         answer: impl Fn(&Asked) -> Play + Send + Sync + 'static,
     ) -> Self {
+        Self::start_tls_when(leaf, When::AfterBody, answer).await
+    }
+
+    /// The same over TLS, and one that chooses what to do at this moment.
+    pub async fn start_tls_when(
+        leaf: &Leaf,
+        when: When,
+        answer: impl Fn(&Asked) -> Play + Send + Sync + 'static,
+    ) -> Self {
         let acceptor = acceptor(leaf, &["h2"], None);
-        Self::run(Some(acceptor), When::AfterBody, answer).await
+        Self::run(Some(acceptor), when, answer).await
     }
 
     async fn run(

@@ -1,15 +1,21 @@
-//! A plain HTTP/1.1 origin that does as it is told, and remembers what it was asked.
+//! An HTTP/1.1 origin, in the clear or over TLS, that does as it is told, and remembers what it was
+//! asked.
+
+mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
+use self::wire::Wire;
 use super::BOUND;
+use super::pki::Leaf;
+use super::secure::acceptor;
 
 /// A running origin; it and its connections end when this is dropped.
 pub struct Origin {
@@ -77,6 +83,7 @@ enum Step {
     Wait(Duration),
     Held,
     Close,
+    Cut,
     Reset,
     Silence,
 }
@@ -173,6 +180,12 @@ impl Reply {
         self
     }
 
+    /// Then closes the socket, without TLS's close_notify.
+    pub fn then_cut(mut self) -> Self {
+        self.steps.push(Step::Cut);
+        self
+    }
+
     /// Then resets.
     pub fn then_reset(mut self) -> Self {
         self.steps.push(Step::Reset);
@@ -200,6 +213,7 @@ type Answer = dyn Fn(&Asked) -> Reply + Send + Sync;
 struct State {
     answer: Box<Answer>,
     when: When,
+    acceptor: Option<TlsAcceptor>,
     seen: watch::Sender<Seen>,
     released: watch::Sender<bool>,
     close: Notify,
@@ -230,11 +244,30 @@ impl Origin {
         when: When,
         answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
     ) -> Self {
+        Self::run(None, when, answer).await
+    }
+
+    /// The same over TLS with this certificate.
+    pub async fn start_tls(
+        leaf: &Leaf,
+        when: When,
+        answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let acceptor = acceptor(leaf, &["http/1.1"], None);
+        Self::run(Some(acceptor), when, answer).await
+    }
+
+    async fn run(
+        acceptor: Option<TlsAcceptor>,
+        when: When,
+        answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
             answer: Box::new(answer),
             when,
+            acceptor,
             seen: watch::Sender::default(),
             released: watch::Sender::default(),
             close: Notify::new(),
@@ -254,7 +287,11 @@ impl Origin {
 
     /// Its URL, for a config.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = match self.state.acceptor {
+            None => "http",
+            Some(_) => "https",
+        };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Connections accepted so far.
@@ -340,18 +377,20 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
         });
         let state = Arc::clone(&state);
         running.spawn(async move {
-            serve(stream, &state, connection).await;
+            let _ = stream.set_nodelay(true);
+            let wire = match &state.acceptor {
+                None => Some(Wire::new(stream)),
+                Some(acceptor) => acceptor.accept(stream).await.ok().map(Wire::new),
+            };
+            if let Some(wire) = wire {
+                serve(wire, &state, connection).await;
+            }
             state.seen.send_modify(|seen| seen.open -= 1);
         });
     }
 }
 
-async fn serve(stream: TcpStream, state: &State, connection: usize) {
-    let _ = stream.set_nodelay(true);
-    let mut wire = Wire {
-        stream,
-        bytes: Vec::new(),
-    };
+async fn serve(mut wire: Wire, state: &State, connection: usize) {
     for nth in 0.. {
         let head = tokio::select! {
             head = wire.head() => head,
@@ -377,117 +416,5 @@ async fn serve(stream: TcpStream, state: &State, connection: usize) {
         if state.when == When::AfterHead && !wire.finish(&mut asked, state).await {
             return;
         }
-    }
-}
-
-struct Wire {
-    stream: TcpStream,
-    /// Read and not used.
-    bytes: Vec<u8>,
-}
-
-impl Wire {
-    async fn more(&mut self) -> Option<()> {
-        match self.stream.read_buf(&mut self.bytes).await {
-            Ok(1..) => Some(()),
-            _ => None,
-        }
-    }
-
-    async fn through(&mut self, mark: &[u8]) -> Option<Vec<u8>> {
-        loop {
-            let mut windows = self.bytes.windows(mark.len());
-            if let Some(at) = windows.position(|window| window == mark) {
-                return Some(self.bytes.drain(..at + mark.len()).collect());
-            }
-            self.more().await?;
-        }
-    }
-
-    async fn head(&mut self) -> Option<String> {
-        let head = self.through(b"\r\n\r\n").await?;
-        Some(String::from_utf8(head).expect("a head of text"))
-    }
-
-    /// Reads up to `count` bytes of body; whether all came.
-    async fn some(&mut self, count: usize, body: &mut Vec<u8>) -> Option<()> {
-        let mut left = count;
-        while left > 0 {
-            let here = self.bytes.len().min(left);
-            body.extend(self.bytes.drain(..here));
-            left -= here;
-            if left > 0 {
-                self.more().await?;
-            }
-        }
-        Some(())
-    }
-
-    /// Reads the body and notes the request; whether the connection goes on.
-    async fn finish(&mut self, asked: &mut Asked, state: &State) -> bool {
-        asked.cut_short = self.body(asked).await.is_none();
-        state
-            .seen
-            .send_modify(|seen| seen.requests.push(asked.clone()));
-        !asked.cut_short
-    }
-
-    async fn body(&mut self, asked: &mut Asked) -> Option<()> {
-        if let Some(length) = asked.field("content-length") {
-            let length = length.parse().expect("a content-length");
-            return self.some(length, &mut asked.body).await;
-        }
-        if asked.field("transfer-encoding").is_none() {
-            return Some(());
-        }
-        loop {
-            let line = self.through(b"\r\n").await?;
-            let line = String::from_utf8(line).expect("a chunk size");
-            let size = usize::from_str_radix(line.trim(), 16).expect("a chunk size");
-            if size == 0 {
-                break;
-            }
-            self.some(size, &mut asked.body).await?;
-            assert_eq!(self.through(b"\r\n").await?, b"\r\n", "after a chunk");
-        }
-        loop {
-            let line = self.through(b"\r\n").await?;
-            if line == b"\r\n" {
-                return Some(());
-            }
-            asked.trailers.push_str(&String::from_utf8_lossy(&line));
-        }
-    }
-
-    /// Does what the reply says; whether the connection goes on.
-    async fn play(&mut self, reply: Reply, state: &State) -> bool {
-        for step in reply.steps {
-            match step {
-                Step::Send(bytes) => {
-                    if self.stream.write_all(&bytes).await.is_err() {
-                        return false;
-                    }
-                }
-                #[expect(clippy::disallowed_methods, reason = "a slow origin is what it plays")]
-                Step::Wait(time) => tokio::time::sleep(time).await,
-                Step::Held => {
-                    let mut released = state.released.subscribe();
-                    if released.wait_for(|open| *open).await.is_err() {
-                        return false;
-                    }
-                }
-                Step::Close => {
-                    let _ = self.stream.shutdown().await;
-                    return false;
-                }
-                Step::Reset => {
-                    let _ = self.stream.set_zero_linger();
-                    return false;
-                }
-                // Until the other side closes: then the connection counts as ended.
-                Step::Silence => while self.more().await.is_some() {},
-            }
-        }
-        true
     }
 }

@@ -61,6 +61,8 @@ pub(crate) struct Connection {
     woken: AtomicU64,
     /// Told of each stream that ends.
     freed: OnceLock<Arc<Notify>>,
+    /// A request was given a place on it.
+    claimed: AtomicBool,
     ticker: Arc<Ticker>,
     state: Arc<State>,
     nudge: Nudge,
@@ -125,6 +127,7 @@ pub(crate) async fn open(
         rests_since: AtomicU64::new(milliseconds(ticker.now())),
         woken: AtomicU64::new(AWAKE),
         freed: OnceLock::new(),
+        claimed: AtomicBool::new(false),
         ticker: Arc::clone(ticker),
         state,
         nudge,
@@ -135,6 +138,11 @@ impl Connection {
     /// Whether the origin takes new streams on it: neither closed nor announced to close.
     pub(super) fn accepts(&self) -> bool {
         !self.state.over.load(Ordering::Relaxed) && accepts(&mut self.send.clone())
+    }
+
+    /// A request is given a place on it; whether one was before.
+    pub(super) fn claim(&self) -> bool {
+        self.claimed.swap(true, Ordering::Relaxed)
     }
 
     /// Whether it is encrypted.

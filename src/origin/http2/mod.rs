@@ -91,7 +91,7 @@ impl Connections {
             None if open.len() < MAX_CONNECTIONS => return Found::New,
             None => return Found::Full,
         };
-        Found::Place(Stream::new(chosen, true))
+        Found::Place(Stream::new(chosen))
     }
 
     /// Joins those that wait for a stream, unless there are `most` of them.

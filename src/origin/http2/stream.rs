@@ -67,15 +67,20 @@ enum Incoming {
 }
 
 impl Stream {
-    /// `joined` says that the connection was there before.
-    pub(crate) fn new(connection: &Arc<Connection>, joined: bool) -> Self {
+    /// A place that nobody has claimed yet.
+    pub(crate) fn new(connection: &Arc<Connection>) -> Self {
         Self {
             send: connection.sender(),
             connection: Arc::clone(connection),
-            joined,
+            joined: true,
             exchange: None,
             written: 0,
         }
+    }
+
+    /// It is a request's from now on: the first one's of a connection has joined nobody.
+    pub(crate) fn claim(&mut self) {
+        self.joined = self.connection.claim();
     }
 
     /// Where the connection goes.

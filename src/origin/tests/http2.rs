@@ -90,7 +90,7 @@ impl H2c {
     }
 }
 
-fn h2c(address: SocketAddr) -> Arc<OriginSpec> {
+pub(super) fn h2c(address: SocketAddr) -> Arc<OriginSpec> {
     Arc::new(OriginSpec {
         name: "h2c".into(),
         servers: vec![OriginServer {
@@ -112,7 +112,7 @@ fn head(status: u16) -> Response<()> {
     Response::builder().status(status).body(()).unwrap()
 }
 
-fn hello(mut respond: Answer) {
+pub(super) fn hello(mut respond: Answer) {
     let mut stream = respond.send_response(head(200), false).unwrap();
     stream.send_data("hello".into(), true).unwrap();
 }

@@ -9,14 +9,14 @@ use crate::config::snapshot;
 use crate::telemetry::labels::{OriginError, Resolution};
 
 /// A DNS server that says what it is told to.
-struct Dns {
+pub(super) struct Dns {
     address: SocketAddr,
     says: Arc<Mutex<Option<Vec<Ipv4Addr>>>>,
     asked: watch::Receiver<usize>,
 }
 
 impl Dns {
-    async fn new(addresses: &[Ipv4Addr]) -> Self {
+    pub(super) async fn new(addresses: &[Ipv4Addr]) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let says = Arc::new(Mutex::new(Some(addresses.to_vec())));
@@ -40,13 +40,13 @@ impl Dns {
     }
 
     /// From now on; `None` is SERVFAIL.
-    fn say(&self, addresses: Option<&[Ipv4Addr]>) {
+    pub(super) fn say(&self, addresses: Option<&[Ipv4Addr]>) {
         *self.says.lock().unwrap() = addresses.map(<[_]>::to_vec);
     }
 
     /// Waits until what is said now was asked for: both kinds of address, twice, since a query may
     /// be under way.
-    async fn until_asked(&self) {
+    pub(super) async fn until_asked(&self) {
         let mut asked = self.asked.clone();
         let now = *asked.borrow();
         asked.wait_for(|count| *count >= now + 4).await.unwrap();
@@ -70,7 +70,7 @@ fn answer(query: &[u8], says: Option<&[Ipv4Addr]>) -> Vec<u8> {
     answer
 }
 
-fn worker(dns: &Dns) -> Worker {
+pub(super) fn worker(dns: &Dns) -> Worker {
     let settings = snapshot::Resolver {
         servers: vec![dns.address],
         timeout: Duration::from_secs(2),
@@ -79,7 +79,7 @@ fn worker(dns: &Dns) -> Worker {
     Worker::resolving(settings)
 }
 
-fn named(port: u16) -> Arc<OriginSpec> {
+pub(super) fn named(port: u16) -> Arc<OriginSpec> {
     Arc::new(OriginSpec {
         name: "app".into(),
         servers: vec![OriginServer::plain(
@@ -95,12 +95,12 @@ fn named(port: u16) -> Arc<OriginSpec> {
     })
 }
 
-const ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
-const TWO: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 2);
+pub(super) const ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
+pub(super) const TWO: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 2);
 
 /// Listens at an address of ours on this port, or on any; closes after each answer, so that the
 /// next request connects anew.
-async fn origin(ip: Ipv4Addr, port: u16) -> u16 {
+pub(super) async fn origin(ip: Ipv4Addr, port: u16) -> u16 {
     let listener = TcpListener::bind((ip, port)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -119,7 +119,7 @@ async fn origin(ip: Ipv4Addr, port: u16) -> u16 {
 }
 
 /// Serves HTTP/2 at an address of ours on this port, or on any.
-async fn h2c_origin(ip: Ipv4Addr, port: u16) -> (u16, Arc<AtomicUsize>) {
+pub(super) async fn h2c_origin(ip: Ipv4Addr, port: u16) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind((ip, port)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let open = Arc::new(AtomicUsize::new(0));
@@ -142,14 +142,14 @@ async fn h2c_origin(ip: Ipv4Addr, port: u16) -> (u16, Arc<AtomicUsize>) {
     (port, open)
 }
 
-fn named_h2c(port: u16) -> Arc<OriginSpec> {
+pub(super) fn named_h2c(port: u16) -> Arc<OriginSpec> {
     let mut spec = Arc::into_inner(named(port)).unwrap();
     spec.servers[0].protocol = OriginProtocol::Http2;
     Arc::new(spec)
 }
 
 /// Asks so often, reads each answer, and says how often each address gave it.
-async fn shares(worker: &Worker, spec: &Arc<OriginSpec>, times: usize) -> [usize; 2] {
+pub(super) async fn shares(worker: &Worker, spec: &Arc<OriginSpec>, times: usize) -> [usize; 2] {
     let mut shares = [0; 2];
     for _ in 0..times {
         let forwarded = worker.send(get(spec)).await.unwrap();

@@ -90,7 +90,7 @@ async fn faults_of_streams_and_connections() {
         origins.push((Http2Origin::start(held).await, outcomes));
     }
     let faults = origins.iter();
-    let faults = faults.map(|(origin, outcomes)| (Fault::of_http2(origin, None), *outcomes));
+    let faults = faults.map(|(origin, outcomes)| (Fault::of_http2(origin), *outcomes));
     beside_all(&faults.collect::<Vec<_>>()).await;
 }
 
@@ -105,30 +105,54 @@ async fn the_same_over_tls() {
         origins.push((Http2Origin::start_tls(&leaf, held).await, outcomes));
     }
     let faults = origins.iter();
-    let faults = faults.map(|(origin, outcomes)| (Fault::of_http2(origin, Some(&tls)), *outcomes));
+    let faults = faults.map(|(origin, outcomes)| (Fault::of_http2(origin).tls(&tls), *outcomes));
     beside_all(&faults.collect::<Vec<_>>()).await;
 }
 
 #[tokio::test]
 async fn silence() {
-    let origin = Http2Origin::start(|_| none().held().then_silence()).await;
-    let fault = Fault::of_http2(&origin, None).timeouts("response_headers = \"5s\"");
+    let pki = Pki::new();
+    let tls = format!("ca = {:?}", pki.ca_file());
+    let silent = |_: &Asked| none().held().then_silence();
     // A connection whose streams wait in vain is asked whether it is still there.
+    let patience = "response_headers = \"5s\"";
+    let origin = Http2Origin::start(silent).await;
+    let fault = Fault::of_http2(&origin).timeouts(patience);
+    beside(fault, &[Outcome::Status(504)]).await;
+    let origin = Http2Origin::start_tls(&pki.leaf(&["127.0.0.1"]), silent).await;
+    let fault = Fault::of_http2(&origin).tls(&tls).timeouts(patience);
     beside(fault, &[Outcome::Status(504)]).await;
 }
 
 #[tokio::test]
 async fn bodies_that_nobody_takes() {
+    let pki = Pki::new();
+    let leaf = pki.leaf(&["127.0.0.1"]);
+    let tls = format!("ca = {:?}", pki.ca_file());
     let refuses = |_: &Asked| none().held().then_reset(Reason::INTERNAL_ERROR);
-    let refusing = Http2Origin::start_when(When::AfterHead, refuses).await;
     let answers = |_: &Asked| {
         let answer = Play::default().held().and(Play::status(413, "no"));
         answer.then_reset(Reason::NO_ERROR)
     };
-    let answering = Http2Origin::start_when(When::AfterHead, answers).await;
-    let large = |origin| Fault::of_http2(origin, None).with_body(3_000_000);
     let outcomes = [Outcome::Status(413), BAD, Outcome::Cut];
-    beside_all(&[(large(&refusing), &[BAD]), (large(&answering), &outcomes)]).await;
+    let when = When::AfterHead;
+    for secure in [false, true] {
+        let (refusing, answering) = match secure {
+            false => (
+                Http2Origin::start_when(when, refuses).await,
+                Http2Origin::start_when(when, answers).await,
+            ),
+            true => (
+                Http2Origin::start_tls_when(&leaf, when, refuses).await,
+                Http2Origin::start_tls_when(&leaf, when, answers).await,
+            ),
+        };
+        let large = |origin| {
+            let fault = Fault::of_http2(origin).with_body(3_000_000);
+            if secure { fault.tls(&tls) } else { fault }
+        };
+        beside_all(&[(large(&refusing), &[BAD]), (large(&answering), &outcomes)]).await;
+    }
 }
 
 /// Requests under way on the connection that one of them lies on.

@@ -63,17 +63,19 @@ impl<'a> Fault<'a> {
         }
     }
 
-    /// One over HTTP/2; over TLS, with the keys of its `tls` table.
-    pub fn of_http2(origin: &'a Http2Origin, tls: Option<&str>) -> Self {
-        let mut fault = Self::at(&origin.url());
-        if let Some(tls) = tls {
-            fault.keys += &format!(", tls = {{ {tls} }}");
-        }
+    /// One over HTTP/2.
+    pub fn of_http2(origin: &'a Http2Origin) -> Self {
         Self {
             origin: Some(Holder::Http2(origin)),
             pending: true,
-            ..fault
+            ..Self::at(&origin.url())
         }
+    }
+
+    /// Over TLS, with these keys of its `tls` table.
+    pub fn tls(mut self, keys: &str) -> Self {
+        self.keys += &format!(", tls = {{ {keys} }}");
+        self
     }
 
     /// A URL where there is no origin.
