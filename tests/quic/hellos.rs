@@ -1,7 +1,10 @@
 //! ClientHellos that come in several datagrams, of which some are late: what a client is told meanwhile.
 
-use crate::quic::forger::{Forger, Level, crypto};
-use crate::quic::scene::{NAME, Scene};
+use std::time::Duration;
+
+use crate::quic::addresses::{LARGE, large};
+use crate::quic::forger::{Forger, LEAST, Level, crypto};
+use crate::quic::scene::{NAME, Scene, Wants};
 use crate::support::BOUND;
 
 const PING: &[u8] = &[1];
@@ -44,4 +47,23 @@ async fn half_a_hello_is_acknowledged_and_so_is_every_probe_until_the_rest_comes
         forger.send(Level::Full, &[0x1d, 0x41, 0, 0]).await;
         scene.settle().await;
     }
+}
+
+/// What answers half a hello counts too. quinn begins a datagram as long as a byte may be sent
+/// (quinn-rs/quinn#1082): so thrice what came, and less than a datagram.
+#[tokio::test]
+async fn who_sends_its_hello_by_halves_is_sent_thrice_that_and_less_than_a_datagram_more() {
+    let scene = Scene::with_sites(large, Wants::default()).await;
+    let mut forger = Forger::to(scene.address(), LARGE, &scene.setup).await;
+    let hello = forger.hello.clone();
+    let (begin, end) = hello.split_at(hello.len() / 2);
+    forger.send(Level::Initial, &crypto(0, begin)).await;
+    acknowledged(&mut forger, 1).await;
+    assert!(forger.got.bytes < 100, "{} bytes", forger.got.bytes);
+    let end = crypto(begin.len() as u64, end);
+    forger.send(Level::Initial, &end).await;
+    // Until the server is tired of waiting, and has nothing left to send (RFC 9002 §6.2.2.1).
+    while forger.receive(Duration::from_millis(1200)).await {}
+    let (sent, most) = (forger.got.bytes, 3 * 2 * LEAST);
+    assert!(most < sent + LEAST && sent < most + LEAST, "{sent} bytes");
 }
