@@ -8,6 +8,7 @@ mod quic {
     mod early;
     mod floods;
     mod forger;
+    mod hellos;
     mod http;
     mod http09;
     mod limits;

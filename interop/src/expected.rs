@@ -107,6 +107,9 @@ struct Entry {
     result: Kind,
     /// What the failure has to say, and all that it may say.
     says: Option<Says>,
+    /// Whether chance decides, so that passing is as good.
+    #[serde(default)]
+    sometimes: bool,
     reason: String,
     #[serde(skip)]
     used: Used<bool>,
@@ -215,6 +218,7 @@ impl Expected {
                     false => Verdict::Unexpected,
                 }
             }
+            (Outcome::Pass, _) if entry.sometimes => Verdict::Pass,
             _ => Verdict::Stale(entry.reason.clone()),
         }
     }
@@ -299,6 +303,19 @@ mod tests {
             assert!(matches!(verdict, Verdict::Stale(_)), "{outcome:?}");
             assert!(!verdict.is_good());
         }
+    }
+
+    #[test]
+    fn where_chance_decides_passing_is_not_stale() {
+        let text = FILE.replace("says =", "sometimes = true\nsays =");
+        let expected = expected(&text).unwrap();
+        let verdict = |outcome| expected.verdict(Direction::Servers, "nginx", "replay", &outcome);
+        assert_eq!(verdict(Outcome::Pass), Verdict::Pass);
+        assert!(verdict(Outcome::Fail("twice".into())).is_good());
+        let other = verdict(Outcome::Fail("the server does not start".into()));
+        assert_eq!(other, Verdict::Unexpected);
+        let unsupported = verdict(Outcome::Unsupported("cannot".into()));
+        assert!(!unsupported.is_good());
     }
 
     #[test]

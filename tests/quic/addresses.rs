@@ -16,7 +16,7 @@ use crate::support::pki::Pki;
 use crate::support::within;
 
 /// A site whose certificate alone is more than a dozen datagrams.
-fn large(pki: &Pki) -> String {
+pub fn large(pki: &Pki) -> String {
     let names: Vec<_> = (0..300)
         .map(|nth| format!("a-name-that-is-rather-long-{nth}.large.example"))
         .collect();
@@ -28,7 +28,8 @@ fn large(pki: &Pki) -> String {
     )
 }
 
-const LARGE: &str = "a-name-that-is-rather-long-0.large.example";
+/// Its name.
+pub const LARGE: &str = "a-name-that-is-rather-long-0.large.example";
 
 #[tokio::test]
 async fn who_is_not_proved_is_sent_no_more_than_thrice_what_it_sent() {

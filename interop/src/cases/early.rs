@@ -292,6 +292,17 @@ fn to_strict(cell: &Cell<'_, '_>) -> Arguments {
         .with("second-connect", strict)
 }
 
+/// The same, through a line.
+fn to_strict_through_line(cell: &mut Cell<'_, '_>) -> Result<Arguments, String> {
+    let (_, relay) = cell.relay(Plan {
+        delay_ms: LINE,
+        ..Plan::to(cell.lab.ground.edge(true))
+    })?;
+    Ok(edge(cell)
+        .with("mode", "early")
+        .with("second-connect", relay))
+}
+
 fn refused(cell: &mut Cell<'_, '_>) -> Played {
     let arguments = to_strict(cell);
     let talk = cell.talk(&arguments)?;
@@ -301,7 +312,12 @@ fn refused(cell: &mut Cell<'_, '_>) -> Played {
 fn refused_large(cell: &mut Cell<'_, '_>) -> Played {
     // With its head it stays below what tickets allow.
     const BODY: u64 = 15_000;
-    let arguments = to_strict(cell)
+    let arguments = match cell.over {
+        Over::Tcp => to_strict(cell),
+        // A client may move its packets in several steps: the answer must not overtake them.
+        Over::Quic => to_strict_through_line(cell)?,
+    };
+    let arguments = arguments
         .path("/upload")
         .with("method", "POST")
         .with("body-bytes", BODY);

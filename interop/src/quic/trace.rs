@@ -17,7 +17,8 @@ pub type Check = fn(&Trace, &mut Notes);
 /// ACK with counts of marks (RFC 9000 §19.3), PATH_CHALLENGE, PATH_RESPONSE.
 const ACK_ECN: u64 = 0x03;
 const PATH_CHALLENGE: u64 = 0x1a;
-const CERTIFICATE: u64 = 11;
+/// Certificate, CompressedCertificate (RFC 8879).
+const CERTIFICATES: [u64; 2] = [11, 25];
 const CHACHA20: u64 = 0x1303;
 const V2: u32 = 0x6b33_43cf;
 /// What a chain of nine takes at least, in bytes of Handshake packets.
@@ -170,7 +171,9 @@ pub fn resumed(trace: &Trace, notes: &mut Notes) {
         let mut all = trace.client.of(false);
         all.any(|it| {
             it.packets.iter().any(|packet| packet.from == id)
-                && it.frame.handshakes.contains(&CERTIFICATE)
+                && CERTIFICATES
+                    .iter()
+                    .any(|kind| it.frame.handshakes.contains(kind))
         })
     };
     let shown: Vec<bool> = ids.into_iter().map(shown).collect();

@@ -97,20 +97,30 @@ impl Forger {
     pub async fn flown(server: SocketAddr, name: &'static str, setup: &ClientSetup) -> Self {
         let mut forger = Self::to(server, name, setup).await;
         forger.say_hello().await;
-        while forger.finished.is_empty() {
-            assert!(forger.receive(BOUND).await, "{:?}", forger.got);
-        }
+        forger.fly().await;
         forger
     }
 
     /// Connects, handshake and all.
     pub async fn connected(server: SocketAddr, name: &'static str, setup: &ClientSetup) -> Self {
         let mut forger = Self::flown(server, name, setup).await;
-        forger.finish().await;
-        while forger.got.count(0x1e) == 0 {
-            assert!(forger.receive(BOUND).await, "{:?}", forger.got);
-        }
+        forger.complete().await;
         forger
+    }
+
+    /// Awaits the server's flight.
+    pub async fn fly(&mut self) {
+        while self.finished.is_empty() {
+            assert!(self.receive(BOUND).await, "{:?}", self.got);
+        }
+    }
+
+    /// Sends the client's Finished, and awaits the end of the handshake.
+    pub async fn complete(&mut self) {
+        self.finish().await;
+        while self.got.count(0x1e) == 0 {
+            assert!(self.receive(BOUND).await, "{:?}", self.got);
+        }
     }
 
     /// Sends the ClientHello, in as many datagrams as it takes.
