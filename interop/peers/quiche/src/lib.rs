@@ -44,22 +44,12 @@ pub fn config(tls: SslContextBuilder, protocols: &[&[u8]]) -> quiche::Config {
     config
 }
 
-/// An id for a connection, or a part of one.
+/// An id for a connection. The other side is offered no more of them: where such an offer is lost on the way, and the id that was in it
+/// has been retired when it is due again, quiche ends the connection (`get_new_connection_id_frame_for`: InvalidState).
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     boring::rand::rand_bytes(&mut bytes).expect("BoringSSL has randomness");
     bytes
-}
-
-/// New ids for the other side, as many as it takes.
-fn offer_ids(connection: &mut quiche::Connection, mut offered: impl FnMut([u8; quiche::MAX_CONN_ID_LEN])) {
-    while connection.is_established() && connection.scids_left() > 0 {
-        let id = random();
-        if connection.new_scid(&quiche::ConnectionId::from_ref(&id), u128::from_ne_bytes(random()), false).is_err() {
-            break;
-        }
-        offered(id);
-    }
 }
 
 /// Sends all that there is to send now.

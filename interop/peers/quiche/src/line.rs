@@ -1,6 +1,6 @@
 //! A client's connection: its socket, and what BoringSSL tells of its handshake.
 
-use crate::{broken, flush, is_passing, offer_ids, random, RECEIVED};
+use crate::{broken, flush, is_passing, random, RECEIVED};
 use boring::ssl::{SslContextBuilder, SslRef};
 use boring_sys as ffi;
 use foreign_types_shared::ForeignTypeRef;
@@ -90,7 +90,6 @@ impl Line {
     /// Sends all that there is to send now.
     pub fn flush(&mut self) {
         let Self { quic, socket, .. } = self;
-        offer_ids(quic, |_| {});
         flush(quic, |datagram, _| match socket.send(datagram) {
             Err(error) if !is_passing(&error) => broken(error),
             _ => {}
@@ -125,7 +124,6 @@ impl Line {
         self.socket.set_nonblocking(false).unwrap_or_else(|error| broken(error));
         self.quic.on_timeout();
         while self.quic.path_event_next().is_some() {}
-        while self.quic.retired_scid_next().is_some() {}
     }
 
     /// Takes what comes for a while.

@@ -1,7 +1,7 @@
 //! A server: connections over one socket, HTTP/3 or HTTP/0.9 on each.
 
 use crate::line::accepted;
-use crate::{broken, flush, is_passing, offer_ids, random, RECEIVED};
+use crate::{broken, flush, is_passing, random, RECEIVED};
 use quiche::h3::{self, Event, Header, NameValue};
 use quiche::{ConnectionId, PathEvent, Shutdown, Type};
 use std::collections::HashMap;
@@ -198,13 +198,6 @@ struct Server<'a> {
 }
 
 impl Server<'_> {
-    fn send(&self, datagram: &[u8], to: SocketAddr) {
-        match self.socket.send_to(datagram, to) {
-            Err(error) if !is_passing(&error) => eprintln!("{to}: {error}"),
-            _ => {}
-        }
-    }
-
     /// The connection of a datagram; a new one, if it begins one.
     fn number(&mut self, header: &quiche::Header<'_>, from: SocketAddr) -> Option<u64> {
         if let Some(number) = self.ids.get(&header.dcid[..]) {
@@ -216,7 +209,7 @@ impl Server<'_> {
         let mut out = [0; 512];
         if !quiche::version_is_supported(header.version) {
             let length = quiche::negotiate_version(&header.scid, &header.dcid, &mut out).ok()?;
-            self.send(&out[..length], from);
+            send(&self.socket, &out[..length], from);
             return None;
         }
         let id: [u8; quiche::MAX_CONN_ID_LEN] = random();
@@ -230,7 +223,7 @@ impl Server<'_> {
             _ if self.retry => {
                 let token = [&address[..], &header.dcid].concat();
                 let length = quiche::retry(&header.scid, &header.dcid, &id, &token, header.version, &mut out).ok()?;
-                self.send(&out[..length], from);
+                send(&self.socket, &out[..length], from);
                 return None;
             }
             _ => (id, None),
@@ -260,20 +253,9 @@ impl Server<'_> {
     }
 
     fn turn(&mut self) {
-        for (number, client) in &mut self.clients {
+        for client in self.clients.values_mut() {
             client.turn(self.answer);
-            let ids = &mut self.ids;
-            offer_ids(&mut client.quic, |id| {
-                ids.insert(id.to_vec(), *number);
-            });
-            while let Some(id) = client.quic.retired_scid_next() {
-                ids.remove(&id[..]);
-            }
-            let socket = &self.socket;
-            flush(&mut client.quic, |datagram, to| match socket.send_to(datagram, to) {
-                Err(error) if !is_passing(&error) => eprintln!("{to}: {error}"),
-                _ => {}
-            });
+            flush(&mut client.quic, |datagram, to| send(&self.socket, datagram, to));
             client.log();
         }
         self.clients.retain(|_, client| !client.quic.is_closed());
@@ -295,6 +277,13 @@ impl Server<'_> {
         }
         self.socket.set_nonblocking(false).unwrap_or_else(|error| broken(error));
         self.clients.values_mut().for_each(|client| client.quic.on_timeout());
+    }
+}
+
+fn send(socket: &UdpSocket, datagram: &[u8], to: SocketAddr) {
+    match socket.send_to(datagram, to) {
+        Err(error) if !is_passing(&error) => eprintln!("{to}: {error}"),
+        _ => {}
     }
 }
 

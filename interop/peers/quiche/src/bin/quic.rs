@@ -12,8 +12,7 @@ use std::path::{Component, Path};
 use std::process::exit;
 use std::time::{Duration, Instant};
 
-const CLIENT: [&str; 7] = ["handshake", "transfer", "retry", "resumption", "zerortt", "http3", "multiconnect"];
-const SERVER: [&str; 8] = ["handshake", "transfer", "retry", "resumption", "zerortt", "http3", "multiconnect", "chacha20"];
+const CASES: [&str; 7] = ["handshake", "transfer", "retry", "resumption", "zerortt", "http3", "multiconnect"];
 /// Bounds a connection; a third of all datagrams may be lost.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// For the last acknowledgements.
@@ -69,6 +68,11 @@ impl Client {
         let early = line.quic.is_in_early_data();
         if !early {
             line.until(|line| Ok(line.quic.is_established().then_some(())))?;
+        }
+        // Where handshakes are lost, too: a ticket comes when the server has the client's Finished. Until then quiche's probes for what is
+        // in 1-RTT packets, which nobody can read yet (RFC 9002 section 6.2.1), take turns with those for the Finished.
+        if self.case == "multiconnect" {
+            line.until(|line| Ok(line.quic.session().map(drop)))?;
         }
         let mut files: Vec<File> = urls.iter().map(|url| File::new(url)).collect();
         if self.http3 {
@@ -215,11 +219,23 @@ fn content(asked: &Asked) -> Option<Vec<u8>> {
     fs::read(Path::new("/www").join(path)).ok().filter(|_| inside)
 }
 
+/// Why a case cannot be played.
+fn lacks(role: &str, case: &str) -> Option<&'static str> {
+    match (role, case) {
+        ("server", "chacha20") => None,
+        ("client", "chacha20") => Some("BoringSSL does not let its user choose the suites of TLS 1.3"),
+        (_, "keyupdate") => Some("quiche begins no key update"),
+        (_, "ecn") => Some("quiche sends no counts of marks of congestion"),
+        (_, "v2") => Some("quiche speaks QUIC version 1 alone"),
+        (_, case) if CASES.contains(&case) => None,
+        _ => Some("no such case is known"),
+    }
+}
+
 fn main() {
     let (role, case) = (variable("ROLE"), variable("TESTCASE"));
-    let known: &[&str] = if role == "client" { &CLIENT } else { &SERVER };
-    if !known.contains(&case.as_str()) {
-        eprintln!("{role}, {case}: not supported: quiche neither begins a key update nor chooses its suites, and sets no marks of congestion");
+    if let Some(why) = lacks(&role, &case) {
+        eprintln!("{role}, {case}: not supported: {why}");
         exit(127);
     }
     match role.as_str() {
