@@ -52,6 +52,45 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// Takes the packets of a datagram one by one, as RFC 9000 section 12.2 wants: quiche does not look behind one that it has no keys
+/// for, or none any more (https://github.com/cloudflare/quiche/issues/2640).
+fn receive(connection: &mut quiche::Connection, mut datagram: &mut [u8], info: quiche::RecvInfo) {
+    while !datagram.is_empty() {
+        let length = length(datagram).unwrap_or(datagram.len()).min(datagram.len());
+        let (packet, rest) = datagram.split_at_mut(length);
+        if let Err(error) = connection.recv(packet, info) {
+            eprintln!("receiving: {error}");
+        }
+        datagram = rest;
+    }
+}
+
+/// The length of a packet that tells it: one with a long header (RFC 9000 section 17.2), but for Retry and Version Negotiation.
+fn length(packet: &[u8]) -> Option<usize> {
+    let first = *packet.first()?;
+    if first & 0x80 == 0 || first >> 4 & 3 == 3 || packet.get(1..5)? == [0; 4] {
+        return None;
+    }
+    let mut at = 5;
+    for _ in 0..2 {
+        at += 1 + usize::from(*packet.get(at)?);
+    }
+    if first >> 4 & 3 == 0 {
+        let token = integer(packet, &mut at)?;
+        at = at.checked_add(token)?;
+    }
+    let length = integer(packet, &mut at)?;
+    at.checked_add(length)
+}
+
+/// RFC 9000 section 16.
+fn integer(packet: &[u8], at: &mut usize) -> Option<usize> {
+    let first = *packet.get(*at)?;
+    let bytes = packet.get(*at..*at + (1 << (first >> 6)))?;
+    *at += bytes.len();
+    Some(bytes.iter().skip(1).fold(usize::from(first & 0x3f), |value, byte| value << 8 | usize::from(*byte)))
+}
+
 /// Sends all that there is to send now.
 fn flush(connection: &mut quiche::Connection, mut send: impl FnMut(&[u8], SocketAddr)) {
     let mut datagram = [0; DATAGRAM];

@@ -1,6 +1,6 @@
 //! A client's connection: its socket, and what BoringSSL tells of its handshake.
 
-use crate::{broken, flush, is_passing, random, RECEIVED};
+use crate::{broken, flush, is_passing, random, receive, RECEIVED};
 use boring::ssl::{SslContextBuilder, SslRef};
 use boring_sys as ffi;
 use foreign_types_shared::ForeignTypeRef;
@@ -113,9 +113,7 @@ impl Line {
             match self.socket.recv(&mut datagram) {
                 Ok(length) => {
                     let info = quiche::RecvInfo { from: self.remote, to: self.local };
-                    if let Err(error) = self.quic.recv(&mut datagram[..length], info) {
-                        eprintln!("receiving: {error}");
-                    }
+                    receive(&mut self.quic, &mut datagram[..length], info);
                 }
                 Err(error) if is_passing(&error) => break,
                 Err(error) => broken(error),

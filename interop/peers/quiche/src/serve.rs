@@ -1,7 +1,7 @@
 //! A server: connections over one socket, HTTP/3 or HTTP/0.9 on each.
 
 use crate::line::accepted;
-use crate::{broken, flush, is_passing, random, RECEIVED};
+use crate::{broken, flush, is_passing, random, receive, RECEIVED};
 use quiche::h3::{self, Event, Header, NameValue};
 use quiche::{ConnectionId, PathEvent, Shutdown, Type};
 use std::collections::HashMap;
@@ -246,9 +246,7 @@ impl Server<'_> {
         let Some(number) = self.number(&header, from) else { return };
         let Some(client) = self.clients.get_mut(&number) else { return };
         let info = quiche::RecvInfo { from, to: self.local };
-        if let Err(error) = client.quic.recv(datagram, info) {
-            eprintln!("receiving: {error}");
-        }
+        receive(&mut client.quic, datagram, info);
         client.turn(self.answer);
     }
 
