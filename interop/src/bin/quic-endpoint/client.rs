@@ -98,13 +98,10 @@ impl Client {
             (true, true) => opening.early().await.map(|it| Spoken::Http3(it.into())),
         };
         let spoken = opened.map_err(|error| format!("the handshake: {error}"))?;
-        if self.key_update {
-            spoken.quic().force_key_update();
-        }
         let mut under_way = JoinSet::new();
         for file in files {
-            let (spoken, file) = (spoken.clone(), file.clone());
-            under_way.spawn(async move { spoken.fetch(&file).await });
+            let (spoken, file, key_update) = (spoken.clone(), file.clone(), self.key_update);
+            under_way.spawn(async move { spoken.fetch(&file, key_update).await });
         }
         while let Some(ended) = under_way.join_next().await {
             ended.map_err(|error| error.to_string())??;
@@ -150,27 +147,55 @@ impl Spoken {
         }
     }
 
-    async fn fetch(&self, file: &Uri) -> Result<(), String> {
-        let mut saved = save(file)?;
+    async fn fetch(&self, file: &Uri, key_update: bool) -> Result<(), String> {
+        let mut saved = Saved {
+            file: save(file)?,
+            quic: self.quic(),
+            key_update,
+        };
         match self {
             Self::Http09(quic) => over_http09(quic, file, &mut saved).await,
             Self::Http3(connection) => over_http3(connection, file, &mut saved).await,
         }
-        .map_err(|error| format!("{}: {error}", file.path()))
+        .map_err(|error| format!("{}: {error}", file.path()))?;
+        match saved.key_update {
+            true => Err("the handshake was not confirmed before the file had come".into()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A file as it comes, and a key update on its way.
+struct Saved<'a> {
+    file: File,
+    quic: &'a quinn::Connection,
+    /// Whether it is still due.
+    key_update: bool,
+}
+
+impl Saved<'_> {
+    fn piece(&mut self, piece: &[u8]) -> std::io::Result<()> {
+        // RFC 9001 section 6.1: not before the handshake is confirmed. Earlier, a server may answer
+        // without ever having used its first key.
+        if self.key_update && self.quic.stats().frame_rx.handshake_done > 0 {
+            self.quic.force_key_update();
+            self.key_update = false;
+        }
+        self.file.write_all(piece)
     }
 }
 
 async fn over_http09(
     quic: &quinn::Connection,
     file: &Uri,
-    saved: &mut File,
+    saved: &mut Saved<'_>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let (mut send, mut receive) = quic.open_bi().await?;
     let line = format!("GET {}\r\n", file.path());
     send.write_all(line.as_bytes()).await?;
     send.finish()?;
     while let Some(chunk) = receive.read_chunk(usize::MAX, true).await? {
-        saved.write_all(&chunk.bytes)?;
+        saved.piece(&chunk.bytes)?;
     }
     Ok(())
 }
@@ -178,7 +203,7 @@ async fn over_http09(
 async fn over_http3(
     connection: &Connection,
     file: &Uri,
-    saved: &mut File,
+    saved: &mut Saved<'_>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let authority = file.authority().ok_or("a URL names no host")?.as_str();
     let section = asking(&Method::GET, authority, file.path(), &HeaderMap::new(), 0);
@@ -189,7 +214,7 @@ async fn over_http3(
     let mut wrong = Ok(());
     let content = |piece: &[u8]| {
         if wrong.is_ok() {
-            wrong = saved.write_all(piece);
+            wrong = saved.piece(piece);
         }
     };
     let status = connection.exchange(&ask, &mut None, content).await;
