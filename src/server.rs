@@ -277,10 +277,10 @@ impl Handle {
     pub fn reload(&self, snapshot: Snapshot) {
         let keeper = &self.0.process.keeper;
         let current = self.current();
-        let held = snapshot.stand_in(&current);
+        let stood_in_for = snapshot.stand_in(&current);
         // Before it is in force: what is known is shown from the first handshake on.
         keeper.follow(snapshot.staples(), &snapshot.ocsp);
-        held.tell();
+        stood_in_for.tell();
         self.0.process.resolver.configure(&snapshot.resolver);
         // Before a request asks for one: only here is it known which origin comes instead of which.
         self.0.process.upstreams.reconcile(snapshot.origins());

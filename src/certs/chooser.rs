@@ -9,6 +9,7 @@ use rustls::{CipherSuite, SignatureScheme};
 
 use super::ocsp::{Stapled, Unstapled};
 use super::shown;
+use crate::config::names::SiteName;
 
 /// What kind of key a certificate has, in the order of preference.
 ///
@@ -170,19 +171,25 @@ impl CertificateChooser {
     }
 
     /// Of the certificates that need a staple and have none yet, has the one of the same kind in
-    /// `former` stand in while it can show a staple of its own. Gives those that are stood in for.
-    pub fn stand_in(&self, former: &Self, now: SystemTime) -> Vec<Arc<Stapled>> {
-        let mut held = Vec::new();
+    /// `former` stand in while it can show a staple of its own, if it covers all of `names`. Gives
+    /// those that are stood in for.
+    pub fn stand_in(
+        &self,
+        former: &Self,
+        names: &[SiteName],
+        now: SystemTime,
+    ) -> Vec<Arc<Stapled>> {
+        let mut stood_in_for = Vec::new();
         for (key, kind) in self.keys.iter().zip(&self.kinds) {
             let old = former.kinds.iter().position(|old| old == kind);
             let old = old.and_then(|index| former.keys.get(index));
             // One that goes on unchanged is the same.
             let old = old.filter(|old| !Arc::ptr_eq(old, key));
-            if old.is_some_and(|old| key.stand_in(old, now)) {
-                held.push(Arc::clone(key));
+            if old.is_some_and(|old| key.stand_in(old, names, now)) {
+                stood_in_for.push(Arc::clone(key));
             }
         }
-        held
+        stood_in_for
     }
 
     /// Whether any of the certificates may come to lack one.

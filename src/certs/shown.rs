@@ -22,15 +22,15 @@ pub struct Shown {
 }
 
 thread_local! {
-    static NOW: Cell<Shown> = Cell::default();
+    static DRIVEN: Cell<Shown> = Cell::default();
 }
 
 impl Shown {
     /// Runs `act`, which drives the connection that this is about, and nothing else.
     pub fn watch<R>(&mut self, act: impl FnOnce() -> R) -> R {
-        NOW.set(*self);
+        DRIVEN.set(*self);
         let result = act();
-        *self = NOW.take();
+        *self = DRIVEN.take();
         result
     }
 
@@ -46,28 +46,37 @@ impl Shown {
         self.staple
     }
 
-    /// Whether what rustls has made of the last ClientHello shows a certificate without the staple
-    /// that it needs. `kind` is what the handshake is after it.
+    /// Whether what rustls has made of the last ClientHello shows a certificate. `kind` is what the
+    /// handshake is after it.
+    #[must_use]
+    pub fn is_sent(&self, kind: Option<HandshakeKind>) -> bool {
+        // rustls chooses first, and then resumes, or asks for another ClientHello.
+        match kind {
+            None | Some(HandshakeKind::Resumed) => false,
+            Some(HandshakeKind::FullWithHelloRetryRequest) => self.chosen > 1,
+            Some(_) => self.chosen > 0,
+        }
+    }
+
+    /// Whether it shows one without the staple that this needs.
     #[must_use]
     pub fn lacks_staple(&self, kind: Option<HandshakeKind>) -> bool {
-        // rustls chooses first, and then resumes, or asks for another ClientHello.
-        let asked_again = kind == Some(HandshakeKind::FullWithHelloRetryRequest) && self.chosen < 2;
-        self.lacks_staple && !asked_again && kind != Some(HandshakeKind::Resumed)
+        self.lacks_staple && self.is_sent(kind)
     }
 }
 
 /// A certificate was chosen.
 pub(super) fn chose(current: &Current) {
-    let mut now = NOW.get();
-    now.chosen = now.chosen.saturating_add(1);
-    now.staple = current.says;
-    now.lacks_staple = current.lacks_staple;
-    NOW.set(now);
+    let mut driven = DRIVEN.get();
+    driven.chosen = driven.chosen.saturating_add(1);
+    driven.staple = current.says;
+    driven.lacks_staple = current.lacks_staple;
+    DRIVEN.set(driven);
 }
 
 /// The certificate was compressed.
 pub(super) fn compressed(compressed: Compressed) {
-    let mut now = NOW.get();
-    now.compressed = Some(compressed);
-    NOW.set(now);
+    let mut driven = DRIVEN.get();
+    driven.compressed = Some(compressed);
+    DRIVEN.set(driven);
 }

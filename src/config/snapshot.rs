@@ -7,6 +7,7 @@ mod quic;
 mod servers;
 mod variables;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,36 +76,40 @@ impl Snapshot {
         })
     }
 
-    /// The certificates of every site and those that stand in for them, with what is known of their
-    /// staples.
-    pub fn staples(&self) -> impl Iterator<Item = Arc<Stapled>> {
+    /// The certificates of every site, with what is known of their staples.
+    pub fn staples(&self) -> impl Iterator<Item = &Arc<Stapled>> {
         let sides = self.sites.iter().filter_map(|site| site.tls.as_ref());
-        let stapled = sides.flat_map(|tls| tls.certificates.staples());
-        stapled.flat_map(|stapled| {
-            [Some(Arc::clone(stapled)), stapled.former()]
-                .into_iter()
-                .flatten()
-        })
+        sides.flat_map(|tls| tls.certificates.staples())
     }
 
     /// A renewed certificate that needs a staple has none before its responder has answered: until
     /// then its site goes on with that of `former`.
     pub fn stand_in<'s>(&'s self, former: &Self) -> StoodInFor<'s> {
         let now = SystemTime::now();
-        let mut held = Vec::new();
+        let may_lack = |tls: &Arc<SiteTls>| tls.certificates.may_lack_staple();
+        let mut all = Vec::new();
+        if !self
+            .sites
+            .iter()
+            .filter_map(|site| site.tls.as_ref())
+            .any(may_lack)
+        {
+            return StoodInFor(all);
+        }
+        let before = former.sites.iter().map(|site| (&site.name, site));
+        let before: HashMap<_, _> = before.collect();
         for site in &self.sites {
-            let old = former.sites.iter().find(|old| old.name == site.name);
-            let (Some(old), Some(tls)) = (old.and_then(|old| old.tls.as_ref()), &site.tls) else {
+            let before = before
+                .get(&site.name)
+                .and_then(|before| before.tls.as_ref());
+            let (Some(before), Some(tls)) = (before, &site.tls) else {
                 continue;
             };
-            let stood_in_for = tls.certificates.stand_in(&old.certificates, now);
-            held.extend(
-                stood_in_for
-                    .into_iter()
-                    .map(|stapled| (&*site.name, stapled)),
-            );
+            let certificates = &before.certificates;
+            let stood_in_for = tls.certificates.stand_in(certificates, &site.names, now);
+            all.extend(stood_in_for.into_iter().map(|one| (&*site.name, one)));
         }
-        StoodInFor(held)
+        StoodInFor(all)
     }
 }
 
@@ -116,7 +121,8 @@ impl StoodInFor<'_> {
     /// Says so in the log, unless a staple of theirs was found meanwhile.
     pub fn tell(self) {
         for (site, stapled) in self.0 {
-            let Some(subject) = stapled.former().and_then(|_| stapled.subject()) else {
+            let former = stapled.former(SystemTime::now());
+            let Some(subject) = former.and_then(|_| stapled.subject()) else {
                 continue;
             };
             tracing::warn!(
@@ -237,6 +243,8 @@ impl Listener {
 pub struct Site {
     /// Its first name; stands for the site in logs.
     pub name: Arc<str>,
+    /// All of them.
+    pub names: Vec<SiteName>,
     /// A hash over everything that the file and its certificates said: equal means unchanged.
     pub digest: crate::tags::Tag,
     /// The TLS side; `None` if its certificate could not be read at start: such a site is refused

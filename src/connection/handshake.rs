@@ -75,8 +75,8 @@ pub(super) fn choose(
         Selection::Refuse(alert) => Err(Unserved::new(alert, HelloError::Rejected)),
     }?;
     check(&chosen.tls, hello)?;
-    // Without a key exchange. Who may resume, which shows no certificate, and whose staple ends
-    // before a second ClientHello comes, is refused by what rustls has made of it (`certs::shown`).
+    // Refused here, it costs no key exchange. A client that may resume, and one whose staple ends
+    // before its second ClientHello, is judged by what rustls has made of it (`certs::shown`).
     // TLS 1.2 resumes by what is in other extensions; it is spoken with who lacks 1.3.
     if hello.offers_tls13() && !hello.offers_psk() && lacks_staple(&chosen.tls, hello) {
         return Err(Unserved::new(NO_STAPLE, HelloError::NoStaple));

@@ -19,7 +19,6 @@ use crate::telemetry::labels::{
     HandshakeKind as Kind, Label, TlsVersion,
 };
 use crate::telemetry::metrics::Metrics;
-use crate::tls::NO_STAPLE;
 use crate::tls::hello::ClientHello;
 use crate::tls::ja4::{Transport, ja4};
 use crate::tls::session::{Outcome, Prepared};
@@ -278,7 +277,6 @@ impl Report {
         };
         let kind = seen.kind;
         let resumed = kind == Some(HandshakeKind::Resumed);
-        let shown = kind.is_some() && !resumed && facts.alert_sent != Some(NO_STAPLE);
         let mut record = ConnectionRecord {
             time: self.time,
             worker: self.worker,
@@ -292,8 +290,10 @@ impl Report {
             suite: seen.suite.and_then(|suite| suite.as_str()),
             version: seen.version.and_then(record::version),
             alpn: seen.alpn.and_then(|alpn| std::str::from_utf8(alpn).ok()),
-            certificate: self.certificate.filter(|_| shown),
-            staple: facts.staple.filter(|_| shown && self.asks_for_status),
+            certificate: self.certificate.filter(|_| facts.certificate_sent),
+            staple: facts
+                .staple
+                .filter(|_| facts.certificate_sent && self.asks_for_status),
             certificate_compression: facts.compressed.map(|one| one.algorithm.as_str()),
             resumed,
             early: self.early,

@@ -47,6 +47,7 @@ impl<'a> Seen<'a> {
                 early_bytes: u64::from(handshake.early_bytes),
                 early_accepted: handshake.early_accepted,
                 hellos: handshake.hellos,
+                certificate_sent: handshake.certificate_sent,
                 staple: handshake.staple,
                 compressed: handshake.compressed,
                 alert_sent: handshake.alert,

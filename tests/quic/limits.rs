@@ -47,15 +47,23 @@ pub const POST: u8 = 0xd4;
 
 #[tokio::test]
 async fn no_answer_waits_for_ever_for_a_client_that_takes_nothing() {
-    let routes = "[[site.route]]\npath = \"/quick\"\ntimeouts = { write_idle = \"300ms\" }\nrespond = { status = 200, body = \"answer\" }";
+    let only_head = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n";
+    let origin = Origin::start(move |_| Reply::raw(only_head).then_silence()).await;
+    let keys = "timeouts = { write_idle = \"300ms\" }";
+    let routes = format!(
+        "{}[[site.route]]\npath = \"/quick\"\n{keys}\nrespond = {{ status = 200, body = \"answer\" }}",
+        route_to("/head", &origin.url(), keys)
+    );
     let wants = Wants {
-        routes,
+        routes: &routes,
         ..Wants::default()
     };
     let scene = Scene::with(wants).await;
     let endpoint = taking(&scene, 0);
     let quic = connect(&endpoint, &scene).await;
     let requests = [
+        // A head whose content does not come.
+        head(GET, "/head", b""),
         // The route's own answer, after which others have its limit.
         head(GET, "/quick", b""),
         // One that no route gives.
@@ -67,7 +75,7 @@ async fn no_answer_waits_for_ever_for_a_client_that_takes_nothing() {
     for (request, cut) in requests.iter().zip(1u8..) {
         let (mut send, recv) = quic.open_bi().await.unwrap();
         send.write_all(request).await.unwrap();
-        if cut < 3 {
+        if cut < 4 {
             send.finish().unwrap();
         }
         streams.push((send, recv));

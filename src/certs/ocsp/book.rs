@@ -91,9 +91,16 @@ pub struct Figures {
     pub told_revoked: Vec<(Arc<Subject>, SystemTime)>,
 }
 
+/// Where a certificate is shown.
+struct Shown {
+    stapled: Arc<Stapled>,
+    /// Only in place of another one, which has had no staple yet.
+    former: bool,
+}
+
 struct Entry {
     subject: Arc<Subject>,
-    shown: Vec<Arc<Stapled>>,
+    shown: Vec<Shown>,
     staple: Option<Staple>,
     line: Option<Arc<str>>,
     due: SystemTime,
@@ -149,25 +156,32 @@ impl Book {
         recall: &mut dyn FnMut(&Subject) -> Option<Staple>,
         now: SystemTime,
     ) {
-        let mut wanted: HashMap<Tag, Vec<Arc<Stapled>>> = HashMap::new();
-        for stapled in stapled {
+        let mut wanted: HashMap<Tag, Vec<Shown>> = HashMap::new();
+        let mut want = |stapled: Arc<Stapled>, former| {
             if let Some(subject) = stapled.subject() {
-                wanted.entry(subject.tag()).or_default().push(stapled);
+                let shown = wanted.entry(subject.tag()).or_default();
+                shown.push(Shown { stapled, former });
             }
+        };
+        for stapled in stapled {
+            if let Some(former) = stapled.former(now) {
+                want(former, true);
+            }
+            want(stapled, false);
         }
         // What is right does not become wrong because somebody else is to be asked from now on.
         let left: HashMap<_, Staple> = self
             .entries
-            .iter()
-            .filter(|(key, _)| !wanted.contains_key(key))
-            .filter_map(|(_, entry)| Some((entry.subject.certificate(), entry.staple.clone()?)))
+            .values()
+            .filter_map(|entry| Some((entry.subject.certificate(), entry.staple.clone()?)))
             .collect();
-        self.keep(|key, _| wanted.contains_key(key));
+        self.retain(|key, _| wanted.contains_key(key));
         for (key, shown) in wanted {
             match self.entries.get_mut(&key) {
                 Some(entry) => {
-                    for new in &shown {
-                        let old = entry.shown.iter().any(|old| Arc::ptr_eq(old, new));
+                    for Shown { stapled: new, .. } in &shown {
+                        let mut old = entry.shown.iter();
+                        let old = old.any(|old| Arc::ptr_eq(&old.stapled, new));
                         if let (false, Some(staple)) = (old, &entry.staple) {
                             new.show(staple);
                         }
@@ -195,14 +209,22 @@ impl Book {
         self.lines.retain(|_, line| !line.is_empty());
     }
 
-    /// Forgets those that nobody shows any more: former ones that stood in.
-    pub fn forget(&mut self) {
-        let in_use = |entry: &Entry| entry.shown.iter().any(|shown| Arc::strong_count(shown) > 1);
-        self.keep(|_, entry| in_use(entry));
+    /// Forgets those that stand in for nobody any more.
+    pub fn forget(&mut self, now: SystemTime) {
+        let shown = self.entries.values().flat_map(|entry| &entry.shown);
+        let standing = shown
+            .filter(|shown| !shown.former)
+            .filter_map(|shown| Some(Arc::as_ptr(&shown.stapled.former(now)?)));
+        let standing: HashSet<_> = standing.collect();
+        for entry in self.entries.values_mut() {
+            let stands = |shown: &Shown| standing.contains(&Arc::as_ptr(&shown.stapled));
+            entry.shown.retain(|shown| !shown.former || stands(shown));
+        }
+        self.retain(|_, entry| !entry.shown.is_empty());
         self.lines.retain(|_, line| !line.is_empty());
     }
 
-    fn keep(&mut self, stays: impl Fn(&Tag, &Entry) -> bool) {
+    fn retain(&mut self, stays: impl Fn(&Tag, &Entry) -> bool) {
         let lines = &mut self.lines;
         self.entries.retain(|key, entry| {
             let stays = stays(key, entry);
@@ -216,17 +238,18 @@ impl Book {
     fn add(
         &mut self,
         key: Tag,
-        shown: Vec<Arc<Stapled>>,
+        shown: Vec<Shown>,
         known: &mut dyn FnMut(&Subject) -> Option<Staple>,
         now: SystemTime,
     ) {
-        let Some(subject) = shown.first().and_then(|stapled| stapled.subject()).cloned() else {
+        let first = shown.first();
+        let Some(subject) = first.and_then(|shown| shown.stapled.subject()).cloned() else {
             return;
         };
         let staple = known(&subject);
-        for stapled in &shown {
+        for shown in &shown {
             if let Some(staple) = &staple {
-                stapled.show(staple);
+                shown.stapled.show(staple);
             }
         }
         let due = first_due(&subject, staple.as_ref(), now, (self.chance)());
@@ -431,7 +454,7 @@ impl Book {
             // Of one that is being asked about for the first time nothing can be said yet.
             let tried = entry.staple.is_some() || entry.failures > 0;
             // Another may stand in for it.
-            let refused = |stapled: &Arc<Stapled>| !stapled.may_be_shown(|| now);
+            let refused = |shown: &Shown| !shown.former && !shown.stapled.may_be_shown(|| now);
             let refused = entry.shown.iter().any(refused);
             if refused && tried && !std::mem::replace(&mut entry.told, true) {
                 figures.lapsed.push(Arc::clone(&entry.subject));
@@ -449,7 +472,7 @@ impl Entry {
     }
 
     fn is_required(&self) -> bool {
-        self.shown.iter().any(|stapled| stapled.is_required())
+        self.shown.iter().any(|shown| shown.stapled.is_required())
     }
 
     fn take(&mut self, staple: Staple, now: SystemTime) -> Happened {
@@ -457,8 +480,8 @@ impl Entry {
         if let Some(current) = current {
             if current.der == staple.der {
                 self.failures = 0;
-                for stapled in &self.shown {
-                    stapled.show(&staple);
+                for shown in &self.shown {
+                    shown.stapled.show(&staple);
                 }
                 return Happened::Same;
             }
@@ -468,8 +491,8 @@ impl Entry {
                 return Happened::Older;
             }
         }
-        for stapled in &self.shown {
-            stapled.show(&staple);
+        for shown in &self.shown {
+            shown.stapled.show(&staple);
         }
         self.failures = 0;
         let first = self.staple.is_none();

@@ -60,7 +60,7 @@ impl Keeper {
 
     /// These certificates are in use from now on, and no others. What is known of them, or was kept
     /// on disk, is shown when this returns: so it comes before they serve.
-    pub fn follow(&self, stapled: impl Iterator<Item = Arc<Stapled>>, settings: &Settings) {
+    pub fn follow<'s>(&self, stapled: impl Iterator<Item = &'s Arc<Stapled>>, settings: &Settings) {
         let inner = &self.inner;
         let former = inner.settings.swap(Arc::new(settings.clone()));
         let now = SystemTime::now();
@@ -69,7 +69,7 @@ impl Keeper {
         if former.directory != settings.directory {
             book.keep_anew();
         }
-        book.follow(stapled, &mut recall, now);
+        book.follow(stapled.cloned(), &mut recall, now);
         let idle = book.is_empty();
         inner.report(book.figures(now));
         drop(book);
@@ -161,11 +161,12 @@ async fn keep(inner: &Arc<Inner>) {
         }
         let rest = {
             let mut book = inner.book();
-            book.forget();
             while let Some(job) = book.due(now) {
                 jobs.spawn(Arc::clone(inner).run(job));
             }
             inner.report(book.figures(now));
+            // Only now: that one is revoked is told before.
+            book.forget(now);
             let until = book
                 .next()
                 .map(|next| next.duration_since(now).unwrap_or_default());

@@ -9,6 +9,7 @@ use rustls::sign::CertifiedKey;
 
 use super::{Staple, Subject};
 use crate::certs::leaf::Leaf;
+use crate::config::names::SiteName;
 use crate::tags::Tag;
 
 /// A certificate and its key, with or without a staple. A handshake takes what is current.
@@ -34,7 +35,7 @@ struct Timed {
 /// A certificate that stands in for another one, with its staples as they come and go.
 struct Former {
     stapled: Arc<Stapled>,
-    not_after: SystemTime,
+    leaf: Leaf,
 }
 
 impl Former {
@@ -42,15 +43,21 @@ impl Former {
         let leaf = Leaf::read(stapled.bare.cert.first()?).ok()?;
         Some(Self {
             stapled: Arc::clone(stapled),
-            not_after: leaf.not_after,
+            leaf,
         })
+    }
+
+    /// Whether it is not shown any more, whatever comes.
+    fn is_over(&self, now: SystemTime) -> bool {
+        let revoked = self.stapled.staple.load();
+        now >= self.leaf.not_after || revoked.as_ref().is_some_and(|shown| shown.revoked)
     }
 
     /// What it shows at `now`: not without a staple, and not one that says it is revoked, since who
     /// renews at once may have lost its key. Better nothing than that one.
     fn shown(&self, now: SystemTime) -> Option<Arc<Timed>> {
         let shown = self.stapled.staple.load_full()?;
-        (!shown.revoked && now < shown.until && now < self.not_after).then_some(shown)
+        (!shown.revoked && now < shown.until && now < self.leaf.not_after).then_some(shown)
     }
 }
 
@@ -131,13 +138,17 @@ impl Stapled {
 
     /// What is shown with a staple.
     fn showable(&self, now: impl FnOnce() -> SystemTime) -> Option<Arc<Timed>> {
-        let (staple, former) = (self.staple.load_full(), self.former.load());
+        // In this order: `show` stores a staple first, and lets the former one go then.
+        let former = self.former.load();
+        let staple = self.staple.load();
         if staple.is_none() && former.is_none() {
             return None;
         }
         let now = now();
-        let staple = staple.filter(|shown| now < shown.until);
-        staple.or_else(|| former.as_ref()?.shown(now))
+        match &*staple {
+            Some(shown) if now < shown.until => Some(Arc::clone(shown)),
+            _ => former.as_ref()?.shown(now),
+        }
     }
 
     /// Shows this staple from now on.
@@ -160,31 +171,41 @@ impl Stapled {
     }
 
     /// Has `former` be shown until there is a first staple, if this one needs a staple and has none:
-    /// so long as the former one has a staple, its certificate is valid and it is not revoked.
-    /// Tells whether it is.
-    pub fn stand_in(&self, former: &Arc<Self>, now: SystemTime) -> bool {
+    /// so long as the former one has a staple, its certificate is valid and it is not revoked; not
+    /// if it does not cover all of `names`. Tells whether it will be.
+    pub fn stand_in(&self, former: &Arc<Self>, names: &[SiteName], now: SystemTime) -> bool {
         if !self.required || self.staple.load().is_some() {
             return false;
         }
-        let stands = match former.staple.load().is_some() {
-            true => Former::new(former).map(Arc::new),
-            // Another renewal before the last one has its first.
-            false => former.former.load_full(),
+        // In the order of `showable`. Another renewal may come before the last one has its first.
+        let before = former.former.load_full();
+        let standing = if former.staple.load().is_some() {
+            Former::new(former).map(Arc::new)
+        } else {
+            before
         };
-        let stands = stands.filter(|stands| stands.shown(now).is_some());
-        let some = stands.is_some();
-        self.former.store(stands);
+        let standing = standing.filter(|standing| {
+            let mut names = names.iter();
+            names.all(|name| standing.leaf.covers(name)) && standing.shown(now).is_some()
+        });
+        let stood_in_for = standing.is_some();
+        self.former.store(standing);
         if self.staple.load().is_some() {
             // It has come meanwhile.
             self.former.store(None);
         }
-        some
+        stood_in_for
     }
 
     /// The certificate that stands in for this one, which is to be asked about as long as it does.
-    pub fn former(&self) -> Option<Arc<Self>> {
-        let former = self.former.load();
-        former.as_ref().map(|former| Arc::clone(&former.stapled))
+    /// One that never can again is let go.
+    pub fn former(&self, now: SystemTime) -> Option<Arc<Self>> {
+        let former = self.former.load_full()?;
+        if former.is_over(now) {
+            self.former.store(None);
+            return None;
+        }
+        Some(Arc::clone(&former.stapled))
     }
 
     /// The certificate and its key, as they are shown now but for a former one.

@@ -46,6 +46,7 @@ pub(super) fn compile(
             tls.as_deref(),
         ),
         name,
+        names: site.names.iter().map(|name| name.value.clone()).collect(),
         tls,
         certificates,
         timeouts: site.timeouts.clone(),

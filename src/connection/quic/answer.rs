@@ -69,6 +69,9 @@ impl Sending {
             let rest = std::mem::take(&mut self.rest);
             self.stream.write_chunk(rest).await?;
         }
+        if pieces.iter().all(Bytes::is_empty) {
+            return Ok(());
+        }
         let waits = ranks.waits(self.order);
         let (mut done, mut had, mut stood_back) = (0, false, false);
         while let Some(left) = pieces.get_mut(done..)
@@ -203,7 +206,7 @@ pub(super) async fn respond(
         }
     };
     send.rank(&rank);
-    if let Some(()) = pass_on(&http3, response, &mut send, &rank, is_head).await {
+    if let Some(()) = pass_on(&http3, response, &mut send, &rank, &stage, is_head).await {
         send.finish();
         stage.sent();
         // Until the client has it, it is under way: the connection must not be closed on it.
@@ -269,6 +272,7 @@ async fn pass_on(
     response: Response<ResponseBody>,
     send: &mut Sending,
     rank: &Rank,
+    stage: &Stage,
     is_head: bool,
 ) -> Option<()> {
     let (mut parts, mut body) = response.into_parts();
@@ -308,8 +312,12 @@ async fn pass_on(
         });
         let frame = match frame.await {
             None => {
+                // Now it is the client that is waited for.
+                stage.client();
                 let head = std::mem::take(&mut head);
                 send.write(ranks, &mut [head]).await.ok()?;
+                // So that it leaves, whatever the content comes to.
+                tokio::task::yield_now().await;
                 continue;
             }
             Some(Ok(Some(frame))) => frame,
@@ -338,7 +346,7 @@ async fn pass_on(
                     let head = std::mem::take(&mut head);
                     send.write(ranks, &mut [head, section]).await.ok()?;
                 }
-                return Some(());
+                break;
             }
         }
         if body.is_end_stream() {

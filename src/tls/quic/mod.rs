@@ -85,6 +85,8 @@ pub struct Facts {
     pub http09: bool,
     /// ClientHellos: two after a HelloRetryRequest.
     pub hellos: u8,
+    /// Whether a certificate was sent.
+    pub certificate_sent: bool,
     /// What the staple says of the certificate that a full handshake shows.
     pub staple: Option<&'static str>,
     /// How the certificate was compressed that was sent.

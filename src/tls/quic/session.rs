@@ -38,7 +38,7 @@ pub(super) struct Waiting {
     /// What has come of the ClientHello.
     message: Vec<u8>,
     engine: Option<Engine>,
-    certificate: Shown,
+    shown: Shown,
 }
 
 /// rustls at work.
@@ -60,7 +60,7 @@ impl Waiting {
             parameters,
             message: Vec::new(),
             engine: None,
-            certificate: Shown::default(),
+            shown: Shown::default(),
         }
     }
 
@@ -132,7 +132,7 @@ impl Waiting {
         let Some(engine) = &mut self.engine else {
             return Ok(());
         };
-        let read = self.certificate.watch(|| engine.tls.read_hs(bytes));
+        let read = self.shown.watch(|| engine.tls.read_hs(bytes));
         let kind = engine.tls.handshake_kind();
         if let Some(sessions) = &engine.sessions {
             // EARLY-DATA R9: what was taken for nothing goes back.
@@ -141,8 +141,9 @@ impl Waiting {
         {
             let facts = &mut self.progress.lock().facts;
             facts.kind = kind;
-            facts.staple = self.certificate.staple();
-            facts.compressed = self.certificate.compressed();
+            facts.certificate_sent = self.shown.is_sent(kind) && !self.shown.lacks_staple(kind);
+            facts.staple = self.shown.staple();
+            facts.compressed = self.shown.compressed().filter(|_| facts.certificate_sent);
             facts.suite = engine
                 .tls
                 .negotiated_cipher_suite()
@@ -155,7 +156,7 @@ impl Waiting {
             }
         }
         match read {
-            Ok(()) if self.certificate.lacks_staple(kind) => {
+            Ok(()) if self.shown.lacks_staple(kind) => {
                 // Before anything of it is sent.
                 self.engine = None;
                 self.progress.give_up();

@@ -59,7 +59,7 @@ pub struct TlsStream<S = TcpStream> {
     early_offered: bool,
     /// The length of the last handshake record that was encoded.
     last_record: usize,
-    certificate: Shown,
+    shown: Shown,
     peer_closed: bool,
     close_sent: bool,
     failed: bool,
@@ -81,7 +81,7 @@ impl<S: Socket> TlsStream<S> {
             hello: 0,
             early_offered: false,
             last_record: 0,
-            certificate: Shown::default(),
+            shown: Shown::default(),
             peer_closed: false,
             close_sent: false,
             failed: false,
@@ -130,7 +130,7 @@ impl<S: Socket> TlsStream<S> {
         }
     }
 
-    /// Ends a connection that has no engine yet with a fatal alert in the clear.
+    /// Ends a connection whose client has no keys yet with a fatal alert in the clear.
     pub fn refuse(&mut self, alert: AlertDescription) {
         self.failed = true;
         self.facts.alert_sent = Some(alert);
@@ -252,11 +252,11 @@ impl<S: Socket> TlsStream<S> {
             let mut more = true;
             let mut idle = false;
             // rustls breaks off at every record of plaintext: `shown` records are never cut.
-            let shown = &mut input[at..end];
+            let records = &mut input[at..end];
             let UnbufferedStatus { discard, state, .. } = if engine.is_handshaking() {
-                self.certificate.watch(|| engine.process_tls_records(shown))
+                self.shown.watch(|| engine.process_tls_records(records))
             } else {
-                engine.process_tls_records(shown)
+                engine.process_tls_records(records)
             };
             match state {
                 Ok(ConnectionState::EncodeTlsData(mut record)) => {
@@ -295,15 +295,17 @@ impl<S: Socket> TlsStream<S> {
                     return Err(self.fail(error, &mut input[at..filled]));
                 }
             }
-            if self.certificate.lacks_staple(engine.handshake_kind()) {
-                // Nothing was sent yet: the client sees an alert in the clear and no more.
+            let kind = engine.handshake_kind();
+            if self.shown.lacks_staple(kind) {
+                // Nothing of this flight was sent yet: the client sees an alert in the clear.
                 self.out = Outgoing::default();
                 self.settler = None;
                 self.refuse(NO_STAPLE);
                 return Err(StreamError::Certificate);
             }
-            self.facts.staple = self.certificate.staple();
-            self.facts.compressed = self.certificate.compressed();
+            self.facts.certificate_sent = self.shown.is_sent(kind);
+            self.facts.staple = self.shown.staple();
+            self.facts.compressed = self.shown.compressed();
             if !engine.is_handshaking() {
                 self.skipping = None;
                 if let Some(settler) = self.settler.take() {
@@ -325,7 +327,6 @@ impl<S: Socket> TlsStream<S> {
             }
             if self.hello > 0 {
                 self.hello = 0;
-                let kind = engine.handshake_kind();
                 if kind == Some(HandshakeKind::FullWithHelloRetryRequest) {
                     self.facts.hellos = 2;
                 }

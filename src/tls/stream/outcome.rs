@@ -56,6 +56,8 @@ pub struct Facts {
     pub early_bytes: u64,
     /// Whether the ServerHello flight accepted early data.
     pub early_accepted: bool,
+    /// Whether a certificate was sent.
+    pub certificate_sent: bool,
     /// What the staple says of the certificate that a full handshake shows.
     pub staple: Option<&'static str>,
     /// How the certificate was compressed that the ServerHello flight has.

@@ -9,6 +9,7 @@ use rustls::{CipherSuite, SignatureScheme};
 use super::super::testing::{Authority, DAY, noon};
 use super::super::{Staple, StapleStatus, Stapled, Unstapled};
 use crate::certs::chooser::CertificateChooser;
+use crate::config::names::SiteName;
 
 pub(super) fn key() -> Arc<CertifiedKey> {
     key_of(&rcgen::PKCS_ECDSA_P256_SHA256)
@@ -122,32 +123,35 @@ fn a_former_certificate_stands_in_until_the_first_staple_and_no_longer_than_it_i
     let subject = Arc::new(Authority::new("an authority").subject(7));
     let required = || Arc::new(Stapled::awaiting(&key(), Arc::clone(&subject), true));
     let (old, new) = (required(), required());
-    assert!(!new.stand_in(&old, noon()), "it has no staple either");
+    assert!(!new.stand_in(&old, &[], noon()), "it has no staple either");
     old.show(&staple("old", noon() + DAY * 7));
-    assert!(new.stand_in(&old, noon()));
+    assert!(new.stand_in(&old, &[], noon()));
     assert!(new.may_be_shown(noon));
     assert_eq!(ocsp(&new, noon()).as_deref(), Some(&b"old"[..]));
     let leaf = |stapled: &Stapled| stapled.current(noon).key.cert[0].clone();
     assert_eq!(leaf(&new), leaf(&old));
-    assert!(Arc::ptr_eq(&new.former().unwrap(), &old));
+    assert!(Arc::ptr_eq(&new.former(noon()).unwrap(), &old));
     // Its certificate ends before its staple.
     assert!(!new.may_be_shown(|| noon() + DAY * 2 + Duration::from_secs(1)));
     // A second renewal meanwhile.
     let third = required();
-    assert!(third.stand_in(&new, noon()));
+    assert!(third.stand_in(&new, &[], noon()));
     assert_eq!(leaf(&third), leaf(&old));
     new.show(&staple("new", noon() + DAY));
     assert_eq!(ocsp(&new, noon()).as_deref(), Some(&b"new"[..]));
     assert_ne!(leaf(&new), leaf(&old));
-    assert!(new.former().is_none());
+    assert!(new.former(noon()).is_none());
     assert!(
         !new.may_be_shown(|| noon() + DAY),
         "nothing stands in any more"
     );
-    assert!(!new.stand_in(&old, noon()));
+    assert!(!new.stand_in(&old, &[], noon()));
+    // It has another name.
+    let other = [SiteName::parse("other.example").unwrap()];
+    assert!(!required().stand_in(&old, &other, noon()));
     // Nothing is wanted of one that needs none.
     let lenient = Stapled::awaiting(&key(), Arc::clone(&subject), false);
-    assert!(!lenient.stand_in(&old, noon()));
+    assert!(!lenient.stand_in(&old, &[], noon()));
 }
 
 #[test]
@@ -158,7 +162,7 @@ fn a_former_certificate_that_is_revoked_does_not_stand_in() {
     let mut revoked = staple("old", noon() + DAY);
     revoked.status = StapleStatus::Revoked(noon() - DAY);
     old.show(&revoked);
-    assert!(!new.stand_in(&old, noon()));
+    assert!(!new.stand_in(&old, &[], noon()));
     assert!(!new.may_be_shown(noon));
     assert_eq!(new.current(noon).says, None);
     assert_eq!(ocsp(&new, noon()), None);
@@ -171,8 +175,8 @@ fn a_former_certificate_goes_on_with_its_own_staples_and_stops_when_it_is_revoke
     let (old, new, third) = (required(), required(), required());
     let hour = DAY / 24;
     old.show(&staple("first", noon() + hour));
-    assert!(new.stand_in(&old, noon()));
-    assert!(third.stand_in(&new, noon()));
+    assert!(new.stand_in(&old, &[], noon()));
+    assert!(third.stand_in(&new, &[], noon()));
     assert!(!new.may_be_shown(|| noon() + hour));
     old.show(&staple("second", noon() + DAY));
     for new in [&new, &third] {
@@ -185,6 +189,7 @@ fn a_former_certificate_goes_on_with_its_own_staples_and_stops_when_it_is_revoke
         assert_eq!(ocsp(new, noon()), None);
         assert!(new.current(noon).lacks_staple);
     }
+    assert!(new.former(noon()).is_none() && third.former(noon()).is_none());
     // Where it is itself in use it is shown all the same, and says so.
     assert_eq!(old.current(noon).says, Some("revoked"));
 }
@@ -197,7 +202,7 @@ fn the_dates_are_those_of_the_staple_that_is_shown() {
     assert_eq!(new.dates(noon()), None);
     let end = noon() + DAY;
     old.show(&staple("old", end));
-    assert!(new.stand_in(&old, noon()));
+    assert!(new.stand_in(&old, &[], noon()));
     assert_eq!(new.dates(noon()), Some((end - DAY * 7, end)));
     assert_eq!(new.dates(end), None);
     new.show(&staple("new", end + DAY));
