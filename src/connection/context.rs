@@ -121,12 +121,14 @@ impl Process {
             let Some(tls) = &site.tls else { continue };
             let kinds = tls.certificates.kinds().iter();
             for (stapled, kind) in tls.certificates.staples().iter().zip(kinds) {
+                let says = stapled.current(|| now).says;
                 if let Some((this_update, next_update)) = stapled.dates(now) {
                     series.push(StapleSeries {
                         site: &site.name,
                         key: kind.label(),
                         this_update,
                         next_update,
+                        revoked: says == Some("revoked"),
                     });
                 }
             }

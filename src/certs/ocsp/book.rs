@@ -6,10 +6,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::entry::{Entry, Shown, first_due};
 use super::line::{Line, line};
 use super::schedule::{
-    LEAST, LOOK, MOST_WANTED, MOST_WRONG, after_answer, after_failure, after_start, after_want,
-    pause,
+    LEAST, LOOK, MOST_WANTED, MOST_WRONG, after_answer, after_failure, after_want, pause,
 };
 use super::{Source, Staple, StapleStatus, Stapled, Subject};
 use crate::tags::Tag;
@@ -89,28 +89,6 @@ pub struct Figures {
     pub lapsed: Vec<Arc<Subject>>,
     /// Certificates that are revoked, with since when, and were not told of for a day.
     pub told_revoked: Vec<(Arc<Subject>, SystemTime)>,
-}
-
-/// Where a certificate is shown.
-struct Shown {
-    stapled: Arc<Stapled>,
-    /// Only in place of another one, which has had no staple yet.
-    former: bool,
-}
-
-struct Entry {
-    subject: Arc<Subject>,
-    shown: Vec<Shown>,
-    staple: Option<Staple>,
-    line: Option<Arc<str>>,
-    due: SystemTime,
-    failures: u32,
-    running: bool,
-    told: bool,
-    /// When its revocation was told of last.
-    reminded: Option<SystemTime>,
-    /// Whether its staple is on disk.
-    kept: bool,
 }
 
 /// All certificates that are stapled.
@@ -461,58 +439,5 @@ impl Book {
             }
         }
         figures
-    }
-}
-
-impl Entry {
-    /// Whether handshakes are refused, or will be soon, because it has no staple.
-    fn is_wanted(&self, now: SystemTime) -> bool {
-        let staple = self.staple.as_ref();
-        !staple.is_some_and(|staple| staple.is_valid(now)) && self.is_required()
-    }
-
-    fn is_required(&self) -> bool {
-        self.shown.iter().any(|shown| shown.stapled.is_required())
-    }
-
-    fn take(&mut self, staple: Staple, now: SystemTime) -> Happened {
-        let current = self.staple.as_ref().filter(|current| current.is_valid(now));
-        if let Some(current) = current {
-            if current.der == staple.der {
-                self.failures = 0;
-                for shown in &self.shown {
-                    shown.stapled.show(&staple);
-                }
-                return Happened::Same;
-            }
-            // Whoever sends what was once true must not undo a revocation.
-            if staple.this_update < current.this_update {
-                self.failures = self.failures.saturating_add(1);
-                return Happened::Older;
-            }
-        }
-        for shown in &self.shown {
-            shown.stapled.show(&staple);
-        }
-        self.failures = 0;
-        let first = self.staple.is_none();
-        self.staple = Some(staple);
-        self.kept = false;
-        self.reminded = None;
-        Happened::New { first }
-    }
-}
-
-/// When a certificate is asked about for the first time.
-fn first_due(
-    subject: &Subject,
-    staple: Option<&Staple>,
-    now: SystemTime,
-    chance: f64,
-) -> SystemTime {
-    match (staple, &subject.source) {
-        (Some(staple), Some(Source::Responder(_))) => after_start(staple, now, chance),
-        (Some(_), _) => now + LOOK,
-        (None, _) => now,
     }
 }

@@ -5,6 +5,7 @@
 //! [`store`], [`fetch`] and [`keeper`], which is the thread that drives the rest.
 
 pub mod book;
+mod entry;
 pub mod fetch;
 pub mod keeper;
 mod line;

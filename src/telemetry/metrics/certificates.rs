@@ -9,7 +9,7 @@ use prometheus::{IntGauge, Result};
 use crate::telemetry::family::{Counters, Families, NamedGauges};
 use crate::telemetry::labels::CertificateCompression;
 
-/// How many certificates have series of their own. A site more costs a monitor seven series, and
+/// How many certificates have series of their own. A site more costs a monitor eight series, and
 /// whoever has thousands watches the first end.
 const MOST_SERIES: usize = 1000;
 
@@ -30,12 +30,13 @@ pub struct Certificates {
     info: NamedGauges<3>,
     staple_this_update: NamedGauges<2>,
     staple_next_update: NamedGauges<2>,
+    staple_revoked: NamedGauges<2>,
     /// The staples that are told, by site and key.
     staples: Mutex<Staples>,
 }
 
-/// The dates of staples, by site and key.
-type Staples = BTreeMap<(String, &'static str), (i64, i64)>;
+/// The dates of staples and whether they say revoked, by site and key.
+type Staples = BTreeMap<(String, &'static str), [i64; 3]>;
 
 /// What is told of the staple that one certificate of one site is shown with.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +49,8 @@ pub struct StapleSeries<'a> {
     pub this_update: SystemTime,
     /// When it ends.
     pub next_update: SystemTime,
+    /// Whether it says that the certificate is revoked.
+    pub revoked: bool,
 }
 
 /// What is told of one certificate of one site.
@@ -123,6 +126,11 @@ impl Certificates {
                 "When a certificate's staple ends, in seconds since the Unix epoch",
                 labels,
             )?,
+            staple_revoked: families.named_gauges(
+                "certificate_staple_revoked",
+                "1 if a certificate's staple says that it is revoked, 0 if it says good",
+                labels,
+            )?,
             staples: Mutex::default(),
         })
     }
@@ -155,18 +163,21 @@ impl Certificates {
         all.truncate(MOST_SERIES);
         // As above: of two with the same labels the one that ends first stays.
         let each = all.iter().rev().map(|one| {
-            let dates = (seconds(one.this_update), seconds(one.next_update));
-            ((one.site.to_owned(), one.key), dates)
+            let (begins, ends) = (seconds(one.this_update), seconds(one.next_update));
+            let told = [begins, ends, i64::from(one.revoked)];
+            ((one.site.to_owned(), one.key), told)
         });
         let now: Staples = each.collect();
         let mut before = self.staples.lock().unwrap_or_else(PoisonError::into_inner);
         for (site, key) in before.keys().filter(|labels| !now.contains_key(*labels)) {
             self.staple_this_update.remove([site, key]);
             self.staple_next_update.remove([site, key]);
+            self.staple_revoked.remove([site, key]);
         }
-        for ((site, key), (this_update, next_update)) in &now {
+        for ((site, key), [this_update, next_update, revoked]) in &now {
             self.staple_this_update.set([site, key], *this_update);
             self.staple_next_update.set([site, key], *next_update);
+            self.staple_revoked.set([site, key], *revoked);
         }
         *before = now;
     }
@@ -209,12 +220,15 @@ mod tests {
             this_update: at(1),
             // The last site's ends first.
             next_update: at(10_000 - number as u64),
+            revoked: number % 2 == 1,
         });
         let all: Vec<_> = all.collect();
         certificates.replace_staples(all.clone());
         assert_eq!(series(&registry), MOST_SERIES);
         let next = |site| certificates.staple_next_update.get([site, "rsa"]);
         assert_eq!(next("1499.test"), 8501);
+        let revoked = |site| certificates.staple_revoked.get([site, "rsa"]);
+        assert_eq!((revoked("1499.test"), revoked("1498.test")), (1, 0));
         certificates.replace_staples(vec![all[1499]]);
         assert_eq!(series(&registry), 1);
         certificates.replace_staples(Vec::new());

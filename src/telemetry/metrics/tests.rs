@@ -69,6 +69,7 @@ fn the_document_names_every_family_and_no_other() {
         "certificate_problems",
         "certificate_staple_this_update_seconds",
         "certificate_staple_next_update_seconds",
+        "certificate_staple_revoked",
     ] {
         assert!(all.insert(format!("cutwater_{named}")));
     }

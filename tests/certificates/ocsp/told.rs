@@ -52,9 +52,13 @@ async fn metrics_follow_the_staple_of_each_certificate() {
         (now + 6.0 * DAY..now + 8.0 * DAY).contains(&next),
         "{next} at {now}"
     );
+    let revoked = "cutwater_certificate_staple_revoked";
+    assert!(metrics.contains(&format!(
+        "{revoked}{{key=\"ecdsa_p256\",site=\"{NAME}\"}} 0"
+    )));
     // The other one has none, and no series.
     let of_staples = |line: &&str| line.starts_with("cutwater_certificate_staple_");
-    assert_eq!(metrics.lines().filter(of_staples).count(), 2, "{metrics}");
+    assert_eq!(metrics.lines().filter(of_staples).count(), 3, "{metrics}");
     // Nor has one that is not stapled any more.
     edge.write_config(&config("", &[site(NAME, &both, "ocsp = \"off\"")]));
     edge.signal("HUP").await;
