@@ -73,6 +73,19 @@ async fn who_sends_its_hello_by_halves_is_sent_thrice_that_and_less_than_a_datag
     assert!(most < sent + LEAST && sent < most + LEAST, "{sent} bytes");
 }
 
+/// Whoever has the server's first flight knows its settings, so that its first request can heed them.
+#[tokio::test]
+async fn settings_leave_with_the_first_flight() {
+    let scene = Scene::start().await;
+    // A hello of one datagram.
+    let setup = scene.setup.clone().groups(&[NamedGroup::X25519]);
+    let forger = Forger::flown(scene.address(), NAME, &setup).await;
+    // The first unidirectional stream of a server: control, and SETTINGS.
+    let control = forger.got.streams.get(&3);
+    let control = control.unwrap_or_else(|| panic!("{:?}", forger.got));
+    assert!(control.starts_with(&[0, 4]), "{control:x?}");
+}
+
 /// The edge has no such group as the first, which alone has a share: it asks for another hello.
 const RETRIED: [NamedGroup; 2] = [NamedGroup::MLKEM1024, NamedGroup::X25519];
 
