@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cutwater::http::h3::asking;
-use cutwater::load::h3::{Ask, Connection, Lost, Opening, endpoint};
+use cutwater::load::h3::{Ask, Connection, Lost, Opening, Probes, endpoint};
 use cutwater::rustls::client::Resumption;
 use cutwater::rustls::crypto::aws_lc_rs::{self, cipher_suite};
 use cutwater::rustls::pki_types::pem::PemObject;
@@ -62,6 +62,7 @@ struct Client {
     address: SocketAddr,
     key_update: bool,
     needs_ticket: bool,
+    probes: Probes,
     http3: bool,
 }
 
@@ -80,6 +81,11 @@ impl Client {
             address: found.next().ok_or("the server has no address")?,
             key_update: case == "keyupdate",
             needs_ticket: matches!(case, "resumption" | "zerortt"),
+            // The runner bounds what is sent in 1-RTT packets, and probes are some.
+            probes: match case {
+                "zerortt" => Probes::None,
+                _ => Probes::Sent,
+            },
             http3,
         })
     }
@@ -88,7 +94,8 @@ impl Client {
     async fn connection(&self, files: &[Uri], early: bool) -> Result<(), String> {
         // Each has a port of its own.
         let endpoint = endpoint(self.address).map_err(|error| error.to_string())?;
-        let opening = Opening::begin(&endpoint, &self.tls, self.name.clone(), self.address);
+        let (tls, name) = (&self.tls, self.name.clone());
+        let opening = Opening::begin_with(&endpoint, tls, name, self.address, self.probes);
         let opening = opening.map_err(|error| error.to_string())?;
         let progress = opening.progress();
         let opened = match (self.http3, early) {
