@@ -105,13 +105,13 @@ impl Client {
             (true, true) => opening.early().await.map(|it| Spoken::Http3(it.into())),
         };
         let spoken = opened.map_err(|error| format!("the handshake: {error}"))?;
-        let mut under_way = JoinSet::new();
-        for file in files {
-            let (spoken, file, key_update) = (spoken.clone(), file.clone(), self.key_update);
-            under_way.spawn(async move { spoken.fetch(&file, key_update).await });
-        }
-        while let Some(ended) = under_way.join_next().await {
-            ended.map_err(|error| error.to_string())??;
+        let fetched = spoken.fetch_all(files, self.key_update).await;
+        if early && !progress.facts().early_accepted {
+            // All of it was refused: as any client would, it asks again. The trace tells.
+            spoken.begin_again().await?;
+            spoken.fetch_all(files, self.key_update).await?;
+        } else {
+            fetched?;
         }
         if self.needs_ticket && !early {
             let came = timeout(TICKET, progress.ticket()).await;
@@ -122,9 +122,6 @@ impl Client {
             "kind={:?} early_accepted={} tickets={}",
             facts.kind, facts.early_accepted, facts.tickets
         );
-        if early && !facts.early_accepted {
-            return Err("early data was refused".into());
-        }
         spoken.close();
         // What says so has to leave.
         let _ = timeout(CLOSING, endpoint.wait_idle()).await;
@@ -152,6 +149,28 @@ impl Spoken {
             Self::Http09(quic) => quic.close(0_u32.into(), b""),
             Self::Http3(connection) => connection.close(),
         }
+    }
+
+    /// Opens again what was opened early and refused.
+    async fn begin_again(&self) -> Result<(), String> {
+        match self {
+            Self::Http09(_) => Ok(()),
+            Self::Http3(connection) => connection.greet().await.map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Fetches these files at once, each to its end.
+    async fn fetch_all(&self, files: &[Uri], key_update: bool) -> Result<(), String> {
+        let mut under_way = JoinSet::new();
+        for file in files {
+            let (spoken, file) = (self.clone(), file.clone());
+            under_way.spawn(async move { spoken.fetch(&file, key_update).await });
+        }
+        let mut all = Ok(());
+        while let Some(ended) = under_way.join_next().await {
+            all = all.and(ended.map_err(|error| error.to_string())?);
+        }
+        all
     }
 
     async fn fetch(&self, file: &Uri, key_update: bool) -> Result<(), String> {
