@@ -20,6 +20,7 @@ mod quic {
     mod replays;
     mod rules;
     mod scene;
+    mod selector;
     mod timeouts;
     mod vanish;
     mod wire;

@@ -41,6 +41,10 @@ pub struct QuicLimits {
     pub stream_window: u32,
     /// What all of a connection's streams may.
     pub connection_window: u32,
+    /// The dynamic table of QPACK, in bytes, as SETTINGS allow it.
+    pub qpack_table: u32,
+    /// Streams that may wait for it.
+    pub qpack_blocked: u32,
 }
 
 /// The limits in force. To lower one of them changes every tag of early data over QUIC, which is
@@ -50,13 +54,17 @@ pub const QUIC: QuicLimits = QuicLimits {
     streams: 8,
     stream_window: 256 * 1024,
     connection_window: 1024 * 1024,
+    qpack_table: 0,
+    qpack_blocked: 0,
 };
 
 impl QuicLimits {
-    /// Transport parameters and SETTINGS that a client remembers, as a tag has them.
-    fn remembered(&self) -> String {
-        // QPACK's table and blocked streams are the SETTINGS: none.
-        format!("{self:?} qpack 0 0")
+    /// The tag of early data where clients remember these transport parameters and SETTINGS: `trust`
+    /// is the side's own over QUIC, `early` the tag over TCP.
+    fn tag(&self, trust: Tag, early: Tag) -> Tag {
+        let remembered = format!("{self:?}");
+        let label = b"cutwater quic early 1";
+        Tag::of(&[label, &trust.0, &early.0, remembered.as_bytes()])
     }
 }
 
@@ -150,7 +158,6 @@ impl SiteTls {
     pub fn over_quic(&self) -> &Arc<SiteTls> {
         self.quic.get_or_init(|| {
             let trust = Tag::of(&[b"cutwater quic trust 1", &self.trust.0]);
-            let remembered = QUIC.remembered();
             let mut alpn = vec![b"h3".to_vec()];
             alpn.extend(self.http09.then(|| HTTP09.to_vec()));
             Arc::new(Self {
@@ -162,12 +169,7 @@ impl SiteTls {
                 http09: self.http09,
                 tickets: self.tickets,
                 trust,
-                early: Tag::of(&[
-                    b"cutwater quic early 1",
-                    &trust.0,
-                    &self.early.0,
-                    remembered.as_bytes(),
-                ]),
+                early: QUIC.tag(trust, self.early),
                 // RFC 9001 §4.6.1: flow control bounds it, TLS does not.
                 max_early_data: u32::MAX,
                 configs: Default::default(),
@@ -234,5 +236,48 @@ impl fmt::Debug for SiteTls {
             .field("certificate_compression", &self.certificate_compression)
             .field("trust", &self.trust)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::sign::CertifiedKey;
+
+    use super::*;
+
+    #[test]
+    fn early_data_over_quic_is_bound_to_all_that_clients_remember() {
+        type Lower = fn(&mut QuicLimits);
+        let ways: [Lower; 6] = [
+            |limits| limits.requests -= 1,
+            |limits| limits.streams -= 1,
+            |limits| limits.stream_window -= 1,
+            |limits| limits.connection_window -= 1,
+            |limits| limits.qpack_table = 4096,
+            |limits| limits.qpack_blocked = 16,
+        ];
+        let (trust, early) = (Tag::of(&[b"trust"]), Tag::of(&[b"early"]));
+        let now = QUIC.tag(trust, early);
+        for (place, change) in ways.iter().enumerate() {
+            let mut other = QUIC;
+            change(&mut other);
+            assert_ne!(other.tag(trust, early), now, "{place}");
+        }
+        assert_ne!(QUIC.tag(early, early), now);
+        assert_ne!(QUIC.tag(trust, trust), now);
+    }
+
+    #[test]
+    fn a_side_over_quic_has_the_tag_of_the_limits_in_force() {
+        let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let key = aws_lc_rs::sign::any_supported_type(&key).unwrap();
+        let certified = CertifiedKey::new(vec![made.cert.der().clone()], key);
+        let chooser = CertificateChooser::new(vec![Arc::new(certified)]).unwrap();
+        let side = SiteTls::new("a.example", Arc::new(chooser));
+        let quic = side.over_quic();
+        assert_eq!(quic.early, QUIC.tag(quic.trust, side.early));
+        assert_ne!(quic.trust, side.trust);
     }
 }

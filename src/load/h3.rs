@@ -7,5 +7,5 @@ mod connection;
 mod session;
 
 pub(crate) use self::connection::config;
-pub use self::connection::{Ask, Connection, Lost, Opening, endpoint};
+pub use self::connection::{Ask, Connection, Lost, Opening, Probes, endpoint};
 pub use self::session::{Facts, Progress};

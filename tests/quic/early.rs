@@ -7,6 +7,7 @@ use cutwater::load::relay::{DatagramRelay, Direction};
 use serde_json::Value;
 
 use crate::quic::client::{Client, answer, get, request};
+use crate::quic::limits::{GET, head};
 use crate::quic::scene::{NAME, Scene, Wants, route_to};
 use crate::quic::wire::{Wire, replay};
 use crate::support::edge::Edge;
@@ -127,6 +128,36 @@ async fn a_route_that_refuses_early_data_answers_425_until_finished() {
         client.get("https://example.com/refuse").await.text(),
         "sure"
     );
+    client.close().await;
+    scene.settle().await;
+}
+
+/// The end of the head comes when nothing on the connection is early any more.
+#[tokio::test]
+async fn r23_a_stream_that_began_early_stays_early() {
+    let scene = Scene::start().await;
+    let (mut client, wire) = held(&scene).await;
+    let head = head(GET, "/refuse", b"");
+    let (begin, end) = head.split_at(head.len() / 2);
+    let (mut send, mut recv) = client.quic.open_bi().await.unwrap();
+    send.write_all(begin).await.unwrap();
+    // Streams are accepted in their order: the answer to this one shows that the other is here.
+    let mut whole = client.begin(get("https://example.com/")).await;
+    whole.finish().await.unwrap();
+    scene
+        .until_metric("answered_before_finished_total", &[], 1.0)
+        .await;
+    wire.release().await;
+    scene.until_metric("handshakes_unfinished", &[], 0.0).await;
+    send.write_all(end).await.unwrap();
+    send.finish().unwrap();
+    within("an answer", recv.read_to_end(1000)).await.unwrap();
+    let line = |line: &Value| line["path"] == "/refuse";
+    let line = scene.edge.until_access(line).await;
+    assert_eq!(line["status"], 425);
+    assert_eq!(line["early"], "refused");
+    assert_eq!(line["arrived_early"], true);
+    assert_eq!(line["confirmed"], true);
     client.close().await;
     scene.settle().await;
 }
@@ -284,7 +315,7 @@ async fn r15_a_retry_proves_an_address() {
 
 #[tokio::test]
 async fn r15_a_token_of_an_earlier_connection_proves_no_address() {
-    use crate::quic::limits::{GET, connect, head};
+    use crate::quic::limits::connect;
     let wants = Wants {
         listener: "quic_retry = \"always\"",
         routes: INSIDE,

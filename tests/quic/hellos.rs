@@ -1,8 +1,13 @@
-//! ClientHellos that come in several datagrams, of which some are late: what a client is told meanwhile.
+//! ClientHellos that come in several datagrams, of which some are late, or twice: what a client is told
+//! meanwhile.
 
 use std::time::Duration;
 
+use rustls::NamedGroup;
+use serde_json::Value;
+
 use crate::quic::addresses::{LARGE, large};
+use crate::quic::client::Client;
 use crate::quic::forger::{Forger, LEAST, Level, crypto};
 use crate::quic::scene::{NAME, Scene, Wants};
 use crate::support::BOUND;
@@ -66,4 +71,70 @@ async fn who_sends_its_hello_by_halves_is_sent_thrice_that_and_less_than_a_datag
     while forger.receive(Duration::from_millis(1200)).await {}
     let (sent, most) = (forger.got.bytes, 3 * 2 * LEAST);
     assert!(most < sent + LEAST && sent < most + LEAST, "{sent} bytes");
+}
+
+/// Whoever has the server's first flight knows its settings, so that its first request can heed them.
+#[tokio::test]
+async fn settings_leave_with_the_first_flight() {
+    let scene = Scene::start().await;
+    // A hello of one datagram.
+    let setup = scene.setup.clone().groups(&[NamedGroup::X25519]);
+    let forger = Forger::flown(scene.address(), NAME, &setup).await;
+    // The first unidirectional stream of a server: control, and SETTINGS.
+    let control = forger.got.streams.get(&3);
+    let control = control.unwrap_or_else(|| panic!("{:?}", forger.got));
+    assert!(control.starts_with(&[0, 4]), "{control:x?}");
+}
+
+/// The edge has no such group as the first, which alone has a share: it asks for another hello.
+const RETRIED: [NamedGroup; 2] = [NamedGroup::MLKEM1024, NamedGroup::X25519];
+
+#[tokio::test]
+async fn what_a_second_hello_brings_is_what_both_logs_have() {
+    let scene = Scene::start().await;
+    scene.ticket().await;
+    let setup = scene.setup.clone().early_data(false).groups(&RETRIED);
+    let mut client = Client::connect(scene.address(), NAME, &setup).await;
+    let answer = client.get("https://example.com/?again").await;
+    assert_eq!(answer.text(), "hello");
+    let asked = |line: &Value| line["path"] == "/?again";
+    assert_eq!(scene.edge.until_access(asked).await["resumed"], true);
+    client.close().await;
+    let retried = |line: &Value| line["client_hellos"] == 2;
+    let line = scene.edge.until_connection(retried).await;
+    assert_eq!(line["resumed"], true);
+    assert_eq!(line["requests"], 1);
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn a_second_hello_is_awaited_as_long_as_a_handshake_may_take() {
+    let scene = Scene::with(Wants {
+        site: "timeouts = { handshake = \"300ms\" }",
+        ..Wants::default()
+    })
+    .await;
+    let setup = scene.setup.clone().groups(&RETRIED);
+    let mut forger = Forger::to(scene.address(), NAME, &setup).await;
+    forger.say_hello().await;
+    let kind = ["kind=\"handshake\""];
+    scene.until_metric("timeouts_total", &kind, 1.0).await;
+    let line = scene.edge.until_connection(|_| true).await;
+    assert_eq!(line["error"], "timeout: handshake");
+    assert_eq!(line["end"], "timeout");
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn whoever_leaves_before_its_second_hello_is_let_go() {
+    let scene = Scene::start().await;
+    let setup = scene.setup.clone().groups(&RETRIED);
+    let mut forger = Forger::to(scene.address(), NAME, &setup).await;
+    forger.say_hello().await;
+    acknowledged(&mut forger, 1).await;
+    // CONNECTION_CLOSE with user_canceled (RFC 9001 §4.8).
+    forger.send(Level::Initial, &[0x1c, 0x41, 90, 0, 0]).await;
+    let line = scene.edge.until_connection(|_| true).await;
+    assert_eq!(line["end"], "clean");
+    scene.settle().await;
 }

@@ -172,6 +172,19 @@ async fn interim_answers_of_an_origin_reach_the_client() {
     scene.settle().await;
 }
 
+/// The one Alt-Svc of an answer over HTTP/2.
+async fn told_over_h2(scene: &Scene) -> String {
+    use crate::support::client::Client;
+    use crate::support::h2::{H2, request};
+    let setup = scene.setup.clone().alpn(&["h2"]);
+    let client = Client::open(scene.address(), "example.com", &setup).await;
+    let mut h2 = H2::start(client).await;
+    let get = request("GET", "https://example.com/", "");
+    let answer = h2.fetch(get).await.unwrap();
+    assert_eq!(answer.headers.get_all("alt-svc").iter().count(), 1);
+    answer.headers["alt-svc"].to_str().unwrap().to_owned()
+}
+
 #[tokio::test]
 async fn answers_over_tcp_tell_of_http3() {
     use crate::support::client::Client;
@@ -184,9 +197,18 @@ async fn answers_over_tcp_tell_of_http3() {
     let answer = client.response().await;
     let expected = format!("h3=\":{}\"; ma=86400", scene.address().port());
     assert_eq!(answer.header("alt-svc"), Some(expected.as_str()));
+    assert_eq!(told_over_h2(&scene).await, expected);
     let mut client = scene.client().await;
     let answer = client.get("https://example.com/").await;
     assert!(!answer.headers.contains_key("alt-svc"));
+
+    let short = Scene::with(Wants {
+        listener: "alt_svc = \"1h\"",
+        ..Wants::default()
+    })
+    .await;
+    let expected = format!("h3=\":{}\"; ma=3600", short.address().port());
+    assert_eq!(told_over_h2(&short).await, expected);
 
     let silent = Scene::with(Wants {
         listener: "alt_svc = \"off\"",

@@ -9,6 +9,7 @@ use cutwater::{Body, EarlyDataPolicy, EarlyRequest, Edge, HandlerError, Site, ha
 use http::{Request, Response, StatusCode};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, ConnectionError, Endpoint, ReadError, ReadToEndError};
+use rustls::NamedGroup;
 
 use crate::quic::scene::{NAME, Scene};
 use crate::support::pki::Pki;
@@ -18,7 +19,12 @@ use crate::support::within;
 const LARGEST: usize = 1 << 20;
 
 async fn answer(request: EarlyRequest) -> Result<Response<Body>, HandlerError> {
+    let group = request.connection().group;
     let request: Request<Body> = request.replay_safe();
+    if request.uri().path() == "/group" {
+        let group = group.map(|group| format!("{group:?}"));
+        return Ok(Response::new(Body::from(group.unwrap_or_default())));
+    }
     let mut response = Response::new(Body::from(format!("at {}", request.uri().path())));
     if request.uri().path() == "/missing" {
         *response.status_mut() = StatusCode::NOT_FOUND;
@@ -94,6 +100,17 @@ async fn a_line_asks_and_the_content_is_all_of_the_answer() {
     };
     assert_eq!(get(&quic, "GET /early\r\n").await.unwrap(), "at /early");
     assert!(within("the handshake", accepted).await);
+}
+
+/// What was agreed on is known after the second hello only.
+#[tokio::test]
+async fn a_hello_retry_request_changes_nothing() {
+    let pki = Pki::new();
+    let edge = edge(&pki);
+    let groups = [NamedGroup::MLKEM1024, NamedGroup::X25519];
+    let endpoint = endpoint(&pki.client().groups(&groups));
+    let quic = connect(&endpoint, edge.addresses()[0]).await.unwrap();
+    assert_eq!(get(&quic, "GET /group\r\n").await.unwrap(), "X25519");
 }
 
 #[tokio::test]

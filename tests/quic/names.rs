@@ -6,7 +6,7 @@ use crate::quic::client::Client;
 use crate::quic::scene::{NAME, Scene, WILD, Wants};
 
 /// The TLS alert that a connection ended with (RFC 9001 §4.8).
-fn alert(error: &ConnectionError) -> Option<u64> {
+pub fn alert(error: &ConnectionError) -> Option<u64> {
     match error {
         ConnectionError::ConnectionClosed(close) => u64::from(close.error_code).checked_sub(0x100),
         _ => None,

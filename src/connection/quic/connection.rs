@@ -142,6 +142,10 @@ impl Connection {
         self.report.chose(&opened.chosen, opened.generation);
         let timeouts = &opened.chosen.site.timeouts;
         self.alarm.set(Some(timeouts.handshake));
+        if let Some(end) = self.second_hello(&self.progress, &quic).await {
+            self.cut(&quic, end);
+            return false;
+        }
         let Some(shared) = self.make_shared(opened) else {
             return false;
         };
@@ -270,8 +274,8 @@ impl Connection {
             let streams = (requests.as_mut(), others.as_mut());
             let woken = self.wake(&http3, &leaving, &goodbye, ended.as_mut(), streams);
             match woken.await {
-                Woken::Ended(error) => {
-                    self.error = Some(error);
+                end @ (Woken::Ended(_) | Woken::Evicted | Woken::HandshakeDue) => {
+                    self.cut(quic, end);
                     return;
                 }
                 Woken::Request(send, recv) => {
@@ -283,16 +287,6 @@ impl Connection {
                     tokio::spawn(peer::read(Arc::clone(&http3), recv).in_current_span());
                 }
                 Woken::Confirmed => self.confirmed(&http3),
-                Woken::Evicted => {
-                    self.report.end(ConnectionEnd::Evicted);
-                    http3.quic.close(code(Code::EXCESSIVE_LOAD), b"");
-                    return;
-                }
-                Woken::HandshakeDue => {
-                    self.time_out(TimeoutKind::Handshake);
-                    http3.quic.close(code(Code::NO_ERROR), b"");
-                    return;
-                }
                 Woken::Idle => {
                     http3.forget_idle();
                     let metrics = &self.worker.process.metrics;
@@ -320,6 +314,22 @@ impl Connection {
                     }
                 },
             }
+        }
+    }
+
+    /// It has ended, or ends before the handshake has.
+    fn cut(&mut self, quic: &quinn::Connection, end: Woken) {
+        match end {
+            Woken::Ended(error) => self.error = Some(error),
+            Woken::Evicted => {
+                self.report.end(ConnectionEnd::Evicted);
+                quic.close(code(Code::EXCESSIVE_LOAD), b"");
+            }
+            Woken::HandshakeDue => {
+                self.time_out(TimeoutKind::Handshake);
+                quic.close(code(Code::NO_ERROR), b"");
+            }
+            _ => {}
         }
     }
 

@@ -150,6 +150,10 @@ impl Hellos for Opening {
         self.nudge.nudge();
     }
 
+    fn settled(&self) {
+        self.nudge.nudge();
+    }
+
     fn refused(&self, error: &hello::HelloError) {
         self.fail(HelloError::of(error.label()), error.to_string());
     }

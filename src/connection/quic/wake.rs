@@ -10,6 +10,7 @@ use quinn::{AcceptBi, AcceptUni, ConnectionError, RecvStream, SendStream};
 use super::connection::Connection;
 use super::http3::Http3;
 use crate::deadline::Alarm;
+use crate::tls::quic::Progress;
 
 /// How far a goodbye has come (RFC 9114 §5.2).
 pub(super) enum Leaving {
@@ -34,6 +35,34 @@ pub(super) enum Woken {
 }
 
 impl Connection {
+    /// Awaits the answer to a HelloRetryRequest, if one was sent; what came instead, if it did not.
+    pub(super) async fn second_hello(
+        &self,
+        progress: &Progress,
+        quic: &quinn::Connection,
+    ) -> Option<Woken> {
+        if !progress.facts().awaits_hello() {
+            return None;
+        }
+        let mut ended = std::pin::pin!(quic.closed());
+        poll_fn(|cx| {
+            let vitals = self.permit.vitals();
+            if vitals.is_some_and(|vitals| vitals.is_evicted()) {
+                return Poll::Ready(Some(Woken::Evicted));
+            }
+            if let Poll::Ready(error) = ended.as_mut().poll(cx) {
+                return Poll::Ready(Some(Woken::Ended(error)));
+            }
+            // First the alarm: it is what the session nudges, once it has settled the facts.
+            let due = self.alarm.poll_due(cx);
+            match progress.facts().awaits_hello() {
+                false => Poll::Ready(None),
+                true => due.map(|()| Some(Woken::HandshakeDue)),
+            }
+        })
+        .await
+    }
+
     /// What happens next.
     pub(super) async fn wake(
         &self,

@@ -4,6 +4,7 @@ use bytes::{Buf, Bytes};
 
 use super::Code;
 use super::varint::{self, Prefix};
+use crate::config::site_tls::QUIC;
 
 const DATA: u64 = 0x0;
 const HEADERS: u64 = 0x1;
@@ -256,16 +257,16 @@ pub fn data_header(length: usize) -> Bytes {
 /// The beginning of our control stream: its type and SETTINGS.
 ///
 /// They are the same for everybody, because clients keep them for their early data (RFC 9114
-/// §7.2.4.2, EARLY-DATA R24): no dynamic table, no blocked streams, which are the defaults, and a
-/// setting that means nothing, so that clients keep knowing how to pass over those.
+/// §7.2.4.2, EARLY-DATA R24), whose tag has them: no dynamic table, no blocked streams, which are
+/// the defaults, and a setting that means nothing, so that clients keep knowing how to pass over those.
 pub fn settings() -> Bytes {
     const QPACK_MAX_TABLE_CAPACITY: u64 = 0x1;
     const QPACK_BLOCKED_STREAMS: u64 = 0x7;
     const NOTHING: u64 = 0x21 + 0x1f * 7;
     let mut payload = Vec::new();
     for (setting, value) in [
-        (QPACK_MAX_TABLE_CAPACITY, 0),
-        (QPACK_BLOCKED_STREAMS, 0),
+        (QPACK_MAX_TABLE_CAPACITY, u64::from(QUIC.qpack_table)),
+        (QPACK_BLOCKED_STREAMS, u64::from(QUIC.qpack_blocked)),
         (NOTHING, 0),
     ] {
         varint::encode(setting, &mut payload);

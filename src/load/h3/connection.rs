@@ -37,19 +37,34 @@ pub fn endpoint(to: SocketAddr) -> io::Result<Endpoint> {
     })
 }
 
-fn transport() -> Arc<TransportConfig> {
-    static SHARED: OnceLock<Arc<TransportConfig>> = OnceLock::new();
+fn transport(probes: Probes) -> Arc<TransportConfig> {
+    static SHARED: OnceLock<[Arc<TransportConfig>; 2]> = OnceLock::new();
     let shared = SHARED.get_or_init(|| {
-        let mut config = TransportConfig::default();
-        config
-            .stream_receive_window(WINDOW.into())
-            .receive_window(WINDOW.into())
-            .send_window(WINDOW.into())
-            // A connection's end is its user's affair, or the server's.
-            .max_idle_timeout(None);
-        Arc::new(config)
+        [Probes::Sent, Probes::None].map(|probes| {
+            let mut config = TransportConfig::default();
+            config
+                .stream_receive_window(WINDOW.into())
+                .receive_window(WINDOW.into())
+                .send_window(WINDOW.into())
+                // A connection's end is its user's affair, or the server's.
+                .max_idle_timeout(None);
+            if matches!(probes, Probes::None) {
+                config.mtu_discovery_config(None);
+            }
+            Arc::new(config)
+        })
     });
-    Arc::clone(shared)
+    Arc::clone(&shared[probes as usize])
+}
+
+/// Whether a connection tries how large datagrams may be (RFC 9000 §14.3). What it sends for that is
+/// as large as they, and 1-RTT.
+#[derive(Clone, Copy, Debug)]
+pub enum Probes {
+    /// It does.
+    Sent,
+    /// All of its datagrams have 1200 bytes at most, which every path takes.
+    None,
 }
 
 /// What a connection with this name begins with; `progress` is told of it.
@@ -63,9 +78,7 @@ pub(crate) fn config(
         name,
         progress: Arc::clone(progress),
     });
-    let mut config = quinn::ClientConfig::new(crypto);
-    config.transport_config(transport());
-    config
+    quinn::ClientConfig::new(crypto)
 }
 
 /// A handshake that has begun.
@@ -85,8 +98,24 @@ impl Opening {
         name: ServerName<'static>,
         address: SocketAddr,
     ) -> Result<Self, ErrorKind> {
+        Self::begin_with(endpoint, tls, name, address, Probes::Sent)
+    }
+
+    /// The same, with or without probes of the path.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn begin_with(
+        endpoint: &Endpoint,
+        tls: &Arc<rustls::ClientConfig>,
+        name: ServerName<'static>,
+        address: SocketAddr,
+        probes: Probes,
+    ) -> Result<Self, ErrorKind> {
         let progress = Arc::new(Progress::default());
-        match endpoint.connect_with(config(tls, name, &progress), address, "") {
+        let mut config = config(tls, name, &progress);
+        config.transport_config(transport(probes));
+        match endpoint.connect_with(config, address, "") {
             Ok(connecting) => Ok(Self {
                 connecting,
                 progress,

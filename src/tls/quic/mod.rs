@@ -56,6 +56,9 @@ pub trait Hellos: Send + Sync + 'static {
 
     /// [`PACKETS`] more came, early ones or such after the handshake.
     fn came(&self);
+
+    /// A second ClientHello was answered: no fact is to come any more that the first left open.
+    fn settled(&self);
 }
 
 /// What a handshake goes by.
@@ -93,6 +96,15 @@ pub struct Facts {
     pub compressed: Option<Compressed>,
     /// The alert that the handshake ended with.
     pub alert: Option<AlertDescription>,
+}
+
+impl Facts {
+    /// Whether a HelloRetryRequest was sent, and nothing yet that answers a second ClientHello: until
+    /// then protocol, group and resumption are not known, and no request can come.
+    pub fn awaits_hello(&self) -> bool {
+        // rustls knows the group from the ServerHello on.
+        self.kind == Some(HandshakeKind::FullWithHelloRetryRequest) && self.group.is_none()
+    }
 }
 
 /// Where a session tells what it knows, and who awaits the client's Finished is told.

@@ -138,8 +138,9 @@ impl Waiting {
             // EARLY-DATA R9: what was taken for nothing goes back.
             sessions.settle(kind);
         }
-        {
+        let settled = {
             let facts = &mut self.progress.lock().facts;
+            let awaited = facts.awaits_hello();
             facts.kind = kind;
             facts.certificate_sent = self.shown.is_sent(kind) && !self.shown.lacks_staple(kind);
             facts.staple = self.shown.staple();
@@ -154,6 +155,10 @@ impl Waiting {
             if kind == Some(rustls::HandshakeKind::FullWithHelloRetryRequest) {
                 facts.hellos = 2;
             }
+            awaited && !facts.awaits_hello()
+        };
+        if settled && let Some(hellos) = &self.hellos {
+            hellos.settled();
         }
         match read {
             Ok(()) if self.shown.lacks_staple(kind) => {

@@ -81,6 +81,8 @@ pub struct Got {
     pub frames: BTreeMap<u64, usize>,
     /// By their number.
     pub ids: BTreeMap<u64, Id>,
+    /// What came of each stream, as it came.
+    pub streams: BTreeMap<u64, Vec<u8>>,
     /// The code of CONNECTION_CLOSE, and whether the application closed.
     pub close: Option<(u64, bool)>,
 }
@@ -125,14 +127,15 @@ impl Got {
             // NEW_TOKEN.
             0x7 => drop(bytes(rest)?),
             0x8..=0xf => {
-                read_varint(rest)?;
+                let id = read_varint(rest)?;
                 if kind & 4 != 0 {
                     read_varint(rest)?;
                 }
-                match kind & 2 {
-                    0 => *rest = &[],
-                    _ => drop(bytes(rest)?),
-                }
+                let content = match kind & 2 {
+                    0 => std::mem::take(rest),
+                    _ => bytes(rest)?,
+                };
+                self.streams.entry(id).or_default().extend(content);
             }
             // MAX_DATA, MAX_STREAM_DATA, MAX_STREAMS, and the like of being blocked.
             0x10 | 0x12 | 0x13 | 0x14 | 0x16 | 0x17 | 0x19 => numbers(rest, 1)?,

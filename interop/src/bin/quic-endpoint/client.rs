@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cutwater::http::h3::asking;
-use cutwater::load::h3::{Ask, Connection, Lost, Opening, endpoint};
+use cutwater::load::h3::{Ask, Connection, Lost, Opening, Probes, endpoint};
 use cutwater::rustls::client::Resumption;
 use cutwater::rustls::crypto::aws_lc_rs::{self, cipher_suite};
 use cutwater::rustls::pki_types::pem::PemObject;
@@ -62,6 +62,7 @@ struct Client {
     address: SocketAddr,
     key_update: bool,
     needs_ticket: bool,
+    probes: Probes,
     http3: bool,
 }
 
@@ -80,6 +81,11 @@ impl Client {
             address: found.next().ok_or("the server has no address")?,
             key_update: case == "keyupdate",
             needs_ticket: matches!(case, "resumption" | "zerortt"),
+            // The runner bounds what is sent in 1-RTT packets, and probes are some.
+            probes: match case {
+                "zerortt" => Probes::None,
+                _ => Probes::Sent,
+            },
             http3,
         })
     }
@@ -88,7 +94,8 @@ impl Client {
     async fn connection(&self, files: &[Uri], early: bool) -> Result<(), String> {
         // Each has a port of its own.
         let endpoint = endpoint(self.address).map_err(|error| error.to_string())?;
-        let opening = Opening::begin(&endpoint, &self.tls, self.name.clone(), self.address);
+        let (tls, name) = (&self.tls, self.name.clone());
+        let opening = Opening::begin_with(&endpoint, tls, name, self.address, self.probes);
         let opening = opening.map_err(|error| error.to_string())?;
         let progress = opening.progress();
         let opened = match (self.http3, early) {
@@ -98,13 +105,13 @@ impl Client {
             (true, true) => opening.early().await.map(|it| Spoken::Http3(it.into())),
         };
         let spoken = opened.map_err(|error| format!("the handshake: {error}"))?;
-        let mut under_way = JoinSet::new();
-        for file in files {
-            let (spoken, file, key_update) = (spoken.clone(), file.clone(), self.key_update);
-            under_way.spawn(async move { spoken.fetch(&file, key_update).await });
-        }
-        while let Some(ended) = under_way.join_next().await {
-            ended.map_err(|error| error.to_string())??;
+        let fetched = spoken.fetch_all(files, self.key_update).await;
+        if early && !progress.facts().early_accepted {
+            // All of it was refused: as any client would, it asks again. The trace tells.
+            spoken.begin_again().await?;
+            spoken.fetch_all(files, self.key_update).await?;
+        } else {
+            fetched?;
         }
         if self.needs_ticket && !early {
             let came = timeout(TICKET, progress.ticket()).await;
@@ -115,9 +122,6 @@ impl Client {
             "kind={:?} early_accepted={} tickets={}",
             facts.kind, facts.early_accepted, facts.tickets
         );
-        if early && !facts.early_accepted {
-            return Err("early data was refused".into());
-        }
         spoken.close();
         // What says so has to leave.
         let _ = timeout(CLOSING, endpoint.wait_idle()).await;
@@ -145,6 +149,28 @@ impl Spoken {
             Self::Http09(quic) => quic.close(0_u32.into(), b""),
             Self::Http3(connection) => connection.close(),
         }
+    }
+
+    /// Opens again what was opened early and refused.
+    async fn begin_again(&self) -> Result<(), String> {
+        match self {
+            Self::Http09(_) => Ok(()),
+            Self::Http3(connection) => connection.greet().await.map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Fetches these files at once, each to its end.
+    async fn fetch_all(&self, files: &[Uri], key_update: bool) -> Result<(), String> {
+        let mut under_way = JoinSet::new();
+        for file in files {
+            let (spoken, file) = (self.clone(), file.clone());
+            under_way.spawn(async move { spoken.fetch(&file, key_update).await });
+        }
+        let mut all = Ok(());
+        while let Some(ended) = under_way.join_next().await {
+            all = all.and(ended.map_err(|error| error.to_string())?);
+        }
+        all
     }
 
     async fn fetch(&self, file: &Uri, key_update: bool) -> Result<(), String> {
