@@ -93,7 +93,7 @@ pub(super) async fn open(
             }
             Room::Unused(stream, address) => {
                 drop(stream);
-                let mut waiter = attempt(endpoint, Some(address), wish.ends, ticker, left);
+                let mut waiter = attempt(endpoint, Some(address), wish, ticker);
                 let soon = left.min(race::DELAY);
                 let opened = within(ticker, Some(soon), waiter.result()).await;
                 if let Ok(Some(Ok(opened))) = opened {
@@ -107,7 +107,7 @@ pub(super) async fn open(
                 // what the server speaks may not be known yet.
                 let mut waiter = match endpoint.opening.join() {
                     Some(waiter) => waiter,
-                    None => attempt(endpoint, None, wish.ends, ticker, left),
+                    None => attempt(endpoint, None, wish, ticker),
                 };
                 match within(ticker, Some(left), waiter.result()).await {
                     Ok(Some(result)) => return result.map(|opened| opened.link(ticker)),
@@ -119,13 +119,16 @@ pub(super) async fn open(
     }
 }
 
-/// Begins to connect, for all who come to want it within `timeout`: to this address, or to any.
+/// Begins to connect, for all who come to want it: to this address, or to any.
+///
+/// It has the whole of `wish.timeout`, however little of that is left to the request that begins it:
+/// or a server that is slow after a stall would never be connected to, since those who waited longest
+/// begin the next attempt; and an address would be avoided that had no time to answer.
 fn attempt(
     endpoint: &Arc<Endpoint>,
     address: Option<SocketAddr>,
-    ends: Ends,
+    wish: Wish,
     ticker: &Arc<Ticker>,
-    timeout: Duration,
 ) -> Waiter<Result<Opened, ConnectError>> {
     let attempts = match address {
         Some(_) => &endpoint.spreading,
@@ -134,7 +137,7 @@ fn attempt(
     let (endpoint, ticker) = (Arc::clone(endpoint), Arc::clone(ticker));
     // Nobody has to wait for a connection that is only to spread requests, and yet it is wanted.
     attempts.begin(address.is_some(), async move {
-        let ends = &Some(ends);
+        let (ends, timeout) = (&Some(wish.ends), wish.timeout);
         let Some(address) = address else {
             endpoint.tried.forget();
             let connects = any(&endpoint, ends, &ticker, timeout, &endpoint.tried);

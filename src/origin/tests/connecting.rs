@@ -131,6 +131,29 @@ async fn each_waits_as_long_as_its_own_route_lets_it() {
 }
 
 #[tokio::test]
+async fn an_attempt_has_its_whole_time_though_who_began_it_had_little_left() {
+    let worker = Worker::new();
+    let (stub, may) = reluctant().await;
+    let spec = h2c(stub.address);
+    let usual = || {
+        let mut forward = get(&spec);
+        forward.timeouts.connect = Duration::from_secs(2);
+        forward
+    };
+    let leads = begun(&worker, usual()).await;
+    worker.until(1).await;
+    let follows = begun(&worker, usual()).await;
+    let waits = begun(&worker, patient(&spec)).await;
+    assert!(leads.await.unwrap().is_err());
+    // It has a second left, and gives up. The attempt that it began goes on.
+    until_accepted(&worker, &stub, 2).await;
+    assert!(follows.await.unwrap().is_err());
+    may.send_replace(usize::MAX);
+    assert_eq!(waits.await.unwrap().unwrap(), 200);
+    assert_eq!(stub.accepted(), 2);
+}
+
+#[tokio::test]
 async fn an_attempt_that_fails_fails_one_request() {
     let worker = Worker::new();
     let (may, allowed) = watch::channel(false);
