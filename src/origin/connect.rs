@@ -34,6 +34,15 @@ pub(super) enum Opened {
 }
 
 impl Opened {
+    /// Whether who waited for it has a place on it: others may have come first, since it is there for
+    /// all. One without streams that has no room anyhow never will.
+    fn has_room(&self) -> bool {
+        match self {
+            Self::Http1(_) => true,
+            Self::Http2(connection) => connection.has_room() || connection.active() == 0,
+        }
+    }
+
     /// It, or a place on it.
     fn link(self, ticker: &Arc<Ticker>) -> Box<Link> {
         match self {
@@ -96,7 +105,9 @@ pub(super) async fn open(
                 let mut waiter = attempt(endpoint, Some(address), wish, ticker);
                 let soon = left.min(race::DELAY);
                 let opened = within(ticker, Some(soon), waiter.result()).await;
-                if let Ok(Some(Ok(opened))) = opened {
+                if let Ok(Some(Ok(opened))) = opened
+                    && opened.has_room()
+                {
                     return Ok(opened.link(ticker));
                 }
                 // It is avoided now; or it is slow, and what is there will do.
@@ -110,6 +121,7 @@ pub(super) async fn open(
                     None => attempt(endpoint, None, wish, ticker),
                 };
                 match within(ticker, Some(left), waiter.result()).await {
+                    Ok(Some(Ok(opened))) if !opened.has_room() => {}
                     Ok(Some(result)) => return result.map(|opened| opened.link(ticker)),
                     Ok(None) => tried = endpoint.tried.get(),
                     Err(_) => return Err((ForwardErrorKind::ConnectTimeout, endpoint.tried.get())),
