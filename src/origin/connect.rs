@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -17,7 +17,7 @@ use super::endpoint::{Endpoint, Place, Room};
 use super::error::ForwardErrorKind;
 use super::http2::{self, Connection, Stream};
 use super::link::Link;
-use super::race::{self, Course, Tried};
+use super::race::{self, Answered, Course, Tried};
 use super::socket::Socket;
 use super::tls::{Secure, TlsError};
 use crate::config::snapshot::OriginProtocol;
@@ -155,8 +155,7 @@ fn attempt(
             let connects = any(&endpoint, ends, &ticker, timeout, &endpoint.tried);
             return within(&ticker, Some(timeout), connects).await.ok();
         };
-        let answered = AtomicUsize::new(0);
-        let connects = one(&endpoint, address, ends, &ticker, &answered);
+        let connects = one(&endpoint, address, ends, &ticker, Answered::default());
         let opened = within(&ticker, Some(timeout), connects).await;
         if !matches!(opened, Ok(Ok(_))) {
             endpoint.avoid(address, ticker.now());
@@ -204,11 +203,10 @@ async fn any(
     tried: &Tried,
 ) -> Result<Opened, ConnectError> {
     let begin = Instant::now();
-    let answered = AtomicUsize::new(0);
-    let connect = |address| one(endpoint, address, ends, ticker, &answered);
+    let connect = |address, answered| one(endpoint, address, ends, ticker, answered);
     let only = async |address: SocketAddr| {
         tried.set(address);
-        let opened = connect(address).await;
+        let opened = connect(address, Answered::default()).await;
         opened.map_err(|kind| (kind, Some(address.into())))
     };
     let addresses: Vec<SocketAddr> = match &endpoint.place {
@@ -232,7 +230,6 @@ async fn any(
     let course = Course {
         ticker,
         timeout: timeout.saturating_sub(begin.elapsed()),
-        answered: &answered,
         tried,
         avoid: &avoid,
     };
@@ -243,19 +240,19 @@ async fn any(
     })
 }
 
-/// Connects to one address: TCP, and TLS where that is spoken. `answered` counts the first.
+/// Connects to one address: TCP, and TLS where that is spoken. `answered` tells of the first.
 async fn one(
     endpoint: &Endpoint,
     address: SocketAddr,
     ends: &Option<Ends>,
     ticker: &Arc<Ticker>,
-    answered: &AtomicUsize,
+    answered: Answered,
 ) -> Result<Opened, ForwardErrorKind> {
     let mut tcp = TcpStream::connect(address)
         .await
         .and_then(|socket| socket.set_nodelay(true).map(|()| socket))
         .map_err(ForwardErrorKind::of_connect)?;
-    answered.fetch_add(1, Ordering::Relaxed);
+    answered.store(true, Ordering::Relaxed);
     if let Some(header) = endpoint.header(ends) {
         let written = tcp.write_all(&header).await;
         written.map_err(ForwardErrorKind::of_connect)?;
