@@ -96,10 +96,7 @@ pub(super) async fn open(
                 begin += queued.elapsed();
             }
             Room::Place(stream) => return Ok(Link::http2(stream, ticker)),
-            Room::Unused(stream, _) if endpoint.spreading.is_under_way() || left.is_zero() => {
-                // One connects to it, the others take what is there.
-                return Ok(Link::http2(stream, ticker));
-            }
+            Room::Unused(stream, _) if left.is_zero() => return Ok(Link::http2(stream, ticker)),
             Room::Unused(stream, address) => {
                 drop(stream);
                 let mut waiter = attempt(endpoint, Some(address), wish, ticker);
@@ -143,8 +140,8 @@ fn attempt(
     ticker: &Arc<Ticker>,
 ) -> Waiter<Result<Opened, ConnectError>> {
     let attempts = match address {
-        Some(_) => &endpoint.spreading,
-        None => &endpoint.opening,
+        Some(address) => endpoint.spread(address),
+        None => Arc::clone(&endpoint.opening),
     };
     let (endpoint, ticker) = (Arc::clone(endpoint), Arc::clone(ticker));
     // Nobody has to wait for a connection that is only to spread requests, and yet it is wanted.

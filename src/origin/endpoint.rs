@@ -20,6 +20,9 @@ use crate::config::snapshot::{OriginHost, OriginProtocol, OriginServer, OriginSp
 use crate::deadline::{Ticker, within};
 use crate::proxy_protocol::{self, Version};
 
+/// Attempts to connect that requests share.
+pub(super) type Connecting = Arc<Attempts<Result<Opened, ConnectError>>>;
+
 /// How long an address that could not be connected to is tried last.
 const AVOIDED: Duration = Duration::from_secs(10);
 
@@ -42,11 +45,12 @@ pub(super) struct Endpoint {
     /// How many requests may wait for a stream, and how long.
     pub(super) queue: (usize, Duration),
     /// The connection that is being opened for requests which have none.
-    pub(super) opening: Arc<Attempts<Result<Opened, ConnectError>>>,
+    pub(super) opening: Connecting,
     /// The address that this waits for, or did last.
     pub(super) tried: Tried,
-    /// The connection that is being opened to an address which has none.
-    pub(super) spreading: Arc<Attempts<Result<Opened, ConnectError>>>,
+    /// The connections that are being opened to addresses which have none: one each, so that a silent
+    /// address does not keep the others from theirs.
+    spreading: Mutex<Vec<(SocketAddr, Connecting)>>,
     /// Whether every request has a connection of its own: then nobody waits for another one's.
     http1: AtomicBool,
 }
@@ -96,7 +100,7 @@ impl Endpoint {
             queue: (spec.pool.limits.queue, spec.pool.timeouts.queue),
             opening: Arc::default(),
             tried: Tried::default(),
-            spreading: Arc::default(),
+            spreading: Mutex::default(),
             // A connection that names its client is nobody else's.
             http1: AtomicBool::new(
                 server.protocol == OriginProtocol::Http1 || spec.proxy_protocol.is_some(),
@@ -174,10 +178,32 @@ impl Endpoint {
         let ips = known.iter().cycle().skip(first).take(known.len());
         let ips = ips.filter(|ip| !self.is_avoided(**ip, now));
         let mut addresses = ips.map(|ip| SocketAddr::new(*ip, *port));
-        match self.shared.unused(&mut addresses) {
+        // One connects to an address, the others take what is there.
+        match self.shared.unused(&mut addresses, &self.spreads()) {
             Some(address) => Room::Unused(stream, address),
             None => Room::Place(stream),
         }
+    }
+
+    /// What connects to an address that has no connection.
+    pub(super) fn spread(&self, address: SocketAddr) -> Connecting {
+        let attempts = Connecting::default();
+        let mut spreading = self
+            .spreading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        spreading.push((address, Arc::clone(&attempts)));
+        attempts
+    }
+
+    /// The addresses that are being connected to for having no connection.
+    fn spreads(&self) -> Vec<SocketAddr> {
+        let mut spreading = self
+            .spreading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        spreading.retain(|(_, attempts)| attempts.is_under_way());
+        spreading.iter().map(|(address, _)| *address).collect()
     }
 
     /// Waits for the end of a stream, where the server has as many as it may: in the pool's queue,

@@ -318,6 +318,31 @@ async fn http2_takes_what_is_there_while_another_address_is_silent() {
 }
 
 #[tokio::test]
+async fn a_silent_address_does_not_keep_another_one_from_its_http2_connection() {
+    let [one, two] = [ONE, TWO];
+    let three = Ipv4Addr::new(127, 0, 1, 3);
+    let dns = Dns::new(&[three]).await;
+    let (port, at_three) = h2c_origin(three, 0).await;
+    let silent = silent(one, port).await;
+    let (_, at_two) = h2c_origin(two, silent.port).await;
+    let worker = worker(&dns);
+    let spec = named_h2c(port);
+    assert_eq!(
+        whole(worker.send(patient(&spec)).await.unwrap()).await.0,
+        200
+    );
+    dns.say(Some(&[one, two, three]));
+    dns.until_asked().await;
+    // Whichever of the other two is tried first.
+    for _ in 0..3 {
+        let forwarded = worker.send(patient(&spec)).await.unwrap();
+        assert_eq!(whole(forwarded).await.0, 200);
+    }
+    let open = [&at_two, &at_three].map(|open| open.load(Ordering::SeqCst));
+    assert_eq!(open, [1, 1]);
+}
+
+#[tokio::test]
 async fn an_address_that_is_slow_gets_its_http2_connection_and_nobody_waits_for_it() {
     let dns = Dns::new(&[ONE, TWO]).await;
     let (may, allowed) = watch::channel(false);
