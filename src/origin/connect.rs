@@ -105,6 +105,9 @@ pub(super) async fn open(
                 if let Ok(Some(Ok(opened))) = opened
                     && opened.has_room()
                 {
+                    if let Opened::Http2(connection) = &opened {
+                        connection.wake();
+                    }
                     return Ok(opened.link(ticker));
                 }
                 // It is avoided now; or it is slow, and what is there will do.
@@ -154,8 +157,10 @@ fn attempt(
         };
         let connects = one(&endpoint, address, ends, &ticker, Answered::default());
         let opened = within(&ticker, Some(timeout), connects).await;
-        if !matches!(opened, Ok(Ok(_))) {
-            endpoint.avoid(address, ticker.now());
+        match &opened {
+            Ok(Ok(Opened::Http2(connection))) => connection.rest(),
+            Ok(Ok(Opened::Http1(_))) => {}
+            Ok(Err(_)) | Err(_) => endpoint.avoid(address, ticker.now()),
         }
         let opened = opened.ok()?;
         Some(opened.map_err(|kind| (kind, Some(address.into()))))

@@ -198,6 +198,16 @@ impl Connection {
         }
     }
 
+    /// Nobody waited for it: it may idle before its first request.
+    pub(crate) fn rest(&self) {
+        self.woken.store(RESTS, Ordering::Relaxed);
+    }
+
+    /// Somebody did, and takes it at once.
+    pub(crate) fn wake(&self) {
+        self.woken.store(AWAKE, Ordering::Relaxed);
+    }
+
     /// The origin said something on a stream.
     pub(super) fn heard(&self) {
         self.woken.store(AWAKE, Ordering::Relaxed);

@@ -11,7 +11,7 @@ use super::super::endpoint::Endpoint;
 use super::http2::{h2c, hello};
 use super::names::{Dns, ONE, TWO, h2c_origin, named, named_h2c, origin, shares, worker};
 use super::*;
-use crate::telemetry::labels::{Ejection, OriginConnection, OriginError};
+use crate::telemetry::labels::{Ejection, OriginConnection, OriginError, RetryReason};
 
 /// An origin of HTTP/2 that says nothing on its connections, which are numbered, until it may.
 async fn reluctant() -> (Stub, watch::Sender<usize>) {
@@ -390,4 +390,48 @@ async fn an_address_that_is_slow_gets_its_http2_connection_and_nobody_waits_for_
     assert!(shared[0].abs_diff(shared[1]) <= 2, "{shared:?}");
     assert_eq!((accepted.load(Ordering::SeqCst), opened()), (1, 2));
     assert_eq!(at_two.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_waited_for_may_idle_before_its_first_request() {
+    let dns = Dns::new(&[TWO]).await;
+    let (may, allowed) = watch::channel(false);
+    let listener = TcpListener::bind((ONE, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let mut first = true;
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut allowed = allowed.clone();
+            let closes = std::mem::replace(&mut first, false);
+            tokio::spawn(async move {
+                allowed.wait_for(|allowed| *allowed).await.unwrap();
+                if closes {
+                    // As the first request goes out.
+                    let mut connection = h2::server::handshake(stream).await.unwrap();
+                    connection.accept().await;
+                } else {
+                    serve(stream).await;
+                }
+            });
+        }
+    });
+    h2c_origin(TWO, port).await;
+    let worker = worker(&dns);
+    let spec = named_h2c(port);
+    assert_eq!(shares(&worker, &spec, 1).await, [0, 1]);
+    dns.say(Some(&[ONE, TWO]));
+    dns.until_asked().await;
+    let ask = async || {
+        let forwarded = worker.send(patient(&spec)).await.unwrap();
+        assert_eq!(whole(forwarded).await.0, 200);
+    };
+    // It waits a little for the other address, and takes what is there.
+    ask().await;
+    may.send_replace(true);
+    let retries = &worker.metrics.origins.retries;
+    while retries.get(RetryReason::ReusedClosed) == 0 {
+        ask().await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(retries.get(RetryReason::NoAnswer), 0);
 }
