@@ -112,7 +112,7 @@ pub(super) async fn open(
                 }
                 // It is avoided now; or it is slow, and what is there will do.
             }
-            Room::New if left.is_zero() => return Err((ForwardErrorKind::ConnectTimeout, tried)),
+            Room::New if left.is_zero() => return Err(endpoint.overdue(begin, tried)),
             Room::New => {
                 // One connects, the others wait for what it finds: HTTP/2 has room for all, and
                 // what the server speaks may not be known yet.
@@ -124,7 +124,7 @@ pub(super) async fn open(
                     Ok(Some(Ok(opened))) if !opened.has_room() => {}
                     Ok(Some(result)) => return result.map(|opened| opened.link(ticker)),
                     Ok(None) => tried = endpoint.tried.get(),
-                    Err(_) => return Err((ForwardErrorKind::ConnectTimeout, endpoint.tried.get())),
+                    Err(_) => return Err(endpoint.overdue(begin, endpoint.tried.get())),
                 }
             }
         }
@@ -153,7 +153,11 @@ fn attempt(
         let Some(address) = address else {
             endpoint.tried.forget();
             let connects = any(&endpoint, ends, &ticker, timeout, &endpoint.tried);
-            return within(&ticker, Some(timeout), connects).await.ok();
+            let opened = within(&ticker, Some(timeout), connects).await.ok()?;
+            if let Err(failure) = &opened {
+                endpoint.fail(failure);
+            }
+            return Some(opened);
         };
         let connects = one(&endpoint, address, ends, &ticker, Answered::default());
         let opened = within(&ticker, Some(timeout), connects).await;

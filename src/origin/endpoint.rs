@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Ends;
 use super::address::Address;
 use super::attempt::Attempts;
@@ -48,6 +50,8 @@ pub(super) struct Endpoint {
     pub(super) opening: Connecting,
     /// The address that this waits for, or did last.
     pub(super) tried: Tried,
+    /// When it failed last, and how: what others have waited for in vain.
+    failed: Mutex<Option<(Instant, ConnectError)>>,
     /// The connections that are being opened to addresses which have none: one each, so that a silent
     /// address does not keep the others from theirs.
     spreading: Mutex<Vec<(SocketAddr, Connecting)>>,
@@ -100,6 +104,7 @@ impl Endpoint {
             queue: (spec.pool.limits.queue, spec.pool.timeouts.queue),
             opening: Arc::default(),
             tried: Tried::default(),
+            failed: Mutex::default(),
             spreading: Mutex::default(),
             // A connection that names its client is nobody else's.
             http1: AtomicBool::new(
@@ -182,6 +187,22 @@ impl Endpoint {
         match self.shared.unused(&mut addresses, &self.spreads()) {
             Some(address) => Room::Unused(stream, address),
             None => Room::Place(stream),
+        }
+    }
+
+    /// Notes how an attempt failed that requests shared.
+    pub(super) fn fail(&self, (kind, address): &ConnectError) {
+        let failed = Some((Instant::now(), (kind.again(), address.clone())));
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+    }
+
+    /// What a request is told that has waited since `begin` for a connection, the last one to
+    /// `tried`: the server's failure if there was one, though another request was told of it too.
+    pub(super) fn overdue(&self, begin: Instant, tried: Option<Address>) -> ConnectError {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*failed {
+            Some((at, (kind, address))) if *at >= begin => (kind.again(), address.clone()),
+            _ => (ForwardErrorKind::ConnectTimeout, tried),
         }
     }
 

@@ -184,6 +184,36 @@ async fn an_attempt_that_fails_fails_one_request() {
 }
 
 #[tokio::test]
+async fn who_waits_in_vain_after_a_failure_is_told_of_that() {
+    let worker = Worker::new();
+    let (may, allowed) = watch::channel(false);
+    let stub = Stub::new(move |number, mut peer| {
+        let mut allowed = allowed.clone();
+        async move {
+            match number {
+                0 => drop(allowed.wait_for(|allowed| *allowed).await),
+                _ => peer.closed().await,
+            }
+        }
+    })
+    .await;
+    let spec = h2c(stub.address);
+    let leads = begun(&worker, patient(&spec)).await;
+    let mut hasty = get(&spec);
+    hasty.timeouts.connect = Duration::from_secs(1);
+    let waits = begun(&worker, hasty).await;
+    until_accepted(&worker, &stub, 1).await;
+    may.send_replace(true);
+    let [told, overdue] = [leads, waits].map(async |one: Running| one.await.unwrap().unwrap_err());
+    let (told, overdue) = (told.await, overdue.await);
+    assert_eq!(overdue.status().as_u16(), 502);
+    assert_eq!(overdue.label(), told.label());
+    assert_eq!(overdue.address, Some(stub.address.into()));
+    // It had begun another attempt.
+    assert_eq!(stub.accepted(), 2);
+}
+
+#[tokio::test]
 async fn whoever_gets_a_place_under_the_limit_joins_the_attempt_that_is_under_way() {
     let worker = Worker::new();
     let (stub, may) = reluctant().await;
