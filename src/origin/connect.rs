@@ -17,7 +17,7 @@ use super::endpoint::{Endpoint, Place, Room};
 use super::error::ForwardErrorKind;
 use super::http2::{self, Connection, Stream};
 use super::link::Link;
-use super::race::{self, Answered, Course, Tried};
+use super::race::{self, Answered, Awaited, Course};
 use super::socket::Socket;
 use super::tls::{Secure, TlsError};
 use crate::config::snapshot::OriginProtocol;
@@ -81,10 +81,10 @@ pub(super) async fn open(
     let mut begin = Instant::now();
     let left = |begin: Instant| wish.timeout.saturating_sub(begin.elapsed());
     let mut patience = endpoint.queue.1;
-    let mut tried = None;
+    let mut awaited = None;
     loop {
         let left = left(begin);
-        if endpoint.is_http1() {
+        if endpoint.connects_alone() {
             return alone(endpoint, &Some(wish.ends), ticker, left).await;
         }
         match endpoint.room(ticker.now(), wish.idle) {
@@ -112,7 +112,7 @@ pub(super) async fn open(
                 }
                 // It is avoided now; or it is slow, and what is there will do.
             }
-            Room::New if left.is_zero() => return Err(endpoint.overdue(begin, tried)),
+            Room::New if left.is_zero() => return Err(endpoint.overdue(begin, awaited)),
             Room::New => {
                 // One connects, the others wait for what it finds: HTTP/2 has room for all, and
                 // what the server speaks may not be known yet.
@@ -123,8 +123,8 @@ pub(super) async fn open(
                 match within(ticker, Some(left), waiter.result()).await {
                     Ok(Some(Ok(opened))) if !opened.has_room() => {}
                     Ok(Some(result)) => return result.map(|opened| opened.link(ticker)),
-                    Ok(None) => tried = endpoint.tried.get(),
-                    Err(_) => return Err(endpoint.overdue(begin, endpoint.tried.get())),
+                    Ok(None) => awaited = endpoint.awaited.get(),
+                    Err(_) => return Err(endpoint.overdue(begin, endpoint.awaited.get())),
                 }
             }
         }
@@ -151,8 +151,8 @@ fn attempt(
     attempts.begin(address.is_some(), async move {
         let (ends, timeout) = (&Some(wish.ends), wish.timeout);
         let Some(address) = address else {
-            endpoint.tried.forget();
-            let connects = any(&endpoint, ends, &ticker, timeout, &endpoint.tried);
+            endpoint.awaited.forget();
+            let connects = any(&endpoint, ends, &ticker, timeout, &endpoint.awaited);
             let opened = within(&ticker, Some(timeout), connects).await.ok()?;
             if let Err(failure) = &opened {
                 endpoint.fail(failure);
@@ -191,11 +191,11 @@ async fn alone(
     ticker: &Arc<Ticker>,
     timeout: Duration,
 ) -> Result<Box<Link>, ConnectError> {
-    let tried = Tried::default();
-    let connects = any(endpoint, ends, ticker, timeout, &tried);
+    let awaited = Awaited::default();
+    let connects = any(endpoint, ends, ticker, timeout, &awaited);
     match within(ticker, Some(timeout), connects).await {
         Ok(opened) => opened.map(|opened| opened.link(ticker)),
-        Err(_) => Err((ForwardErrorKind::ConnectTimeout, tried.get())),
+        Err(_) => Err((ForwardErrorKind::ConnectTimeout, awaited.get())),
     }
 }
 
@@ -206,12 +206,12 @@ async fn any(
     ends: &Option<Ends>,
     ticker: &Arc<Ticker>,
     timeout: Duration,
-    tried: &Tried,
+    awaited: &Awaited,
 ) -> Result<Opened, ConnectError> {
     let begin = Instant::now();
     let connect = |address, answered| one(endpoint, address, ends, ticker, answered);
     let only = async |address: SocketAddr| {
-        tried.set(address);
+        awaited.set(address);
         let opened = connect(address, Answered::default()).await;
         opened.map_err(|kind| (kind, Some(address.into())))
     };
@@ -219,7 +219,7 @@ async fn any(
         Place::Address(address) => return only(*address).await,
         Place::Unix(path) => {
             let address = Address::Unix(Arc::clone(path));
-            tried.set(address.clone());
+            awaited.set(address.clone());
             let opened = unix(endpoint, path, ends, ticker).await;
             return opened.map_err(|kind| (kind, Some(address)));
         }
@@ -236,7 +236,7 @@ async fn any(
     let course = Course {
         ticker,
         timeout: timeout.saturating_sub(begin.elapsed()),
-        tried,
+        awaited,
         avoid: &avoid,
     };
     let opened = race::first(addresses, course, connect).await;

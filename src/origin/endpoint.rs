@@ -15,7 +15,7 @@ use super::error::ForwardErrorKind;
 use super::http2::{Connections, Found, Stream};
 use super::link::Link;
 use super::pool::seed;
-use super::race::{Tried, interleave};
+use super::race::{Awaited, interleave};
 use super::resolver::{Name, Resolver};
 use super::tls::Client;
 use crate::config::snapshot::{OriginHost, OriginProtocol, OriginServer, OriginSpec};
@@ -49,14 +49,14 @@ pub(super) struct Endpoint {
     /// The connection that is being opened for requests which have none.
     pub(super) opening: Connecting,
     /// The address that this waits for, or did last.
-    pub(super) tried: Tried,
+    pub(super) awaited: Awaited,
     /// When it failed last, and how: what others have waited for in vain.
     failed: Mutex<Option<(Instant, ConnectError)>>,
     /// The connections that are being opened to addresses which have none: one each, so that a silent
     /// address does not keep the others from theirs.
     spreading: Mutex<Vec<(SocketAddr, Connecting)>>,
     /// Whether every request has a connection of its own: then nobody waits for another one's.
-    http1: AtomicBool,
+    alone: AtomicBool,
 }
 
 /// Where a request of HTTP/2 can go.
@@ -103,11 +103,11 @@ impl Endpoint {
             generation: AtomicU64::new(0),
             queue: (spec.pool.limits.queue, spec.pool.timeouts.queue),
             opening: Arc::default(),
-            tried: Tried::default(),
+            awaited: Awaited::default(),
             failed: Mutex::default(),
             spreading: Mutex::default(),
             // A connection that names its client is nobody else's.
-            http1: AtomicBool::new(
+            alone: AtomicBool::new(
                 server.protocol == OriginProtocol::Http1 || spec.proxy_protocol.is_some(),
             ),
         }
@@ -197,12 +197,12 @@ impl Endpoint {
     }
 
     /// What a request is told that has waited since `begin` for a connection, the last one to
-    /// `tried`: the server's failure if there was one, though another request was told of it too.
-    pub(super) fn overdue(&self, begin: Instant, tried: Option<Address>) -> ConnectError {
+    /// `awaited`: the server's failure if there was one, though another request was told of it too.
+    pub(super) fn overdue(&self, begin: Instant, awaited: Option<Address>) -> ConnectError {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         match &*failed {
             Some((at, (kind, address))) if *at >= begin => (kind.again(), address.clone()),
-            _ => (ForwardErrorKind::ConnectTimeout, tried),
+            _ => (ForwardErrorKind::ConnectTimeout, awaited),
         }
     }
 
@@ -244,13 +244,13 @@ impl Endpoint {
     }
 
     /// Whether every request has a connection of its own, for all that is known.
-    pub(super) fn is_http1(&self) -> bool {
-        self.http1.load(Ordering::Relaxed)
+    pub(super) fn connects_alone(&self) -> bool {
+        self.alone.load(Ordering::Relaxed)
     }
 
     /// The server was seen to choose HTTP/1.1, or HTTP/2.
     pub(super) fn chose(&self, http1: bool) {
-        self.http1
+        self.alone
             .store(http1 || self.names_clients(), Ordering::Relaxed);
     }
 

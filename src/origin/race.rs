@@ -21,9 +21,9 @@ const LEAST_DELAY: Duration = Duration::from_millis(100);
 
 /// The address that is waited for: what is said of a connection that did not come in time.
 #[derive(Debug, Default)]
-pub(super) struct Tried(Mutex<Option<Address>>);
+pub(super) struct Awaited(Mutex<Option<Address>>);
 
-impl Tried {
+impl Awaited {
     /// It is this one from now on.
     pub(super) fn set(&self, address: impl Into<Address>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(address.into());
@@ -36,8 +36,8 @@ impl Tried {
 
     /// The last one; `None` if no address was known.
     pub(super) fn get(&self) -> Option<Address> {
-        let tried = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tried.clone()
+        let awaited = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        awaited.clone()
     }
 }
 
@@ -61,7 +61,7 @@ pub(super) struct Course<'c> {
     pub(super) ticker: &'c Arc<Ticker>,
     /// How long its caller will wait.
     pub(super) timeout: Duration,
-    pub(super) tried: &'c Tried,
+    pub(super) awaited: &'c Awaited,
     /// Told of each address that fails, or is too slow.
     pub(super) avoid: &'c (dyn Fn(SocketAddr) + Sync),
 }
@@ -156,7 +156,7 @@ impl<F> Runner<F> {
 
 impl<T, E, F: Future<Output = Result<T, E>>> Race<'_, F> {
     fn begin(&mut self, address: SocketAddr, answered: Answered, connects: F) {
-        self.course.tried.set(address);
+        self.course.awaited.set(address);
         self.running.push(Runner {
             address,
             began: Instant::now(),
@@ -204,7 +204,7 @@ impl<T, E, F: Future<Output = Result<T, E>>> Race<'_, F> {
                 Err(error) => {
                     (self.course.avoid)(address);
                     if let Some(left) = self.running.last() {
-                        self.course.tried.set(left.address);
+                        self.course.awaited.set(left.address);
                     }
                     Err((error, address))
                 }

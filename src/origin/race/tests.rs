@@ -18,7 +18,7 @@ struct Went {
     /// When each address was tried.
     began: Vec<Duration>,
     avoided: Vec<usize>,
-    tried: Option<Address>,
+    awaited: Option<Address>,
 }
 
 impl Went {
@@ -47,13 +47,13 @@ async fn race_within(patience: u64, timeout: u64, does: &[Does]) -> Went {
     tokio::time::advance(Duration::from_millis(30)).await;
     let begin = Instant::now();
     let (began, avoided) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
-    let tried = Tried::default();
+    let awaited = Awaited::default();
     let [patience, timeout] = [patience, timeout].map(Duration::from_millis);
     let avoid = |address: SocketAddr| avoided.lock().unwrap().push(usize::from(address.port()));
     let course = Course {
         ticker: &ticker,
         timeout,
-        tried: &tried,
+        awaited: &awaited,
         avoid: &avoid,
     };
     let connect = |address: SocketAddr, answered: Answered| {
@@ -91,7 +91,7 @@ async fn race_within(patience: u64, timeout: u64, does: &[Does]) -> Went {
         took,
         began: began.into_inner().unwrap(),
         avoided: avoided.into_inner().unwrap(),
-        tried: tried.get(),
+        awaited: awaited.get(),
     }
 }
 
@@ -148,10 +148,10 @@ async fn all_have_failed_before_the_race_has() {
 async fn who_gives_up_waiting_knows_for_whom_it_waited_and_all_silent_ones_are_tried_last() {
     let went = race(1000, &[Nothing, Fails(10), Nothing]).await;
     assert_eq!(went.result, None);
-    assert_eq!(went.tried, Some(address(2).into()));
+    assert_eq!(went.awaited, Some(address(2).into()));
     assert_eq!(went.avoided, [1, 0, 2]);
     let went = race(1000, &[Nothing, Fails(10)]).await;
-    assert_eq!(went.tried, Some(address(0).into()));
+    assert_eq!(went.awaited, Some(address(0).into()));
     // So short a wait says nothing about an address.
     assert!(race(90, &[Nothing, Nothing]).await.avoided.is_empty());
 }
