@@ -72,6 +72,16 @@ async fn an_origin_that_is_too_slow_has_a_page() {
 }
 
 #[tokio::test]
+async fn a_request_that_may_not_be_answered_early_has_a_page() {
+    let pages = "error_pages = { 425 = { body = \"too early\" } }\n".to_owned();
+    let stand = Stand::start(&(pages + &respond("/", "ok"))).await;
+    // Sent early to who forwards it (EARLY-DATA R18).
+    let marked = format!("GET / HTTP/1.1\r\nhost: {NAME}\r\nearly-data: 1\r\n\r\n");
+    let answer = stand.ask(&marked).await;
+    assert_eq!((answer.status, answer.text()), (425, "too early"));
+}
+
+#[tokio::test]
 async fn what_others_answer_stays_as_it_is() {
     let origin = Origin::start(|_| Reply::status(404, "of the origin")).await;
     let stand = stand(
