@@ -68,6 +68,7 @@ fn examples() -> tempfile::TempDir {
     fs::create_dir(path("certs")).unwrap();
     fs::write(path("index.html"), "<!doctype html>").unwrap();
     fs::write(path("log_list.json"), log_list()).unwrap();
+    fs::write(path("backend.token"), "Bearer 0123\n").unwrap();
     let pairs: [(&str, &[&str], _); 5] = [
         ("internal-ca", &["ca"], &rcgen::PKCS_ECDSA_P256_SHA256),
         (

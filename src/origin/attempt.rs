@@ -26,7 +26,8 @@ struct Inside<T> {
 #[derive(Debug)]
 struct Running<T> {
     id: u64,
-    task: AbortHandle,
+    /// `None` until it is spawned.
+    task: Option<AbortHandle>,
     /// Whether it goes on when nobody waits.
     stays: bool,
     /// Who has waited longest comes first.
@@ -110,21 +111,29 @@ impl<T: Send + 'static> Attempts<T> {
     ) -> Waiter<T> {
         let mut inside = self.lock();
         let (id, waiter) = (inside.number(), inside.number());
+        let running = inside.running.insert(Running {
+            id,
+            task: None,
+            stays,
+            waiting: VecDeque::new(),
+        });
+        let waiter = self.wait(running, waiter);
+        drop(inside);
         let ending = Ending {
             attempts: Arc::clone(self),
             id,
         };
+        // Not under the lock: a runtime that shuts down drops the task at once, which ends the attempt.
         let task = tokio::spawn(async move {
             let result = attempt.await;
             ending.attempts.end(id, result);
         });
-        let running = inside.running.insert(Running {
-            id,
-            task: task.abort_handle(),
-            stays,
-            waiting: VecDeque::new(),
-        });
-        self.wait(running, waiter)
+        if let Some(running) = &mut self.lock().running
+            && running.id == id
+        {
+            running.task = Some(task.abort_handle());
+        }
+        waiter
     }
 }
 
@@ -151,8 +160,8 @@ impl<T> Drop for Waiter<T> {
         let vain = |running: &mut Running<T>| running.waiting.is_empty() && !running.stays;
         let ended = inside.running.take_if(vain);
         drop(inside);
-        if let Some(ended) = ended {
-            ended.task.abort();
+        if let Some(task) = ended.and_then(|ended| ended.task) {
+            task.abort();
         }
     }
 }

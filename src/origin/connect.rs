@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -17,7 +17,7 @@ use super::endpoint::{Endpoint, Place, Room};
 use super::error::ForwardErrorKind;
 use super::http2::{self, Connection, Stream};
 use super::link::Link;
-use super::race::{self, Course, Tried};
+use super::race::{self, Answered, Awaited, Course};
 use super::socket::Socket;
 use super::tls::{Secure, TlsError};
 use crate::config::snapshot::OriginProtocol;
@@ -34,6 +34,15 @@ pub(super) enum Opened {
 }
 
 impl Opened {
+    /// Whether who waited for it has a place on it: others may have come first, since it is there for
+    /// all. One without streams that has no room anyhow never will.
+    fn has_room(&self) -> bool {
+        match self {
+            Self::Http1(_) => true,
+            Self::Http2(connection) => connection.has_room() || connection.active() == 0,
+        }
+    }
+
     /// It, or a place on it.
     fn link(self, ticker: &Arc<Ticker>) -> Box<Link> {
         match self {
@@ -72,10 +81,10 @@ pub(super) async fn open(
     let mut begin = Instant::now();
     let left = |begin: Instant| wish.timeout.saturating_sub(begin.elapsed());
     let mut patience = endpoint.queue.1;
-    let mut tried = None;
+    let mut awaited = None;
     loop {
         let left = left(begin);
-        if endpoint.is_http1() {
+        if endpoint.connects_alone() {
             return alone(endpoint, &Some(wish.ends), ticker, left).await;
         }
         match endpoint.room(ticker.now(), wish.idle) {
@@ -87,64 +96,75 @@ pub(super) async fn open(
                 begin += queued.elapsed();
             }
             Room::Place(stream) => return Ok(Link::http2(stream, ticker)),
-            Room::Unused(stream, _) if endpoint.spreading.is_under_way() || left.is_zero() => {
-                // One connects to it, the others take what is there.
-                return Ok(Link::http2(stream, ticker));
-            }
+            Room::Unused(stream, _) if left.is_zero() => return Ok(Link::http2(stream, ticker)),
             Room::Unused(stream, address) => {
                 drop(stream);
-                let mut waiter = attempt(endpoint, Some(address), wish.ends, ticker, left);
+                let mut waiter = attempt(endpoint, Some(address), wish, ticker);
                 let soon = left.min(race::DELAY);
                 let opened = within(ticker, Some(soon), waiter.result()).await;
-                if let Ok(Some(Ok(opened))) = opened {
+                if let Ok(Some(Ok(opened))) = opened
+                    && opened.has_room()
+                {
+                    if let Opened::Http2(connection) = &opened {
+                        connection.wake();
+                    }
                     return Ok(opened.link(ticker));
                 }
                 // It is avoided now; or it is slow, and what is there will do.
             }
-            Room::New if left.is_zero() => return Err((ForwardErrorKind::ConnectTimeout, tried)),
+            Room::New if left.is_zero() => return Err(endpoint.overdue(begin, awaited)),
             Room::New => {
                 // One connects, the others wait for what it finds: HTTP/2 has room for all, and
                 // what the server speaks may not be known yet.
                 let mut waiter = match endpoint.opening.join() {
                     Some(waiter) => waiter,
-                    None => attempt(endpoint, None, wish.ends, ticker, left),
+                    None => attempt(endpoint, None, wish, ticker),
                 };
                 match within(ticker, Some(left), waiter.result()).await {
+                    Ok(Some(Ok(opened))) if !opened.has_room() => {}
                     Ok(Some(result)) => return result.map(|opened| opened.link(ticker)),
-                    Ok(None) => tried = endpoint.tried.get(),
-                    Err(_) => return Err((ForwardErrorKind::ConnectTimeout, endpoint.tried.get())),
+                    Ok(None) => awaited = endpoint.awaited.get(),
+                    Err(_) => return Err(endpoint.overdue(begin, endpoint.awaited.get())),
                 }
             }
         }
     }
 }
 
-/// Begins to connect, for all who come to want it within `timeout`: to this address, or to any.
+/// Begins to connect, for all who come to want it: to this address, or to any.
+///
+/// It has the whole of `wish.timeout`, however little of that is left to the request that begins it:
+/// or a server that is slow after a stall would never be connected to, since those who waited longest
+/// begin the next attempt; and an address would be avoided that had no time to answer.
 fn attempt(
     endpoint: &Arc<Endpoint>,
     address: Option<SocketAddr>,
-    ends: Ends,
+    wish: Wish,
     ticker: &Arc<Ticker>,
-    timeout: Duration,
 ) -> Waiter<Result<Opened, ConnectError>> {
     let attempts = match address {
-        Some(_) => &endpoint.spreading,
-        None => &endpoint.opening,
+        Some(address) => endpoint.spread(address),
+        None => Arc::clone(&endpoint.opening),
     };
     let (endpoint, ticker) = (Arc::clone(endpoint), Arc::clone(ticker));
     // Nobody has to wait for a connection that is only to spread requests, and yet it is wanted.
     attempts.begin(address.is_some(), async move {
-        let ends = &Some(ends);
+        let (ends, timeout) = (&Some(wish.ends), wish.timeout);
         let Some(address) = address else {
-            endpoint.tried.forget();
-            let connects = any(&endpoint, ends, &ticker, timeout, &endpoint.tried);
-            return within(&ticker, Some(timeout), connects).await.ok();
+            endpoint.awaited.forget();
+            let connects = any(&endpoint, ends, &ticker, timeout, &endpoint.awaited);
+            let opened = within(&ticker, Some(timeout), connects).await.ok()?;
+            if let Err(failure) = &opened {
+                endpoint.fail(failure);
+            }
+            return Some(opened);
         };
-        let answered = AtomicUsize::new(0);
-        let connects = one(&endpoint, address, ends, &ticker, &answered);
+        let connects = one(&endpoint, address, ends, &ticker, Answered::default());
         let opened = within(&ticker, Some(timeout), connects).await;
-        if !matches!(opened, Ok(Ok(_))) {
-            endpoint.avoid(address, ticker.now());
+        match &opened {
+            Ok(Ok(Opened::Http2(connection))) => connection.rest(),
+            Ok(Ok(Opened::Http1(_))) => {}
+            Ok(Err(_)) | Err(_) => endpoint.avoid(address, ticker.now()),
         }
         let opened = opened.ok()?;
         Some(opened.map_err(|kind| (kind, Some(address.into()))))
@@ -171,11 +191,11 @@ async fn alone(
     ticker: &Arc<Ticker>,
     timeout: Duration,
 ) -> Result<Box<Link>, ConnectError> {
-    let tried = Tried::default();
-    let connects = any(endpoint, ends, ticker, timeout, &tried);
+    let awaited = Awaited::default();
+    let connects = any(endpoint, ends, ticker, timeout, &awaited);
     match within(ticker, Some(timeout), connects).await {
         Ok(opened) => opened.map(|opened| opened.link(ticker)),
-        Err(_) => Err((ForwardErrorKind::ConnectTimeout, tried.get())),
+        Err(_) => Err((ForwardErrorKind::ConnectTimeout, awaited.get())),
     }
 }
 
@@ -186,21 +206,20 @@ async fn any(
     ends: &Option<Ends>,
     ticker: &Arc<Ticker>,
     timeout: Duration,
-    tried: &Tried,
+    awaited: &Awaited,
 ) -> Result<Opened, ConnectError> {
     let begin = Instant::now();
-    let answered = AtomicUsize::new(0);
-    let connect = |address| one(endpoint, address, ends, ticker, &answered);
+    let connect = |address, answered| one(endpoint, address, ends, ticker, answered);
     let only = async |address: SocketAddr| {
-        tried.set(address);
-        let opened = connect(address).await;
+        awaited.set(address);
+        let opened = connect(address, Answered::default()).await;
         opened.map_err(|kind| (kind, Some(address.into())))
     };
     let addresses: Vec<SocketAddr> = match &endpoint.place {
         Place::Address(address) => return only(*address).await,
         Place::Unix(path) => {
             let address = Address::Unix(Arc::clone(path));
-            tried.set(address.clone());
+            awaited.set(address.clone());
             let opened = unix(endpoint, path, ends, ticker).await;
             return opened.map_err(|kind| (kind, Some(address)));
         }
@@ -217,8 +236,7 @@ async fn any(
     let course = Course {
         ticker,
         timeout: timeout.saturating_sub(begin.elapsed()),
-        answered: &answered,
-        tried,
+        awaited,
         avoid: &avoid,
     };
     let opened = race::first(addresses, course, connect).await;
@@ -228,19 +246,19 @@ async fn any(
     })
 }
 
-/// Connects to one address: TCP, and TLS where that is spoken. `answered` counts the first.
+/// Connects to one address: TCP, and TLS where that is spoken. `answered` tells of the first.
 async fn one(
     endpoint: &Endpoint,
     address: SocketAddr,
     ends: &Option<Ends>,
     ticker: &Arc<Ticker>,
-    answered: &AtomicUsize,
+    answered: Answered,
 ) -> Result<Opened, ForwardErrorKind> {
     let mut tcp = TcpStream::connect(address)
         .await
         .and_then(|socket| socket.set_nodelay(true).map(|()| socket))
         .map_err(ForwardErrorKind::of_connect)?;
-    answered.fetch_add(1, Ordering::Relaxed);
+    answered.store(true, Ordering::Relaxed);
     if let Some(header) = endpoint.header(ends) {
         let written = tcp.write_all(&header).await;
         written.map_err(ForwardErrorKind::of_connect)?;

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Ends;
 use super::address::Address;
 use super::attempt::Attempts;
@@ -13,12 +15,15 @@ use super::error::ForwardErrorKind;
 use super::http2::{Connections, Found, Stream};
 use super::link::Link;
 use super::pool::seed;
-use super::race::{Tried, interleave};
+use super::race::{Awaited, interleave};
 use super::resolver::{Name, Resolver};
 use super::tls::Client;
 use crate::config::snapshot::{OriginHost, OriginProtocol, OriginServer, OriginSpec};
 use crate::deadline::{Ticker, within};
 use crate::proxy_protocol::{self, Version};
+
+/// Attempts to connect that requests share.
+pub(super) type Connecting = Arc<Attempts<Result<Opened, ConnectError>>>;
 
 /// How long an address that could not be connected to is tried last.
 const AVOIDED: Duration = Duration::from_secs(10);
@@ -42,13 +47,16 @@ pub(super) struct Endpoint {
     /// How many requests may wait for a stream, and how long.
     pub(super) queue: (usize, Duration),
     /// The connection that is being opened for requests which have none.
-    pub(super) opening: Arc<Attempts<Result<Opened, ConnectError>>>,
+    pub(super) opening: Connecting,
     /// The address that this waits for, or did last.
-    pub(super) tried: Tried,
-    /// The connection that is being opened to an address which has none.
-    pub(super) spreading: Arc<Attempts<Result<Opened, ConnectError>>>,
+    pub(super) awaited: Awaited,
+    /// When it failed last, and how: what others have waited for in vain.
+    failed: Mutex<Option<(Instant, ConnectError)>>,
+    /// The connections that are being opened to addresses which have none: one each, so that a silent
+    /// address does not keep the others from theirs.
+    spreading: Mutex<Vec<(SocketAddr, Connecting)>>,
     /// Whether every request has a connection of its own: then nobody waits for another one's.
-    http1: AtomicBool,
+    alone: AtomicBool,
 }
 
 /// Where a request of HTTP/2 can go.
@@ -95,10 +103,11 @@ impl Endpoint {
             generation: AtomicU64::new(0),
             queue: (spec.pool.limits.queue, spec.pool.timeouts.queue),
             opening: Arc::default(),
-            tried: Tried::default(),
-            spreading: Arc::default(),
+            awaited: Awaited::default(),
+            failed: Mutex::default(),
+            spreading: Mutex::default(),
             // A connection that names its client is nobody else's.
-            http1: AtomicBool::new(
+            alone: AtomicBool::new(
                 server.protocol == OriginProtocol::Http1 || spec.proxy_protocol.is_some(),
             ),
         }
@@ -174,10 +183,48 @@ impl Endpoint {
         let ips = known.iter().cycle().skip(first).take(known.len());
         let ips = ips.filter(|ip| !self.is_avoided(**ip, now));
         let mut addresses = ips.map(|ip| SocketAddr::new(*ip, *port));
-        match self.shared.unused(&mut addresses) {
+        // One connects to an address, the others take what is there.
+        match self.shared.unused(&mut addresses, &self.spreads()) {
             Some(address) => Room::Unused(stream, address),
             None => Room::Place(stream),
         }
+    }
+
+    /// Notes how an attempt failed that requests shared.
+    pub(super) fn fail(&self, (kind, address): &ConnectError) {
+        let failed = Some((Instant::now(), (kind.again(), address.clone())));
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+    }
+
+    /// What a request is told that has waited since `begin` for a connection, the last one to
+    /// `awaited`: the server's failure if there was one, though another request was told of it too.
+    pub(super) fn overdue(&self, begin: Instant, awaited: Option<Address>) -> ConnectError {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*failed {
+            Some((at, (kind, address))) if *at >= begin => (kind.again(), address.clone()),
+            _ => (ForwardErrorKind::ConnectTimeout, awaited),
+        }
+    }
+
+    /// What connects to an address that has no connection.
+    pub(super) fn spread(&self, address: SocketAddr) -> Connecting {
+        let attempts = Connecting::default();
+        let mut spreading = self
+            .spreading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        spreading.push((address, Arc::clone(&attempts)));
+        attempts
+    }
+
+    /// The addresses that are being connected to for having no connection.
+    fn spreads(&self) -> Vec<SocketAddr> {
+        let mut spreading = self
+            .spreading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        spreading.retain(|(_, attempts)| attempts.is_under_way());
+        spreading.iter().map(|(address, _)| *address).collect()
     }
 
     /// Waits for the end of a stream, where the server has as many as it may: in the pool's queue,
@@ -197,13 +244,13 @@ impl Endpoint {
     }
 
     /// Whether every request has a connection of its own, for all that is known.
-    pub(super) fn is_http1(&self) -> bool {
-        self.http1.load(Ordering::Relaxed)
+    pub(super) fn connects_alone(&self) -> bool {
+        self.alone.load(Ordering::Relaxed)
     }
 
     /// The server was seen to choose HTTP/1.1, or HTTP/2.
     pub(super) fn chose(&self, http1: bool) {
-        self.http1
+        self.alone
             .store(http1 || self.names_clients(), Ordering::Relaxed);
     }
 

@@ -134,6 +134,29 @@ impl ForwardErrorKind {
         }
     }
 
+    /// The same for another request that it happened to as well.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::Refused => Self::Refused,
+            Self::Unreachable(error) => Self::Unreachable(again(error)),
+            Self::ConnectTimeout => Self::ConnectTimeout,
+            Self::Reset => Self::Reset,
+            Self::Closed => Self::Closed,
+            Self::Malformed => Self::Malformed,
+            Self::ResponseHeadersTimeout => Self::ResponseHeadersTimeout,
+            Self::TotalTimeout => Self::TotalTimeout,
+            Self::Unprocessed => Self::Unprocessed,
+            Self::Tls(error) => Self::Tls(error.again()),
+            Self::NoServer => Self::NoServer,
+            Self::CircuitOpen => Self::CircuitOpen,
+            Self::QueueFull => Self::QueueFull,
+            Self::QueueTimeout => Self::QueueTimeout,
+            Self::Other(error) => Self::Other(error.to_string().into()),
+            Self::RequestBody(error) => Self::RequestBody(error.to_string().into()),
+            Self::HandshakeFailed => Self::HandshakeFailed,
+        }
+    }
+
     pub(super) fn count(&self, metrics: &Metrics) {
         if let Some(error) = self.origin_error() {
             metrics.origins.errors.inc(error);
@@ -150,6 +173,14 @@ impl ForwardErrorKind {
             io::ErrorKind::TimedOut => Self::ConnectTimeout,
             _ => Self::Unreachable(error),
         }
+    }
+}
+
+/// An error that says the same.
+pub(super) fn again(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 

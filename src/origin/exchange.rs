@@ -316,7 +316,7 @@ impl Exchange<'_> {
         Ok(server)
     }
 
-    /// A connection to a server, and whether it was used before. One that cannot be connected to
+    /// A connection to a server, and whether it may have idled before. One that cannot be connected to
     /// got nothing, so another one is asked.
     async fn connected(&mut self, mut lease: Lease) -> Result<(Lease, bool), ForwardErrorKind> {
         let connections = &self.metrics.origins.connections;
@@ -337,8 +337,9 @@ impl Exchange<'_> {
                         true => OriginConnection::Reused,
                         false => OriginConnection::Opened,
                     });
+                    let reused = lease.link().is_some_and(|link| link.may_have_idled());
                     self.address = lease.link().map(|link| link.address.clone());
-                    return Ok((lease, joined));
+                    return Ok((lease, reused));
                 }
                 Ok(Err((kind, address))) => {
                     self.address = address.or(self.address.take());

@@ -130,6 +130,14 @@ impl Link {
         }
     }
 
+    /// Whether its connection may have idled before this link: it was used, or opened for whoever comes.
+    pub(super) fn may_have_idled(&self) -> bool {
+        match &self.wire {
+            Wire::Http1(_) => false,
+            Wire::Http2(stream) => stream.joined() || stream.rested(Duration::ZERO),
+        }
+    }
+
     /// Whether a link that was used before had rested until its exchange began, which was no longer
     /// than `at_once` ago.
     pub(super) fn rested(&self, at_once: Duration) -> bool {

@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -21,9 +21,9 @@ const LEAST_DELAY: Duration = Duration::from_millis(100);
 
 /// The address that is waited for: what is said of a connection that did not come in time.
 #[derive(Debug, Default)]
-pub(super) struct Tried(Mutex<Option<Address>>);
+pub(super) struct Awaited(Mutex<Option<Address>>);
 
-impl Tried {
+impl Awaited {
     /// It is this one from now on.
     pub(super) fn set(&self, address: impl Into<Address>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(address.into());
@@ -36,8 +36,8 @@ impl Tried {
 
     /// The last one; `None` if no address was known.
     pub(super) fn get(&self) -> Option<Address> {
-        let tried = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tried.clone()
+        let awaited = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        awaited.clone()
     }
 }
 
@@ -61,22 +61,24 @@ pub(super) struct Course<'c> {
     pub(super) ticker: &'c Arc<Ticker>,
     /// How long its caller will wait.
     pub(super) timeout: Duration,
-    /// Addresses that took their connection and have more to do: counted by who connects.
-    pub(super) answered: &'c AtomicUsize,
-    pub(super) tried: &'c Tried,
+    pub(super) awaited: &'c Awaited,
     /// Told of each address that fails, or is too slow.
     pub(super) avoid: &'c (dyn Fn(SocketAddr) + Sync),
 }
 
+/// Set once an address has taken its connection and has more to do: by who connects.
+pub(super) type Answered = Arc<AtomicBool>;
+
 /// What `connect` brings about for the first address that it does so for. The next address is tried
 /// as soon as one has failed, or those before were waited for long enough; the others are dropped.
+/// An address is avoided if it failed, or if it was waited for long enough in vain.
 ///
 /// # Errors
 /// All addresses failed: the last failure. `None` if there are no addresses.
 pub(super) async fn first<T, E, F: Future<Output = Result<T, E>>>(
     addresses: Vec<SocketAddr>,
     course: Course<'_>,
-    connect: impl Fn(SocketAddr) -> F,
+    connect: impl Fn(SocketAddr, Answered) -> F,
 ) -> Result<T, Option<(E, SocketAddr)>> {
     let begin = Instant::now();
     let count = u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
@@ -91,7 +93,6 @@ pub(super) async fn first<T, E, F: Future<Output = Result<T, E>>>(
         delay,
     };
     let alarm = course.ticker.alarm();
-    let mut answered = 0;
     let mut failure = None;
     poll_fn(|cx| {
         loop {
@@ -103,20 +104,21 @@ pub(super) async fn first<T, E, F: Future<Output = Result<T, E>>>(
                 }
                 Poll::Pending => false,
             };
-            let now = course.answered.load(Ordering::Relaxed);
-            if std::mem::replace(&mut answered, now) != now {
-                // It is there. A handshake is longer than a round trip, so it may take its share
-                // of the time; if it hangs, there is time left for the others.
-                let left = course.timeout.saturating_sub(begin.elapsed());
-                let sharers = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
-                alarm.set(Some(left / sharers.saturating_add(1)));
+            // If an address is there: a handshake is longer than a round trip, so it may take its
+            // share of the time; if it hangs, there is time left for the others.
+            let left = course.timeout.saturating_sub(begin.elapsed());
+            let sharers = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
+            let share = left / sharers.saturating_add(1);
+            if race.answered(share) {
+                alarm.set(Some(share));
             }
             if !failed && !race.running.is_empty() && alarm.poll_due(cx).is_pending() {
                 return Poll::Pending;
             }
             match waiting.next() {
                 Some(address) => {
-                    race.begin(address, connect(address));
+                    let answered = Answered::default();
+                    race.begin(address, Arc::clone(&answered), connect(address, answered));
                     alarm.set(Some(delay));
                 }
                 None if race.running.is_empty() => return Poll::Ready(Err(failure.take())),
@@ -139,17 +141,42 @@ struct Race<'c, F> {
 struct Runner<F> {
     address: SocketAddr,
     began: Instant,
+    /// How long it has before it is avoided.
+    patience: Duration,
+    /// `None` once that was seen.
+    answered: Option<Answered>,
     connects: Pin<Box<F>>,
 }
 
+impl<F> Runner<F> {
+    fn is_slow(&self) -> bool {
+        self.began.elapsed() >= self.patience
+    }
+}
+
 impl<T, E, F: Future<Output = Result<T, E>>> Race<'_, F> {
-    fn begin(&mut self, address: SocketAddr, connects: F) {
-        self.course.tried.set(address);
+    fn begin(&mut self, address: SocketAddr, answered: Answered, connects: F) {
+        self.course.awaited.set(address);
         self.running.push(Runner {
             address,
             began: Instant::now(),
+            patience: self.delay,
+            answered: Some(answered),
             connects: Box::pin(connects),
         });
+    }
+
+    /// Whether an address has answered since this was asked last. It has so much more time then.
+    fn answered(&mut self, share: Duration) -> bool {
+        let mut any = false;
+        for runner in &mut self.running {
+            let seen = |answered: &mut Answered| answered.load(Ordering::Relaxed);
+            if runner.answered.take_if(seen).is_some() {
+                runner.patience = runner.began.elapsed() + share;
+                any = true;
+            }
+        }
+        any
     }
 
     /// Ready with the winner, or with one that failed.
@@ -164,8 +191,11 @@ impl<T, E, F: Future<Output = Result<T, E>>> Race<'_, F> {
             let address = self.running.remove(index).address;
             return Poll::Ready(match result {
                 Ok(winner) => {
+                    // Of those that began before it.
                     for overtaken in self.running.drain(..index) {
-                        (self.course.avoid)(overtaken.address);
+                        if overtaken.is_slow() {
+                            (self.course.avoid)(overtaken.address);
+                        }
                     }
                     // Those that began later may be just as good.
                     self.running.clear();
@@ -174,7 +204,7 @@ impl<T, E, F: Future<Output = Result<T, E>>> Race<'_, F> {
                 Err(error) => {
                     (self.course.avoid)(address);
                     if let Some(left) = self.running.last() {
-                        self.course.tried.set(left.address);
+                        self.course.awaited.set(left.address);
                     }
                     Err((error, address))
                 }
@@ -188,7 +218,7 @@ impl<F> Drop for Race<'_, F> {
     fn drop(&mut self) {
         // Nobody waits any longer.
         for runner in &self.running {
-            if runner.began.elapsed() >= self.delay {
+            if runner.is_slow() {
                 (self.course.avoid)(runner.address);
             }
         }

@@ -153,6 +153,14 @@ impl TlsError {
         Some(Self { label, error: None })
     }
 
+    /// The same for another request.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            label: self.label,
+            error: self.error.as_ref().map(super::error::again),
+        }
+    }
+
     /// The files of the origin's `tls` could not be used.
     pub(super) fn unusable() -> Self {
         Self {

@@ -59,6 +59,29 @@ async fn a_site_has_its_own_pages_and_those_of_all_sites() {
 }
 
 #[tokio::test]
+async fn an_origin_that_is_too_slow_has_a_page() {
+    let origin = Origin::start(|_| Reply::silence()).await;
+    let keys = format!(
+        "origin = [{:?}]\ntimeouts = {{ response_headers = \"100ms\" }}",
+        origin.url()
+    );
+    let pages = "error_pages = { 504 = { body = \"too slow\" } }\n".to_owned();
+    let stand = Stand::start(&(pages + &route("/slow", &keys))).await;
+    let answer = stand.ask(&get("/slow")).await;
+    assert_eq!((answer.status, answer.text()), (504, "too slow"));
+}
+
+#[tokio::test]
+async fn a_request_that_may_not_be_answered_early_has_a_page() {
+    let pages = "error_pages = { 425 = { body = \"too early\" } }\n".to_owned();
+    let stand = Stand::start(&(pages + &respond("/", "ok"))).await;
+    // Sent early to who forwards it (EARLY-DATA R18).
+    let marked = format!("GET / HTTP/1.1\r\nhost: {NAME}\r\nearly-data: 1\r\n\r\n");
+    let answer = stand.ask(&marked).await;
+    assert_eq!((answer.status, answer.text()), (425, "too early"));
+}
+
+#[tokio::test]
 async fn what_others_answer_stays_as_it_is() {
     let origin = Origin::start(|_| Reply::status(404, "of the origin")).await;
     let stand = stand(

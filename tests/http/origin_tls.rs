@@ -4,7 +4,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::http::stand::{NAME, Stand, get, route};
 use crate::support::client::Client;
-use crate::support::edge::run;
+use crate::support::edge::{Start, run};
 use crate::support::h2::request;
 use crate::support::pki::{Kind, Pki, Validity};
 use crate::support::secure::{Handshake, SecureOrigin};
@@ -72,6 +72,20 @@ async fn an_origin_is_spoken_to_as_it_chooses_and_verified_by_name() {
     // The next connection resumes.
     assert_eq!(stand.ask(&get("/old")).await.text(), "h1");
     assert!(old.handshakes()[1].resumed);
+}
+
+#[tokio::test]
+async fn without_an_authority_of_its_own_an_origin_is_verified_by_the_systems() {
+    let [pki, other] = [Pki::new(), Pki::new()];
+    let origin = SecureOrigin::start(&pki.leaf(&["localhost"]), &["http/1.1"]).await;
+    let routes = route("/", &format!("origin = [{:?}]", origin.url("localhost")));
+    for (system, status) in [(&pki, 200), (&other, 502)] {
+        let file = system.ca_file();
+        let file = file.to_str().unwrap();
+        let start = |start: Start| start.environment("SSL_CERT_FILE", file);
+        let stand = Stand::start_with(&routes, start).await;
+        assert_eq!(stand.status_of("/").await, status);
+    }
 }
 
 #[tokio::test]

@@ -101,6 +101,31 @@ async fn one_origin_connection_serves_one_request_after_the_other() {
 }
 
 #[tokio::test]
+async fn no_more_idle_connections_are_kept_than_the_limit_says() {
+    let origin = Origin::start(|_| Reply::default().held().and(Reply::ok("ok"))).await;
+    let keys = format!(
+        "origin = {{ servers = [{:?}], limits = {{ idle = 1 }} }}",
+        origin.url()
+    );
+    let stand = Stand::start(&route("/", &keys)).await;
+    let mut clients = Vec::new();
+    for count in 1..=3 {
+        let mut client = stand.http1().await;
+        client.send(get("/").as_bytes()).await;
+        origin.until_heads(count).await;
+        clients.push(client);
+    }
+    assert_eq!(origin.open(), 3);
+    origin.release();
+    for mut client in clients {
+        assert_eq!(client.response().await.status, 200);
+    }
+    origin.until_open(1).await;
+    assert_eq!(stand.status_of("/").await, 200);
+    assert_eq!((origin.open(), origin.connections()), (1, 3));
+}
+
+#[tokio::test]
 async fn a_reused_connection_that_closes_costs_an_idempotent_request_nothing() {
     let origin = Origin::start(|asked| match asked.nth {
         0 => Reply::ok("ok"),

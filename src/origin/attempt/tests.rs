@@ -87,3 +87,22 @@ async fn one_that_brings_nothing_or_panics_lets_all_look_again() {
     assert_eq!(leads.result().await, None);
     assert!(!attempts.is_under_way());
 }
+
+#[test]
+fn it_comes_to_nothing_on_a_runtime_that_shuts_down() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+    };
+    let over = runtime();
+    let handle = over.handle().clone();
+    drop(over);
+    let attempts = Arc::new(Attempts::default());
+    let (_tell, _drops, attempt) = attempt();
+    let entered = handle.enter();
+    let mut leads = attempts.begin(false, attempt);
+    drop(entered);
+    assert!(!attempts.is_under_way());
+    assert_eq!(runtime().block_on(leads.result()), None);
+}

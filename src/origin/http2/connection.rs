@@ -156,7 +156,7 @@ impl Connection {
     }
 
     /// Whether another stream would begin at once.
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         let limit = self.limit.load(Ordering::Relaxed);
         let limit = limit.min(self.send.current_max_send_streams());
         !self.is_doubted() && !self.is_retired() && self.active() < limit
@@ -181,7 +181,7 @@ impl Connection {
     }
 
     /// Streams under way.
-    pub(super) fn active(&self) -> usize {
+    pub(crate) fn active(&self) -> usize {
         self.state.active.load(Ordering::Relaxed)
     }
 
@@ -196,6 +196,16 @@ impl Connection {
         if first && self.woken.load(Ordering::Relaxed) == RESTS {
             self.woken.store(self.now(), Ordering::Relaxed);
         }
+    }
+
+    /// Nobody waited for it: it may idle before its first request.
+    pub(crate) fn rest(&self) {
+        self.woken.store(RESTS, Ordering::Relaxed);
+    }
+
+    /// Somebody did, and takes it at once.
+    pub(crate) fn wake(&self) {
+        self.woken.store(AWAKE, Ordering::Relaxed);
     }
 
     /// The origin said something on a stream.

@@ -103,16 +103,20 @@ impl Connections {
         Some(Waiting(self))
     }
 
-    /// The first of the addresses that has no connection, if another one may be opened.
+    /// The first of the addresses that has no connection, if another one may be opened. There are
+    /// attempts to open those to `coming`.
     pub(super) fn unused(
         &self,
         mut addresses: impl Iterator<Item = SocketAddr>,
+        coming: &[SocketAddr],
     ) -> Option<SocketAddr> {
         let open = &self.lock().open;
-        if open.len() >= MAX_CONNECTIONS {
+        if open.len() + coming.len() >= MAX_CONNECTIONS {
             return None;
         }
-        addresses.find(|address| !open.iter().any(|open| open.goes_to(*address)))
+        addresses.find(|address| {
+            !coming.contains(address) && !open.iter().any(|open| open.goes_to(*address))
+        })
     }
 
     /// Lets go of connections whose address is not wanted any more. They end with the last of

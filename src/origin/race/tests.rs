@@ -18,7 +18,7 @@ struct Went {
     /// When each address was tried.
     began: Vec<Duration>,
     avoided: Vec<usize>,
-    tried: Option<Address>,
+    awaited: Option<Address>,
 }
 
 impl Went {
@@ -35,6 +35,11 @@ fn address(index: usize) -> SocketAddr {
 
 /// The time is up after so many milliseconds.
 async fn race(timeout: u64, does: &[Does]) -> Went {
+    race_within(timeout, timeout, does).await
+}
+
+/// It may take `timeout`, and is dropped after `patience`.
+async fn race_within(patience: u64, timeout: u64, does: &[Does]) -> Went {
     let ticker = Ticker::new();
     let runs = Arc::clone(&ticker);
     tokio::spawn(async move { runs.run(|_| ()).await });
@@ -42,26 +47,25 @@ async fn race(timeout: u64, does: &[Does]) -> Went {
     tokio::time::advance(Duration::from_millis(30)).await;
     let begin = Instant::now();
     let (began, avoided) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
-    let (answered, tried) = (AtomicUsize::new(0), Tried::default());
-    let timeout = Duration::from_millis(timeout);
+    let awaited = Awaited::default();
+    let [patience, timeout] = [patience, timeout].map(Duration::from_millis);
     let avoid = |address: SocketAddr| avoided.lock().unwrap().push(usize::from(address.port()));
     let course = Course {
         ticker: &ticker,
         timeout,
-        answered: &answered,
-        tried: &tried,
+        awaited: &awaited,
         avoid: &avoid,
     };
-    let connect = |address: SocketAddr| {
+    let connect = |address: SocketAddr, answered: Answered| {
         let index = usize::from(address.port());
         began.lock().unwrap().push(begin.elapsed());
-        let (answered, does) = (&answered, does[index]);
+        let does = does[index];
         async move {
             let (after, result) = match does {
                 Connects(after) => (after, Ok(index)),
                 Fails(after) => (after, Err(index)),
                 Shakes(after) => {
-                    answered.fetch_add(1, Ordering::Relaxed);
+                    answered.store(true, Ordering::Relaxed);
                     (after, Ok(index))
                 }
                 Nothing => std::future::pending().await,
@@ -73,7 +77,7 @@ async fn race(timeout: u64, does: &[Does]) -> Went {
         }
     };
     let addresses = (0..does.len()).map(address).collect();
-    let result = tokio::time::timeout(timeout, first(addresses, course, connect)).await;
+    let result = tokio::time::timeout(patience, first(addresses, course, connect)).await;
     let took = begin.elapsed();
     Went {
         result: result.ok().map(|result| {
@@ -87,7 +91,7 @@ async fn race(timeout: u64, does: &[Does]) -> Went {
         took,
         began: began.into_inner().unwrap(),
         avoided: avoided.into_inner().unwrap(),
-        tried: tried.get(),
+        awaited: awaited.get(),
     }
 }
 
@@ -144,10 +148,10 @@ async fn all_have_failed_before_the_race_has() {
 async fn who_gives_up_waiting_knows_for_whom_it_waited_and_all_silent_ones_are_tried_last() {
     let went = race(1000, &[Nothing, Fails(10), Nothing]).await;
     assert_eq!(went.result, None);
-    assert_eq!(went.tried, Some(address(2).into()));
+    assert_eq!(went.awaited, Some(address(2).into()));
     assert_eq!(went.avoided, [1, 0, 2]);
     let went = race(1000, &[Nothing, Fails(10)]).await;
-    assert_eq!(went.tried, Some(address(0).into()));
+    assert_eq!(went.awaited, Some(address(0).into()));
     // So short a wait says nothing about an address.
     assert!(race(90, &[Nothing, Nothing]).await.avoided.is_empty());
 }
@@ -167,6 +171,26 @@ async fn an_address_that_answered_may_shake_hands_and_one_that_hangs_leaves_time
     let went = race(3000, &[Shakes(9000), Connects(10)]).await;
     assert_eq!(went.result, Some(Ok(1)));
     went.began(1, 1500, 1700);
+    assert_eq!(went.avoided, [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_during_a_handshake_or_soon_blames_no_address() {
+    let went = race(1000, &[Shakes(300), Nothing]).await;
+    assert_eq!((went.result, went.avoided), (Some(Ok(0)), vec![]));
+    // The race is dropped after 250 ms of the 3 s that it may take.
+    let went = race_within(250, 3000, &[Shakes(9000), Nothing]).await;
+    assert_eq!((went.result, went.avoided), (None, vec![]));
+    let went = race(3000, &[Shakes(9000), Nothing]).await;
+    assert_eq!((went.result, went.avoided), (None, vec![0, 1]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_overtaken_within_its_time_is_not_avoided() {
+    let went = race(3000, &[Fails(310), Nothing, Connects(5)]).await;
+    assert_eq!(went.result, Some(Ok(2)));
+    went.began(1, 200, 300);
+    went.began(2, 310, 315);
     assert_eq!(went.avoided, [0]);
 }
 

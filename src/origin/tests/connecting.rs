@@ -11,7 +11,7 @@ use super::super::endpoint::Endpoint;
 use super::http2::{h2c, hello};
 use super::names::{Dns, ONE, TWO, h2c_origin, named, named_h2c, origin, shares, worker};
 use super::*;
-use crate::telemetry::labels::{Ejection, OriginConnection, OriginError};
+use crate::telemetry::labels::{Ejection, OriginConnection, OriginError, RetryReason};
 
 /// An origin of HTTP/2 that says nothing on its connections, which are numbered, until it may.
 async fn reluctant() -> (Stub, watch::Sender<usize>) {
@@ -131,6 +131,29 @@ async fn each_waits_as_long_as_its_own_route_lets_it() {
 }
 
 #[tokio::test]
+async fn an_attempt_has_its_whole_time_though_who_began_it_had_little_left() {
+    let worker = Worker::new();
+    let (stub, may) = reluctant().await;
+    let spec = h2c(stub.address);
+    let usual = || {
+        let mut forward = get(&spec);
+        forward.timeouts.connect = Duration::from_secs(2);
+        forward
+    };
+    let leads = begun(&worker, usual()).await;
+    worker.until(1).await;
+    let follows = begun(&worker, usual()).await;
+    let waits = begun(&worker, patient(&spec)).await;
+    assert!(leads.await.unwrap().is_err());
+    // It has a second left, and gives up. The attempt that it began goes on.
+    until_accepted(&worker, &stub, 2).await;
+    assert!(follows.await.unwrap().is_err());
+    may.send_replace(usize::MAX);
+    assert_eq!(waits.await.unwrap().unwrap(), 200);
+    assert_eq!(stub.accepted(), 2);
+}
+
+#[tokio::test]
 async fn an_attempt_that_fails_fails_one_request() {
     let worker = Worker::new();
     let (may, allowed) = watch::channel(false);
@@ -158,6 +181,36 @@ async fn an_attempt_that_fails_fails_one_request() {
     assert_eq!((failed, stub.accepted()), (1, 2));
     let ejections = &worker.metrics.origins.ejections;
     assert_eq!(ejections.get(Ejection::Spared), 0);
+}
+
+#[tokio::test]
+async fn who_waits_in_vain_after_a_failure_is_told_of_that() {
+    let worker = Worker::new();
+    let (may, allowed) = watch::channel(false);
+    let stub = Stub::new(move |number, mut peer| {
+        let mut allowed = allowed.clone();
+        async move {
+            match number {
+                0 => drop(allowed.wait_for(|allowed| *allowed).await),
+                _ => peer.closed().await,
+            }
+        }
+    })
+    .await;
+    let spec = h2c(stub.address);
+    let leads = begun(&worker, patient(&spec)).await;
+    let mut hasty = get(&spec);
+    hasty.timeouts.connect = Duration::from_secs(1);
+    let waits = begun(&worker, hasty).await;
+    until_accepted(&worker, &stub, 1).await;
+    may.send_replace(true);
+    let [told, overdue] = [leads, waits].map(async |one: Running| one.await.unwrap().unwrap_err());
+    let (told, overdue) = (told.await, overdue.await);
+    assert_eq!(overdue.status().as_u16(), 502);
+    assert_eq!(overdue.label(), told.label());
+    assert_eq!(overdue.address, Some(stub.address.into()));
+    // It had begun another attempt.
+    assert_eq!(stub.accepted(), 2);
 }
 
 #[tokio::test]
@@ -295,6 +348,31 @@ async fn http2_takes_what_is_there_while_another_address_is_silent() {
 }
 
 #[tokio::test]
+async fn a_silent_address_does_not_keep_another_one_from_its_http2_connection() {
+    let [one, two] = [ONE, TWO];
+    let three = Ipv4Addr::new(127, 0, 1, 3);
+    let dns = Dns::new(&[three]).await;
+    let (port, at_three) = h2c_origin(three, 0).await;
+    let silent = silent(one, port).await;
+    let (_, at_two) = h2c_origin(two, silent.port).await;
+    let worker = worker(&dns);
+    let spec = named_h2c(port);
+    assert_eq!(
+        whole(worker.send(patient(&spec)).await.unwrap()).await.0,
+        200
+    );
+    dns.say(Some(&[one, two, three]));
+    dns.until_asked().await;
+    // Whichever of the other two is tried first.
+    for _ in 0..3 {
+        let forwarded = worker.send(patient(&spec)).await.unwrap();
+        assert_eq!(whole(forwarded).await.0, 200);
+    }
+    let open = [&at_two, &at_three].map(|open| open.load(Ordering::SeqCst));
+    assert_eq!(open, [1, 1]);
+}
+
+#[tokio::test]
 async fn an_address_that_is_slow_gets_its_http2_connection_and_nobody_waits_for_it() {
     let dns = Dns::new(&[ONE, TWO]).await;
     let (may, allowed) = watch::channel(false);
@@ -342,4 +420,48 @@ async fn an_address_that_is_slow_gets_its_http2_connection_and_nobody_waits_for_
     assert!(shared[0].abs_diff(shared[1]) <= 2, "{shared:?}");
     assert_eq!((accepted.load(Ordering::SeqCst), opened()), (1, 2));
     assert_eq!(at_two.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_waited_for_may_idle_before_its_first_request() {
+    let dns = Dns::new(&[TWO]).await;
+    let (may, allowed) = watch::channel(false);
+    let listener = TcpListener::bind((ONE, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let mut first = true;
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut allowed = allowed.clone();
+            let closes = std::mem::replace(&mut first, false);
+            tokio::spawn(async move {
+                allowed.wait_for(|allowed| *allowed).await.unwrap();
+                if closes {
+                    // As the first request goes out.
+                    let mut connection = h2::server::handshake(stream).await.unwrap();
+                    connection.accept().await;
+                } else {
+                    serve(stream).await;
+                }
+            });
+        }
+    });
+    h2c_origin(TWO, port).await;
+    let worker = worker(&dns);
+    let spec = named_h2c(port);
+    assert_eq!(shares(&worker, &spec, 1).await, [0, 1]);
+    dns.say(Some(&[ONE, TWO]));
+    dns.until_asked().await;
+    let ask = async || {
+        let forwarded = worker.send(patient(&spec)).await.unwrap();
+        assert_eq!(whole(forwarded).await.0, 200);
+    };
+    // It waits a little for the other address, and takes what is there.
+    ask().await;
+    may.send_replace(true);
+    let retries = &worker.metrics.origins.retries;
+    while retries.get(RetryReason::ReusedClosed) == 0 {
+        ask().await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(retries.get(RetryReason::NoAnswer), 0);
 }

@@ -2,6 +2,7 @@ mod again;
 mod faults;
 
 use std::collections::HashMap;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::server::{self, SendResponse};
@@ -260,6 +261,38 @@ fn ask(
 ) -> impl Future<Output = (u16, String)> + Send + 'static {
     let (origins, forward) = (Arc::clone(&worker.origins), get(spec));
     async move { whole(origins.forward(forward).await.unwrap()).await }
+}
+
+#[tokio::test]
+async fn who_comes_late_to_the_connection_it_began_goes_over_no_full_one() {
+    let go = Arc::new(Notify::new());
+    let waits = Arc::clone(&go);
+    let (tell, mut arrived) = mpsc::channel(4);
+    let origin = H2c::new(1, move |_, _, respond| {
+        let (waits, tell) = (Arc::clone(&waits), tell.clone());
+        async move {
+            let go = waits.notified();
+            tell.send(()).await.unwrap();
+            go.await;
+            hello(respond);
+        }
+    })
+    .await;
+    let worker = Worker::new();
+    let spec = origin.spec();
+    let mut leads = Box::pin(ask(&worker, &spec));
+    // It begins to connect, and is not polled for a while then.
+    let once = |cx: &mut Context<'_>| Poll::Ready(leads.as_mut().poll(cx).is_pending());
+    assert!(std::future::poll_fn(once).await);
+    let follows = tokio::spawn(ask(&worker, &spec));
+    arrived.recv().await.unwrap();
+    let leads = tokio::spawn(leads);
+    arrived.recv().await.unwrap();
+    assert_eq!(origin.accepted(), 2);
+    go.notify_waiters();
+    for task in [leads, follows] {
+        assert_eq!(task.await.unwrap().0, 200);
+    }
 }
 
 #[tokio::test]

@@ -263,7 +263,6 @@ async fn held(stand: &Stand, faults: &[(Fault<'_>, &[Outcome])]) {
 /// The faults happen all the time while a thousand requests go by.
 async fn freely(stand: &Stand, faults: &[(Fault<'_>, &[Outcome])]) {
     let (end, ended) = watch::channel(false);
-    let least = faults.len() * each(faults) / 2;
     let faulty = async {
         let mut running = Vec::new();
         for (number, (fault, outcomes)) in faults.iter().enumerate() {
@@ -274,11 +273,9 @@ async fn freely(stand: &Stand, faults: &[(Fault<'_>, &[Outcome])]) {
                 running.push(tokio::spawn(again));
             }
         }
-        let mut count = 0;
         for running in running {
-            count += running.await.unwrap();
+            running.await.unwrap();
         }
-        count
     };
     let healthy = async {
         let mut running = Vec::new();
@@ -296,22 +293,21 @@ async fn freely(stand: &Stand, faults: &[(Fault<'_>, &[Outcome])]) {
         }
         end.send_replace(true);
     };
-    let (count, ()) = tokio::join!(faulty, healthy);
-    assert!(count >= least, "{count} faulty requests");
+    tokio::join!(faulty, healthy);
 }
 
-/// Asks again and again; how often.
+/// Asks again and again: once at least, however soon the others are done.
 async fn again(
     mut h2: H2,
     request: Request<Bytes>,
     outcomes: Vec<Outcome>,
     mut ended: watch::Receiver<bool>,
-) -> usize {
-    let mut count = 0;
+) {
+    let mut came = false;
     loop {
         let fetched = tokio::select! {
             fetched = h2.fetch(request.clone()) => fetched,
-            _ = ended.wait_for(|ended| *ended) => return count.max(1),
+            _ = ended.wait_for(|ended| *ended), if came => return,
         };
         let outcome = match fetched {
             Ok(answer) => Outcome::Status(answer.status.as_u16()),
@@ -322,6 +318,6 @@ async fn again(
             "{}: {outcome:?}",
             request.uri()
         );
-        count += 1;
+        came = true;
     }
 }
