@@ -111,3 +111,38 @@ pub fn sweep(directory: &Path, in_use: &HashSet<[u8; 32]>, now: SystemTime) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Authority, DAY, noon};
+    use super::super::tests::shown::staple;
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let subject = Authority::new("an authority").subject(7);
+        write(directory.path(), &subject, &staple("former", noon() + DAY)).unwrap();
+        let path = path(directory.path(), &subject.fingerprint);
+        let mut reads = File::open(&path).unwrap();
+        write(directory.path(), &subject, &staple("new", noon() + DAY)).unwrap();
+        // Who reads meanwhile reads one of them, to its end.
+        let mut text = String::new();
+        reads.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "former");
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_the_former_file_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let subject = Authority::new("an authority").subject(7);
+        // Where the file belongs is a directory, which nothing is renamed to.
+        let path = path(directory.path(), &subject.fingerprint);
+        fs::create_dir(&path).unwrap();
+        write(directory.path(), &subject, &staple("new", noon() + DAY)).unwrap_err();
+        assert!(path.is_dir());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}

@@ -110,6 +110,10 @@ async fn openssl_s_responder_takes_our_nonce() {
     for (name, serial, status) in &NAMES[..2] {
         let shown = looker.until_stapled(&edge, name).await;
         assert_eq!(shown.staple, Some((*status, *serial)));
+        // id-pkix-ocsp-nonce (RFC 9654): it answers what it was asked with.
+        let nonce = b"\x2b\x06\x01\x05\x05\x07\x30\x01\x02";
+        let mut parts = shown.bytes.windows(nonce.len());
+        assert!(parts.any(|part| part == nonce), "no nonce");
     }
 }
 

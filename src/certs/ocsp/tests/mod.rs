@@ -1,4 +1,4 @@
 mod answers;
 mod month;
-mod shown;
+pub(super) mod shown;
 mod subjects;

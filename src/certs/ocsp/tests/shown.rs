@@ -27,7 +27,7 @@ fn key_of(algorithm: &'static rcgen::SignatureAlgorithm) -> Arc<CertifiedKey> {
     Arc::new(certified)
 }
 
-pub(super) fn staple(word: &str, until: SystemTime) -> Staple {
+pub(in crate::certs::ocsp) fn staple(word: &str, until: SystemTime) -> Staple {
     Staple {
         der: Arc::from(word.as_bytes()),
         this_update: until - DAY * 7,
