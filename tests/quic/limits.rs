@@ -42,6 +42,15 @@ pub fn head(method: u8, path: &str, more: &[u8]) -> Vec<u8> {
     [&[1, section.len() as u8][..], &section].concat()
 }
 
+/// A request that is answered as it should be.
+pub async fn hello(quic: &quinn::Connection) {
+    let (mut send, mut recv) = quic.open_bi().await.unwrap();
+    send.write_all(&head(GET, "/", b"")).await.unwrap();
+    send.finish().unwrap();
+    let answer = within("an answer", recv.read_to_end(1000)).await.unwrap();
+    assert!(answer.ends_with(b"hello"));
+}
+
 pub const GET: u8 = 0xd1;
 pub const POST: u8 = 0xd4;
 
@@ -346,11 +355,7 @@ async fn who_asks_for_much_may_say_much_beside_it() {
         let stream = (0x4000 | (4 * nth)).to_be_bytes();
         let priority = [b"\x80\x0f\x07\x00\x05", &stream[..], b"u=1"].concat();
         control.write_all(&priority.repeat(6)).await.unwrap();
-        let (mut send, mut recv) = quic.open_bi().await.unwrap();
-        send.write_all(&head(GET, "/", b"")).await.unwrap();
-        send.finish().unwrap();
-        let answer = within("an answer", recv.read_to_end(1000)).await.unwrap();
-        assert!(answer.ends_with(b"hello"));
+        hello(&quic).await;
     }
     quic.close(0x100u32.into(), b"");
     endpoint.wait_idle().await;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::quic::client::{endpoint, request};
-use crate::quic::limits::{GET, POST, connect, head};
+use crate::quic::limits::{GET, POST, connect, head, hello};
 use crate::quic::scene::{Scene, Wants};
 use crate::support::within;
 
@@ -72,11 +72,7 @@ async fn tunnels_and_datagrams_are_neither_offered_nor_made() {
     assert_eq!((answer[0], answer[4] & 0xf0), (1, 0x50), "{answer:x?}");
     scene.edge.until_access(|line| line["status"] == 501).await;
 
-    let (mut send, mut recv) = quic.open_bi().await.unwrap();
-    send.write_all(&head(GET, "/", b"")).await.unwrap();
-    send.finish().unwrap();
-    let answer = within("an answer", recv.read_to_end(1000)).await.unwrap();
-    assert!(answer.ends_with(b"hello"));
+    hello(&quic).await;
     quic.close(0x100u32.into(), b"");
     endpoint.wait_idle().await;
     scene.settle().await;

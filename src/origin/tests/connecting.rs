@@ -110,14 +110,13 @@ async fn each_waits_as_long_as_its_own_route_lets_it() {
         forward.timeouts.connect = time;
         forward
     };
-    let begin = Instant::now();
     let leads = begun(&worker, within(Duration::from_millis(1500))).await;
     let hasty = begun(&worker, within(Duration::from_millis(100))).await;
     let patient = begun(&worker, within(Duration::from_secs(20))).await;
     let error = hasty.await.unwrap().unwrap_err();
     assert_eq!(error.label(), "connect_timeout");
     assert_eq!(error.address, Some(stub.address.into()));
-    assert!(begin.elapsed() < Duration::from_millis(1500));
+    assert!(!leads.is_finished() && !patient.is_finished());
     let error = leads.await.unwrap().unwrap_err();
     assert_eq!(
         (error.status().as_u16(), error.label()),
