@@ -15,11 +15,8 @@ static bool early, refuse_early;
 
 struct line {
     gnutls_session_t session;
-    bool taken, refused;
+    bool offered, taken;
 };
-
-/* The one whose handshake this thread is at. */
-static _Thread_local struct line *current;
 
 const char *server_lacks(const struct served *o) {
     /* It counts early data as accepted before it asks for another share, and then cannot read the second ClientHello, unless it finds the ticket stale. */
@@ -45,7 +42,6 @@ static int remember(void *unused, time_t until, const gnutls_datum_t *key, const
         seen[count++].size = key->size;
     }
     pthread_mutex_unlock(&lock);
-    if (code && current) current->refused = true;
     return code;
 }
 
@@ -73,9 +69,19 @@ void server_setup(const struct served *o) {
     gnutls_anti_replay_set_add_function(anti_replay, remember);
 }
 
-static int on_update(gnutls_session_t session, unsigned type, unsigned when, unsigned incoming, const gnutls_datum_t *message) {
-    (void)session, (void)type, (void)when, (void)message;
-    if (incoming) fputs("key update received\n", stderr);
+static int on_extension(void *line, unsigned type, const unsigned char *data, unsigned size) {
+    (void)data, (void)size;
+    if (type == 42) ((struct line *)line)->offered = true; /* early_data */
+    return 0;
+}
+
+/* There is one hook for all messages. That early data was refused can be seen by its offer alone: GnuTLS has more reasons than a replay, and tells none.
+ * A client that counts its ticket's age in whole seconds is refused now and then because it seems older than the ticket is. */
+static int on_message(gnutls_session_t session, unsigned type, unsigned when, unsigned incoming, const gnutls_datum_t *message) {
+    (void)when;
+    if (incoming && type == GNUTLS_HANDSHAKE_KEY_UPDATE) fputs("key update received\n", stderr);
+    if (incoming && type == GNUTLS_HANDSHAKE_CLIENT_HELLO)
+        gnutls_ext_raw_parse(gnutls_session_get_ptr(session), on_extension, message, GNUTLS_EXT_RAW_FLAG_TLS_CLIENT_HELLO);
     return 0;
 }
 
@@ -93,17 +99,16 @@ void *server_open(int fd) {
     }
     gnutls_datum_t protocol = {(unsigned char *)"http/1.1", 8};
     gnutls_alpn_set_protocols(session, &protocol, 1, GNUTLS_ALPN_MANDATORY);
-    gnutls_handshake_set_hook_function(session, GNUTLS_HANDSHAKE_KEY_UPDATE, GNUTLS_HOOK_POST, on_update);
+    gnutls_session_set_ptr(session, line);
+    gnutls_handshake_set_hook_function(session, GNUTLS_HANDSHAKE_ANY, GNUTLS_HOOK_POST, on_message);
     gnutls_transport_set_int(session, fd);
     int code;
-    current = line;
     do {
         code = gnutls_handshake(session);
     } while (code < 0 && !gnutls_error_is_fatal(code));
-    current = NULL;
     line->taken = (gnutls_session_get_flags(session) & GNUTLS_SFLAGS_EARLY_DATA) != 0;
     if (code >= 0) return line;
-    fprintf(stderr, "handshake: %s early=%s\n", gnutls_strerror(code), line->taken ? "accepted" : "none");
+    fprintf(stderr, "handshake: %s early=%s\n", gnutls_strerror(code), line->taken ? "accepted" : line->offered ? "refused" : "none");
     gnutls_deinit(session);
     free(line);
     return NULL;
@@ -136,7 +141,7 @@ void server_describe(void *of, char *to, size_t size) {
     struct line *line = of;
     /* The group as gnutls-serv tells it. */
     snprintf(to, size, "%s early=%s Using curve: %s", gnutls_session_is_resumed(line->session) ? "resumed" : "full",
-             line->taken ? "accepted" : line->refused ? "refused" : "none", gnutls_group_get_name(gnutls_group_get(line->session)));
+             line->taken ? "accepted" : line->offered ? "refused" : "none", gnutls_group_get_name(gnutls_group_get(line->session)));
 }
 
 void server_close(void *of) {
