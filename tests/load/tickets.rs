@@ -3,13 +3,14 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cutwater::load::plan::{Amount, Mode, Plan, Trust, Usage};
-use cutwater::load::replay::{Finding, ReplayPlan, run};
+use cutwater::load::replay::{Finding, Outcome, ReplayPlan, run};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
+use rustls::server::{ServerSessionMemoryCache, StoresServerSessions};
 use rustls::{ServerConfig, ServerConnection, version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,6 +29,11 @@ struct Holder {
 
 impl Holder {
     async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// With something else in its configuration.
+    async fn with(change: impl FnOnce(&mut ServerConfig)) -> Self {
         let leaf = Pki::new().leaf(&[NAME]);
         let key = PrivateKeyDer::try_from(leaf.key_der).unwrap();
         let provider = Arc::new(aws_lc_rs::default_provider());
@@ -39,6 +45,7 @@ impl Holder {
             .unwrap();
         config.max_early_data_size = 4096;
         config.send_half_rtt_data = true;
+        change(&mut config);
         let (config, heads) = (Arc::new(config), Arc::new(AtomicU64::new(0)));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -160,4 +167,61 @@ async fn the_replay_test_gets_its_ticket_there_too() {
     assert_eq!(report.finding, Finding::Clear, "{report}");
     let accepted: Vec<u64> = report.rounds.iter().map(|round| round.accepted).collect();
     assert_eq!((accepted, server.heads()), (vec![1, 1], 2));
+}
+
+/// A store that has lost the first sessions it is asked for.
+#[derive(Debug)]
+struct Forgetful {
+    kept: Arc<ServerSessionMemoryCache>,
+    lost: AtomicUsize,
+}
+
+impl StoresServerSessions for Forgetful {
+    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+        self.kept.put(key, value)
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.kept.get(key)
+    }
+
+    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let session = self.kept.take(key)?;
+        let less = |lost: usize| lost.checked_sub(1);
+        let lost = self
+            .lost
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        lost.is_err().then_some(session)
+    }
+
+    fn can_cache(&self) -> bool {
+        true
+    }
+}
+
+async fn forgetful(lost: usize) -> Holder {
+    let store = Forgetful {
+        kept: ServerSessionMemoryCache::new(64),
+        lost: AtomicUsize::new(lost),
+    };
+    Holder::with(|config| config.session_storage = Arc::new(store)).await
+}
+
+#[tokio::test]
+async fn a_flight_that_is_refused_at_once_makes_room_for_another_one() {
+    let server = forgetful(2).await;
+    let plan = server.plan();
+    let report = within("the replays", run(ReplayPlan { plan, replays: 3 })).await;
+    assert_eq!(report.finding, Finding::Clear, "{report}");
+    let sent: Vec<u64> = report.rounds.iter().map(|round| round.sent).collect();
+    assert_eq!(sent, [4, 4]);
+    // A ticket for each flight: two were refused, two accepted.
+    assert_eq!(server.heads(), 4);
+
+    let server = forgetful(usize::MAX).await;
+    let plan = server.plan();
+    let report = within("the replays", run(ReplayPlan { plan, replays: 3 })).await;
+    assert_eq!(report.finding, Finding::Inconclusive, "{report}");
+    assert_eq!(report.rounds[0].original, Some(Outcome::FullHandshake));
+    assert_eq!(server.heads(), 6);
 }

@@ -204,6 +204,13 @@ impl Round {
         }
     }
 
+    /// Whether the server read the flight and took no copy of it as early data.
+    pub(super) fn is_refused(&self) -> bool {
+        let refusals = [Outcome::Resumed, Outcome::FullHandshake];
+        let mut outcomes = self.addresses.iter().flat_map(|at| at.outcomes.keys());
+        self.accepted == 0 && outcomes.any(|outcome| refusals.contains(outcome))
+    }
+
     /// One whose copies went to these addresses and came to this, the original first.
     pub(super) fn counted(
         order: Order,
