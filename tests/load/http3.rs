@@ -1,10 +1,13 @@
 //! The engine over HTTP/3.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cutwater::load::plan::{Amount, Mode, Plan, Protocol, Sni, Trust, Usage};
 use cutwater::load::relay::{DatagramRelay, Direction};
+use cutwater::load::replay::{Finding, ReplayPlan, run as replay};
 use cutwater::load::stats::{ErrorKind, Phase, Stats, TimedOut};
 use cutwater::load::{Stop, run};
 use cutwater::telemetry::labels::{Alert, HandshakeKind};
@@ -261,4 +264,32 @@ async fn a_server_that_says_goodbye_loses_no_request() {
     assert_eq!(stats.counts.connections, 2, "{:?}", stats.counts);
     assert_eq!(other.handshakes(HandshakeKind::Full), 1);
     within("the drain", serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn no_bit_is_greased_before_the_server_has_allowed_it() {
+    let stand = Stand::start();
+    let (seen, cleared) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let counts = (Arc::clone(&seen), Arc::clone(&cleared));
+    // Of a long header (0x80) the second bit. RFC 9000 §17.2
+    let line = DatagramRelay::to(stand.address()).watch(move |it| {
+        let first = it.bytes.first().copied().unwrap_or_default();
+        if it.at_server || it.direction == Direction::ToClient || first & 0x80 == 0 {
+            return;
+        }
+        counts.0.fetch_add(1, Ordering::Relaxed);
+        let is_cleared = u64::from(first & 0x40 == 0);
+        counts.1.fetch_add(is_cleared, Ordering::Relaxed);
+    });
+    let line = line.bind().await.unwrap();
+    let mut plan = over_quic(&stand, "/");
+    plan.connect = vec![line.address()];
+    plan.mode = Mode::Early;
+    // Both of them remember what the server allowed on another connection.
+    let stats = measure_well(&plan).await;
+    assert_eq!(stats.counts.early_accepted, 20);
+    let replay = within("the replays", replay(ReplayPlan { plan, replays: 8 })).await;
+    assert_eq!(replay.finding, Finding::Clear, "{replay}");
+    assert!(seen.load(Ordering::Relaxed) > 40);
+    assert_eq!(cleared.load(Ordering::Relaxed), 0);
 }

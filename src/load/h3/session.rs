@@ -18,6 +18,7 @@ use rustls::pki_types::ServerName;
 use rustls::quic::{ClientConnection, Secrets, Version};
 use tokio::sync::Notify;
 
+use crate::http::h3::varint;
 use crate::load::stats::ErrorKind;
 use crate::tls::quic::{header, initial_keys, is_valid_retry, keys, packet, pair};
 
@@ -62,6 +63,36 @@ impl Progress {
     fn lock(&self) -> MutexGuard<'_, Facts> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// `grease_quic_bit`, which allows the QUIC bit to be cleared. RFC 9287 §3
+const GREASE_QUIC_BIT: u64 = 0x2ab2;
+
+/// A server's transport parameters without that one.
+///
+/// quinn goes by it in the first packets of a resumed connection too. There a client must not without
+/// a token of the same server (RFC 9287 §3.1), and ngtcp2's server drops what comes so.
+fn without_grease(parameters: &[u8]) -> Vec<u8> {
+    let (mut rest, mut kept) = (parameters, Vec::with_capacity(parameters.len()));
+    while let Some((id, parameter, after)) = first_parameter(rest) {
+        if id != GREASE_QUIC_BIT {
+            kept.extend_from_slice(parameter);
+        }
+        rest = after;
+    }
+    // What cannot be read is quinn's to refuse.
+    kept.extend_from_slice(rest);
+    kept
+}
+
+/// The id of the first parameter, all of it, and what is behind it. RFC 9000 §18
+fn first_parameter(all: &[u8]) -> Option<(u64, &[u8], &[u8])> {
+    let mut rest = all;
+    let id = varint::decode(&mut rest)?;
+    let length = usize::try_from(varint::decode(&mut rest)?).ok()?;
+    let after = rest.get(length..)?;
+    let (parameter, _) = all.split_at(all.len() - after.len());
+    Some((id, parameter, after))
 }
 
 /// The crypto configuration of one connection.
@@ -174,6 +205,7 @@ impl Session for Engine {
         let Some(theirs) = self.tls.quic_transport_parameters() else {
             return Ok(None);
         };
+        let theirs = without_grease(theirs);
         let read = TransportParameters::read(Side::Client, &mut Cursor::new(theirs));
         read.map(Some).map_err(Into::into)
     }
@@ -200,5 +232,22 @@ impl Session for Engine {
     ) -> Result<(), ExportKeyingMaterialError> {
         // Nobody here exports any.
         Err(ExportKeyingMaterialError)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_parameter_is_left_out_and_nothing_else() {
+        // Of 4, 0 and 3 bytes; the ids take one, four and two.
+        let before = [0x01, 4, 1, 2, 3, 4];
+        let grease = [0x80, 0, 0x2a, 0xb2, 0];
+        let after = [0x6a, 0xb3, 3, 7, 8, 9];
+        let all = [&before[..], &grease, &after].concat();
+        assert_eq!(without_grease(&all), [&before[..], &after].concat());
+        let cut = [&before[..], &grease, &after[..5]].concat();
+        assert_eq!(without_grease(&cut), [&before[..], &after[..5]].concat());
     }
 }

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cutwater::http::h3::asking;
 use cutwater::load::h3::{Ask, Connection, Lost, Opening, Probes, endpoint};
@@ -46,6 +46,9 @@ pub async fn fetch(case: &str) -> Result<(), String> {
             Ok(())
         }
         ("resumption" | "zerortt", [first, rest @ ..]) => {
+            if case == "zerortt" {
+                second_begins().await;
+            }
             client
                 .connection(std::slice::from_ref(first), false)
                 .await?;
@@ -53,6 +56,19 @@ pub async fn fetch(case: &str) -> Result<(), String> {
         }
         (_, files) => client.connection(files, false).await,
     }
+}
+
+/// Waits for a second's begin. rustls tells tickets' ages in whole seconds: where one ends between
+/// ticket and flight that is more than is true, and GnuTLS refuses the early data. The two connections
+/// are together shorter than a second.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "once, and it is the clock that is waited for"
+)]
+async fn second_begins() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let begun = Duration::from_nanos(now.unwrap_or_default().subsec_nanos().into());
+    tokio::time::sleep(Duration::from_secs(1).saturating_sub(begun)).await;
 }
 
 /// What all connections of a case have in common.
