@@ -51,6 +51,14 @@ async fn flood(
     forger.closed().await
 }
 
+/// Waits until so many connections were ended by this error.
+async fn counted(scene: &Scene, error: &str, count: u32) {
+    let error = format!("error=\"{error}\"");
+    scene
+        .until_metric("quic_errors_total", &[&error], f64::from(count))
+        .await;
+}
+
 /// A head as QPACK has it: `GET https://example.com/`.
 fn get(path: &str) -> Vec<u8> {
     let section = [
@@ -69,15 +77,22 @@ async fn frames_that_are_small_and_many_end_the_connection() {
         let values = values.iter().flat_map(|value| varint(*value));
         [kind].into_iter().chain(values).collect::<Vec<u8>>()
     };
-    // Each does nothing, and fills a packet many times over.
+    // Each does nothing, or nothing after the first, and fills a packet many times over.
     let frames = [
         ("PING", PING.to_vec()),
         ("MAX_DATA that falls", ask(0x10, &[0])),
         ("MAX_STREAM_DATA that falls", ask(0x11, &[0, 0])),
         ("MAX_STREAMS that falls", ask(0x12, &[1])),
         ("DATA_BLOCKED", ask(0x14, &[7])),
+        ("MAX_STREAMS of the other kind", ask(0x13, &[1])),
+        ("STREAM_DATA_BLOCKED", ask(0x15, &[0, 7])),
         ("STREAMS_BLOCKED", ask(0x16, &[7])),
         ("STOP_SENDING", ask(0x05, &[0, 0])),
+        ("RESET_STREAM", ask(0x04, &[0, 0, get("/").len() as u64])),
+        ("STREAM without a byte", ask(0x0a, &[4, 0, 0])),
+        ("CRYPTO without a byte", ask(0x06, &[0, 0])),
+        ("NEW_CONNECTION_ID again", new_id(1)),
+        ("PATH_RESPONSE", [&[0x1b][..], &[7; 8]].concat()),
         // Of what has come.
         ("ACK", Vec::new()),
     ];
@@ -130,7 +145,7 @@ async fn questions_about_paths_are_answered_so_often_and_no_more() {
     let victim = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let mut buffer = [0; 2048];
     let mut answers = 0;
-    let label = ["limit=\"frames\""];
+    let label = ["limit=\"path_challenges\""];
     let answered = async {
         loop {
             let challenge = [&[0x1a][..], &[7; 8]].concat();
@@ -179,7 +194,7 @@ async fn ids_that_are_given_back_again_and_again_end_the_connection() {
         forger.send(Level::Full, &retire).await;
     }
     assert_eq!(forger.closed().await, (EXCESSIVE_LOAD, true));
-    let label = ["limit=\"frames\""];
+    let label = ["limit=\"connection_ids\""];
     scene.until_metric("limits_hit_total", &label, 1.0).await;
     // As many as the budget has, and what came until it was looked at.
     let given = forger.got.ids.len();
@@ -187,16 +202,19 @@ async fn ids_that_are_given_back_again_and_again_end_the_connection() {
     scene.settle().await;
 }
 
+/// A NEW_CONNECTION_ID of this number.
+fn new_id(number: u8) -> Vec<u8> {
+    let id = [number; 8];
+    [&[0x18, number, 0, 8][..], &id, &[number; 16]].concat()
+}
+
 #[tokio::test]
 async fn more_ids_than_we_want_end_the_connection() {
     let scene = Scene::start().await;
     let mut forger = connected(&scene).await;
-    let new = |nth: u8| {
-        let id = [nth; 8];
-        [&[0x18, nth, 0, 8][..], &id, &[nth; 16]].concat()
-    };
-    let ended = flood(&mut forger, 100, |nth| new(nth as u8 + 1)).await;
+    let ended = flood(&mut forger, 100, |nth| new_id(nth as u8 + 1)).await;
     assert_eq!(ended, exceeded(CONNECTION_ID_LIMIT_ERROR));
+    counted(&scene, "connection_id_limit", 1).await;
     scene.settle().await;
 }
 
@@ -206,6 +224,7 @@ async fn an_acknowledgement_of_what_was_never_sent_ends_the_connection() {
     let mut forger = connected(&scene).await;
     let ended = flood(&mut forger, 1, |_| ack(1_000_000)).await;
     assert_eq!(ended, exceeded(PROTOCOL_VIOLATION));
+    counted(&scene, "protocol_violation", 1).await;
     scene.settle().await;
 }
 
@@ -218,6 +237,7 @@ async fn streams_and_their_bytes_have_limits() {
         let ended = flood(&mut forger, 1, |_| stream(id, 0, b"x")).await;
         assert_eq!(ended, exceeded(STREAM_LIMIT_ERROR), "{id}");
     }
+    counted(&scene, "stream_limit", 2).await;
     // Beyond the window of a stream, and of all together.
     let mut forger = connected(&scene).await;
     let beyond = stream(0, 256 * 1024, b"x");
@@ -229,6 +249,54 @@ async fn streams_and_their_bytes_have_limits() {
         stream(4 * nth as u64, 256 * 1024 - 1, b"x")
     });
     assert_eq!(ended.await, exceeded(FLOW_CONTROL_ERROR));
+    counted(&scene, "flow_control", 2).await;
+    scene.settle().await;
+}
+
+/// As the rapid reset of HTTP/2 was, in a packet each (CVE-2023-44487): what was reset makes room for
+/// more.
+#[tokio::test]
+async fn streams_that_are_reset_before_they_begin_end_the_connection() {
+    let scene = Scene::start().await;
+    // Those of requests, and others.
+    for (first, limit, most) in [(0, "given_up", 512), (2, "control", 1024)] {
+        let mut forger = connected(&scene).await;
+        let mut reset = 0;
+        while forger.got.close.is_none() {
+            assert!(reset < 8 * most, "no bound: {:?}", forger.got);
+            let id = first + 4 * reset;
+            let frame = [vec![4], varint(id), vec![0, 0]].concat();
+            forger.send(Level::Full, &frame).await;
+            reset += 1;
+            if reset % 4 == 0 {
+                forger.drain().await;
+                forger.acknowledge().await;
+            }
+        }
+        assert_eq!(forger.got.close, Some((EXCESSIVE_LOAD, true)), "{limit}");
+        assert!(reset > most, "{limit}: {reset}");
+        let limit = format!("limit=\"{limit}\"");
+        scene.until_metric("limits_hit_total", &[&limit], 1.0).await;
+    }
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn holes_in_a_stream_are_bounded() {
+    let scene = Scene::start().await;
+    let mut forger = connected(&scene).await;
+    let mut offset = 1;
+    let ended = flood(&mut forger, 300, |_| {
+        let mut frames = Vec::new();
+        // So few in each packet that they are no flood of frames.
+        for _ in 0..16 {
+            frames.extend(stream(0, offset, b"x"));
+            offset += 2;
+        }
+        frames
+    });
+    assert_eq!(ended.await, exceeded(INTERNAL_ERROR));
+    counted(&scene, "stream_gaps", 1).await;
     scene.settle().await;
 }
 
@@ -243,6 +311,7 @@ async fn holes_in_a_hello_are_bounded() {
         .send(Level::Initial, &crypto(16 * 1024 + 100, b"x"))
         .await;
     assert_eq!(forger.closed().await, exceeded(CRYPTO_BUFFER_EXCEEDED));
+    counted(&scene, "crypto_buffer", 1).await;
     // Neither are thousands of pieces, a byte each with a hole behind it.
     let mut forger = Forger::to(scene.address(), NAME, &scene.setup).await;
     forger.send(Level::Initial, &crypto(0, &first)).await;
@@ -258,6 +327,7 @@ async fn holes_in_a_hello_are_bounded() {
         forger.drain().await;
     }
     assert_eq!(forger.got.close, Some(exceeded(INTERNAL_ERROR)));
+    counted(&scene, "crypto_gaps", 1).await;
     let closed = ["error=\"closed\""];
     scene
         .until_metric("client_hello_errors_total", &closed, 2.0)
@@ -296,6 +366,37 @@ async fn so_many_initial_packets_are_read_and_no_more() {
                 .await;
             forger.drain().await;
             assert_eq!(forger.got.count(0x6), 0, "{:?}", forger.got);
+        }
+        let label = ["limit=\"initials\""];
+        let beyond = scene.metric("limits_hit_total", &label).await;
+        assert_eq!(beyond, f64::from(u8::from(!is_answered)));
+    }
+}
+
+#[tokio::test]
+async fn so_many_packets_of_a_handshake_are_read_and_no_more() {
+    let scene = Scene::with(Wants {
+        site: "timeouts = { handshake = \"1s\" }",
+        ..Wants::default()
+    })
+    .await;
+    let label = ["limit=\"handshake_packets\""];
+    for (pings, is_taken) in [(200, true), (300, false)] {
+        let mut forger = Forger::flown(scene.address(), NAME, &scene.setup).await;
+        for nth in 0..pings {
+            forger.send(Level::Handshake, PING).await;
+            if nth % 16 == 15 {
+                forger.drain().await;
+            }
+        }
+        if is_taken {
+            forger.complete().await;
+            assert_eq!(scene.metric("limits_hit_total", &label).await, 0.0);
+        } else {
+            scene.until_metric("limits_hit_total", &label, 1.0).await;
+            forger.finish().await;
+            let kind = ["kind=\"handshake\""];
+            scene.until_metric("timeouts_total", &kind, 1.0).await;
         }
     }
 }

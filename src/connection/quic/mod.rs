@@ -11,6 +11,7 @@ mod closing;
 mod connection;
 mod content;
 mod control;
+mod errors;
 mod http09;
 mod http3;
 mod opening;

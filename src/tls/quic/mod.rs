@@ -30,6 +30,7 @@ use self::session::Waiting;
 pub use self::watched::PACKETS;
 use crate::certs::compression::Compressed;
 use crate::confirm::Settler;
+use crate::telemetry::labels::Limit;
 use crate::tls::hello::{ClientHello, HelloError};
 use crate::tls::session::ConnectionSessions;
 
@@ -56,6 +57,9 @@ pub trait Hellos: Send + Sync + 'static {
 
     /// [`PACKETS`] more came, early ones or such after the handshake.
     fn came(&self);
+
+    /// More packets came than are read; told once for each kind.
+    fn beyond(&self, limit: Limit);
 
     /// A second ClientHello was answered: no fact is to come any more that the first left open.
     fn settled(&self);

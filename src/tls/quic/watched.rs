@@ -29,14 +29,18 @@ pub(super) struct Watched<F> {
 pub(super) struct Few(AtomicU64);
 
 impl Few {
-    /// Whether it is a sign of life.
+    /// Whether it is a sign of life. Tells `beyond` of the first that is too many.
     ///
     /// # Errors
     /// There were so many.
-    pub(super) fn one_more(&self) -> Result<bool, CryptoError> {
-        match self.0.fetch_add(1, Ordering::Relaxed) {
+    pub(super) fn one_more(&self, beyond: impl FnOnce()) -> Result<bool, CryptoError> {
+        let number = self.0.fetch_add(1, Ordering::Relaxed);
+        if number == HANDSHAKE {
+            beyond();
+        }
+        match number {
             HANDSHAKE.. => Err(CryptoError),
-            number => Ok(number < SIGNS),
+            _ => Ok(number < SIGNS),
         }
     }
 }
