@@ -22,6 +22,7 @@ mod quic {
     mod scene;
     mod selector;
     mod timeouts;
+    mod tokens;
     mod vanish;
     mod wire;
     mod workers;

@@ -18,6 +18,7 @@ mod opening;
 mod peer;
 mod port;
 mod ranks;
+mod shown;
 mod stream;
 mod tokens;
 mod wake;
