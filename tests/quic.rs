@@ -5,6 +5,7 @@ mod support;
 mod quic {
     mod addresses;
     mod client;
+    mod datagrams;
     mod early;
     mod floods;
     mod forger;
