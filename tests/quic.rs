@@ -9,6 +9,7 @@ mod quic {
     mod early;
     mod floods;
     mod forger;
+    mod handshakes;
     mod hellos;
     mod http;
     mod http09;

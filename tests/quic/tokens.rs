@@ -80,10 +80,10 @@ async fn who_shows_a_token_that_is_none_is_treated_as_who_has_none() {
         assert_eq!(refused(&scene, reason).await, 0.0, "{reason}");
     }
     // Those who do as they are told are served meanwhile.
+    go_on(&mut forger).await;
     let mut client = scene.client().await;
     assert_eq!(client.get("https://example.com/").await.status, 200);
     client.close().await;
-    go_on(&mut forger).await;
     assert_eq!(count("connections_accepted_total").await, 7.0);
     for mut forger in waiting {
         forger.send(Level::Initial, LEAVE).await;
@@ -123,7 +123,10 @@ async fn the_token_of_somebody_elses_retry_is_refused_and_nothing_kept() {
     for reason in ["unknown", "used", "address"] {
         assert_eq!(refused(&scene, reason).await, 0.0, "{reason}");
     }
-    // Its owner has lost nothing, nor has anybody else.
+    // Its owner has lost nothing, nor has anybody else. A Retry lasts for seconds, so it is a new one.
+    owner.token.clear();
+    begin(&mut owner).await;
+    owner.retried().await;
     go_on(&mut owner).await;
     let mut client = scene.client().await;
     assert_eq!(client.get("https://example.com/").await.status, 200);

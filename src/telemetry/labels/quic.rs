@@ -38,7 +38,7 @@ labels! {
         FrameEncoding => "frame_encoding",
         /// TRANSPORT_PARAMETER_ERROR.
         TransportParameter => "transport_parameter",
-        /// CONNECTION_ID_LIMIT_ERROR: more connection ids than are wanted.
+        /// CONNECTION_ID_LIMIT_ERROR: more connection ids than are wanted, or than can be given back.
         ConnectionIdLimit => "connection_id_limit",
         /// PROTOCOL_VIOLATION.
         ProtocolViolation => "protocol_violation",
