@@ -5,9 +5,11 @@ mod support;
 mod quic {
     mod addresses;
     mod client;
+    mod datagrams;
     mod early;
     mod floods;
     mod forger;
+    mod handshakes;
     mod hellos;
     mod http;
     mod http09;
@@ -22,6 +24,7 @@ mod quic {
     mod scene;
     mod selector;
     mod timeouts;
+    mod tokens;
     mod vanish;
     mod wire;
     mod workers;

@@ -58,12 +58,14 @@ macro_rules! labels {
 mod ocsp;
 mod origin;
 mod proxy;
+mod quic;
 
 pub use self::ocsp::{OcspFetch, StapleState};
 pub use self::origin::{
     Ejection, HealthCheck, OriginConnection, OriginError, Resolution, RetryReason, ServerState,
 };
 pub use self::proxy::ProxyHeaderError;
+pub use self::quic::{QuicError, TokenRefusal};
 
 labels! {
     /// How a connection ended.
@@ -108,14 +110,6 @@ labels! {
         Handshakes => "handshakes",
         /// `[limits] connections`, by those over QUIC that have ended and are still kept.
         Closing => "closing",
-    }
-
-    /// Why an address validation token over QUIC was not believed.
-    TokenRefusal {
-        /// It is none of ours, or too old.
-        Unknown => "unknown",
-        /// It was shown before.
-        Used => "used",
     }
 
     /// The way of bytes, seen from the edge.
@@ -376,9 +370,16 @@ labels! {
         GivenUp => "given_up",
         /// Too many frames and streams over HTTP/3 that are no part of a request: the connection ends.
         Control => "control",
-        /// Too many frames over QUIC, or too many of a kind that costs more than it says: the
-        /// connection ends.
+        /// Too many frames over QUIC: the connection ends.
         Frames => "frames",
+        /// Too many connection ids over QUIC that their client gave back: the connection ends.
+        ConnectionIds => "connection_ids",
+        /// Too many questions over QUIC whether a path works: the connection ends.
+        PathChallenges => "path_challenges",
+        /// More Initial packets of one connection than are read.
+        Initials => "initials",
+        /// More packets of one handshake over QUIC, after its Initial ones, than are read.
+        HandshakePackets => "handshake_packets",
     }
 
     /// Why a route did not admit a client.

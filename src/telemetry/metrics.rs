@@ -11,8 +11,8 @@ use prometheus::{Histogram, IntCounter, IntGauge, Registry, Result};
 use super::family::{CounterGrid, Counters, Families, Histograms};
 use super::labels::{
     AcceptError, Alert, Cap, ConnectionEnd, DeniedBy, Direction, EarlyRefusal, EarlyState,
-    FailedBy, HandshakeKind, HelloError, Limit, Log, Protocol, ProxyHeaderError, ReloadResult,
-    StatusClass, Target, TimeoutKind, TlsVersion, TokenRefusal, TooEarlyBy,
+    FailedBy, HandshakeKind, HelloError, Limit, Log, Protocol, ProxyHeaderError, QuicError,
+    ReloadResult, StatusClass, Target, TimeoutKind, TlsVersion, TokenRefusal, TooEarlyBy,
 };
 
 pub use self::certificates::{CertificateSeries, Certificates, StapleSeries};
@@ -103,6 +103,8 @@ pub struct Quic {
     pub retries: IntCounter,
     /// Address validation tokens that were not believed.
     pub tokens_refused: Counters<TokenRefusal>,
+    /// Rules and bounds of the transport that clients broke.
+    pub errors: Counters<QuicError>,
     /// Connections that have ended and are kept for late packets.
     pub closing: IntGauge,
 }
@@ -231,6 +233,11 @@ impl Metrics {
                     "quic_tokens_refused_total",
                     "Address validation tokens that were not believed",
                     "reason",
+                )?,
+                errors: families.counters(
+                    "quic_errors_total",
+                    "Connections that ended because their client broke a rule or bound of QUIC",
+                    "error",
                 )?,
                 closing: families.gauge(
                     "quic_connections_closing",

@@ -226,6 +226,17 @@ async fn tokens_that_are_none_or_were_used_prove_nothing() {
     within("a token", come).await;
     quic.close(0x100u32.into(), b"");
     let token = store.0.lock().unwrap().clone().unwrap();
+    // It is of that address, and no other.
+    let before = retries().await;
+    let endpoint = with_tokens(&scene, Arc::new(Same(token.to_vec())));
+    let elsewhere = std::net::UdpSocket::bind("127.0.0.2:0").unwrap();
+    endpoint.rebind(elsewhere).unwrap();
+    Client::by(endpoint, scene.address(), NAME)
+        .await
+        .close()
+        .await;
+    assert_eq!(retries().await, before + 1.0);
+    assert_eq!(refused("reason=\"address\"").await, 1.0);
     let before = retries().await;
     connect(&scene, Arc::new(Same(token.to_vec()))).await;
     assert_eq!(retries().await, before);
@@ -233,6 +244,8 @@ async fn tokens_that_are_none_or_were_used_prove_nothing() {
     connect(&scene, Arc::new(Same(token.to_vec()))).await;
     assert_eq!(retries().await, before + 1.0);
     assert_eq!(refused("reason=\"used\"").await, 1.0);
+    assert_eq!(refused("reason=\"address\"").await, 1.0);
+    assert_eq!(refused("reason=\"retry\"").await, 0.0);
     scene.settle().await;
 }
 

@@ -1,33 +1,32 @@
 //! What bounds floods of packets and frames: a client that makes its own gets no further than this.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
 
-use crate::quic::client::Client;
-use crate::quic::forger::{Forger, Level, ack, crypto, stream, varint, whole};
-use crate::quic::scene::{NAME, Scene, Wants};
-use crate::support::BOUND;
-use crate::support::within;
+use crate::quic::forger::{Forger, Level, ack, stream, varint, whole};
+use crate::quic::scene::{NAME, Scene};
+use crate::support::{BOUND, within};
 
 /// Error codes of RFC 9000 §20.1.
-const INTERNAL_ERROR: u64 = 0x1;
+pub const INTERNAL_ERROR: u64 = 0x1;
 const FLOW_CONTROL_ERROR: u64 = 0x3;
 const STREAM_LIMIT_ERROR: u64 = 0x4;
 const CONNECTION_ID_LIMIT_ERROR: u64 = 0x9;
 const PROTOCOL_VIOLATION: u64 = 0xa;
-const CRYPTO_BUFFER_EXCEEDED: u64 = 0xd;
 /// Of RFC 9114 §8.1.
 const EXCESSIVE_LOAD: u64 = 0x107;
 
-const PING: &[u8] = &[1];
+/// The frame for requests; that for other streams has the next type.
+const MAX_STREAMS: u64 = 0x12;
+
+pub const PING: &[u8] = &[1];
 
 async fn connected(scene: &Scene) -> Forger {
     Forger::connected(scene.address(), NAME, &scene.setup).await
 }
 
-fn exceeded(code: u64) -> (u64, bool) {
+pub fn exceeded(code: u64) -> (u64, bool) {
     (code, false)
 }
 
@@ -51,6 +50,14 @@ async fn flood(
     forger.closed().await
 }
 
+/// Waits until so many connections were ended by this error.
+pub async fn counted(scene: &Scene, error: &str, count: u32) {
+    let error = format!("error=\"{error}\"");
+    scene
+        .until_metric("quic_errors_total", &[&error], f64::from(count))
+        .await;
+}
+
 /// A head as QPACK has it: `GET https://example.com/`.
 fn get(path: &str) -> Vec<u8> {
     let section = [
@@ -69,15 +76,22 @@ async fn frames_that_are_small_and_many_end_the_connection() {
         let values = values.iter().flat_map(|value| varint(*value));
         [kind].into_iter().chain(values).collect::<Vec<u8>>()
     };
-    // Each does nothing, and fills a packet many times over.
+    // Each does nothing, or nothing after the first, and fills a packet many times over.
     let frames = [
         ("PING", PING.to_vec()),
         ("MAX_DATA that falls", ask(0x10, &[0])),
         ("MAX_STREAM_DATA that falls", ask(0x11, &[0, 0])),
         ("MAX_STREAMS that falls", ask(0x12, &[1])),
         ("DATA_BLOCKED", ask(0x14, &[7])),
+        ("MAX_STREAMS of the other kind", ask(0x13, &[1])),
+        ("STREAM_DATA_BLOCKED", ask(0x15, &[0, 7])),
         ("STREAMS_BLOCKED", ask(0x16, &[7])),
         ("STOP_SENDING", ask(0x05, &[0, 0])),
+        ("RESET_STREAM", ask(0x04, &[0, 0, get("/").len() as u64])),
+        ("STREAM without a byte", ask(0x0a, &[4, 0, 0])),
+        ("CRYPTO without a byte", ask(0x06, &[0, 0])),
+        ("NEW_CONNECTION_ID again", new_id(1, 0)),
+        ("PATH_RESPONSE", [&[0x1b][..], &[7; 8]].concat()),
         // Of what has come.
         ("ACK", Vec::new()),
     ];
@@ -130,7 +144,7 @@ async fn questions_about_paths_are_answered_so_often_and_no_more() {
     let victim = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let mut buffer = [0; 2048];
     let mut answers = 0;
-    let label = ["limit=\"frames\""];
+    let label = ["limit=\"path_challenges\""];
     let answered = async {
         loop {
             let challenge = [&[0x1a][..], &[7; 8]].concat();
@@ -179,7 +193,7 @@ async fn ids_that_are_given_back_again_and_again_end_the_connection() {
         forger.send(Level::Full, &retire).await;
     }
     assert_eq!(forger.closed().await, (EXCESSIVE_LOAD, true));
-    let label = ["limit=\"frames\""];
+    let label = ["limit=\"connection_ids\""];
     scene.until_metric("limits_hit_total", &label, 1.0).await;
     // As many as the budget has, and what came until it was looked at.
     let given = forger.got.ids.len();
@@ -187,16 +201,65 @@ async fn ids_that_are_given_back_again_and_again_end_the_connection() {
     scene.settle().await;
 }
 
+/// A NEW_CONNECTION_ID of this number that asks for those before another one back.
+fn new_id(number: u64, before: u64) -> Vec<u8> {
+    let id = number.to_be_bytes();
+    let head = [vec![0x18], varint(number), varint(before), vec![8]].concat();
+    [&head[..], &id, &id, &id].concat()
+}
+
 #[tokio::test]
 async fn more_ids_than_we_want_end_the_connection() {
     let scene = Scene::start().await;
     let mut forger = connected(&scene).await;
-    let new = |nth: u8| {
-        let id = [nth; 8];
-        [&[0x18, nth, 0, 8][..], &id, &[nth; 16]].concat()
-    };
-    let ended = flood(&mut forger, 100, |nth| new(nth as u8 + 1)).await;
+    let ended = flood(&mut forger, 100, |nth| new_id(nth as u64 + 1, 0)).await;
     assert_eq!(ended, exceeded(CONNECTION_ID_LIMIT_ERROR));
+    counted(&scene, "connection_id_limit", 1).await;
+    scene.settle().await;
+}
+
+/// Each is a debt of ours to give one back (CVE-2024-22189).
+#[tokio::test]
+async fn ids_that_are_asked_back_again_and_again_end_the_connection() {
+    let scene = Scene::start().await;
+    // In one packet more than we may owe.
+    let mut forger = connected(&scene).await;
+    let ids = (1..=60).flat_map(|number| new_id(number, number));
+    forger.send(Level::Full, &ids.collect::<Vec<u8>>()).await;
+    let ended = forger.closed().await;
+    assert_eq!(ended, exceeded(CONNECTION_ID_LIMIT_ERROR));
+    counted(&scene, "connection_id_limit", 1).await;
+    // One by one, without acknowledging what we give back: then we may send no more, not even that
+    // the connection has ended.
+    let mut forger = connected(&scene).await;
+    let label = ["error=\"connection_id_limit\""];
+    let mut number = 0;
+    while scene.metric("quic_errors_total", &label).await < 2.0 {
+        assert!(number < 10_000, "no bound: {:?}", forger.got);
+        for _ in 0..16 {
+            number += 1;
+            forger.send(Level::Full, &new_id(number, number)).await;
+        }
+        forger.drain().await;
+    }
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn windows_that_open_byte_by_byte_end_the_connection() {
+    let scene = Scene::start().await;
+    let mut forger = connected(&scene).await;
+    let mut window = 1 << 20;
+    let ended = flood(&mut forger, 1000, |_| {
+        let windows = window..window + 200;
+        window += 200;
+        windows
+            .flat_map(|window| [vec![0x10], varint(window)].concat())
+            .collect()
+    });
+    assert_eq!(ended.await, (EXCESSIVE_LOAD, true));
+    let label = ["limit=\"frames\""];
+    scene.until_metric("limits_hit_total", &label, 1.0).await;
     scene.settle().await;
 }
 
@@ -206,6 +269,7 @@ async fn an_acknowledgement_of_what_was_never_sent_ends_the_connection() {
     let mut forger = connected(&scene).await;
     let ended = flood(&mut forger, 1, |_| ack(1_000_000)).await;
     assert_eq!(ended, exceeded(PROTOCOL_VIOLATION));
+    counted(&scene, "protocol_violation", 1).await;
     scene.settle().await;
 }
 
@@ -218,6 +282,7 @@ async fn streams_and_their_bytes_have_limits() {
         let ended = flood(&mut forger, 1, |_| stream(id, 0, b"x")).await;
         assert_eq!(ended, exceeded(STREAM_LIMIT_ERROR), "{id}");
     }
+    counted(&scene, "stream_limit", 2).await;
     // Beyond the window of a stream, and of all together.
     let mut forger = connected(&scene).await;
     let beyond = stream(0, 256 * 1024, b"x");
@@ -229,106 +294,64 @@ async fn streams_and_their_bytes_have_limits() {
         stream(4 * nth as u64, 256 * 1024 - 1, b"x")
     });
     assert_eq!(ended.await, exceeded(FLOW_CONTROL_ERROR));
+    counted(&scene, "flow_control", 2).await;
+    scene.settle().await;
+}
+
+/// As the rapid reset of HTTP/2 was, in a packet each (CVE-2023-44487): what was reset makes room for
+/// more.
+#[tokio::test]
+async fn streams_that_are_reset_before_they_begin_end_the_connection() {
+    let scene = Scene::start().await;
+    // Those of requests, and others.
+    let kinds = [
+        (0, 128, MAX_STREAMS, "given_up", 512),
+        (2, 8, MAX_STREAMS + 1, "control", 1024),
+    ];
+    for (first, at_first, kind, limit, most) in kinds {
+        let mut forger = connected(&scene).await;
+        let mut reset = 0;
+        while forger.got.close.is_none() {
+            assert!(reset < 8 * most, "no bound: {:?}", forger.got);
+            // How many there may be: what has ended makes room (RFC 9000 §4.6).
+            let allowed = forger.got.allowed.get(&kind).copied();
+            if reset >= allowed.unwrap_or_default().max(at_first) {
+                forger.acknowledge().await;
+                assert!(forger.receive(BOUND).await, "{:?}", forger.got);
+                continue;
+            }
+            let id = first + 4 * reset;
+            let frame = [vec![4], varint(id), vec![0, 0]].concat();
+            forger.send(Level::Full, &frame).await;
+            reset += 1;
+            if reset % 4 == 0 {
+                forger.drain().await;
+                forger.acknowledge().await;
+            }
+        }
+        assert_eq!(forger.got.close, Some((EXCESSIVE_LOAD, true)), "{limit}");
+        assert!(reset > most, "{limit}: {reset}");
+        let limit = format!("limit=\"{limit}\"");
+        scene.until_metric("limits_hit_total", &[&limit], 1.0).await;
+    }
     scene.settle().await;
 }
 
 #[tokio::test]
-async fn holes_in_a_hello_are_bounded() {
+async fn holes_in_a_stream_are_bounded() {
     let scene = Scene::start().await;
-    // What lies too far ahead is not kept.
-    let mut forger = Forger::to(scene.address(), NAME, &scene.setup).await;
-    let first = forger.hello[..100].to_vec();
-    forger.send(Level::Initial, &crypto(0, &first)).await;
-    forger
-        .send(Level::Initial, &crypto(16 * 1024 + 100, b"x"))
-        .await;
-    assert_eq!(forger.closed().await, exceeded(CRYPTO_BUFFER_EXCEEDED));
-    // Neither are thousands of pieces, a byte each with a hole behind it.
-    let mut forger = Forger::to(scene.address(), NAME, &scene.setup).await;
-    forger.send(Level::Initial, &crypto(0, &first)).await;
-    let mut offset = 200;
-    while forger.got.close.is_none() {
-        assert!(offset < 16 * 1024, "no bound: {:?}", forger.got);
+    let mut forger = connected(&scene).await;
+    let mut offset = 1;
+    let ended = flood(&mut forger, 300, |_| {
         let mut frames = Vec::new();
-        while frames.len() < 1000 {
-            frames.extend(crypto(offset, b"x"));
+        // So few in each packet that they are no flood of frames.
+        for _ in 0..16 {
+            frames.extend(stream(0, offset, b"x"));
             offset += 2;
         }
-        forger.send(Level::Initial, &frames).await;
-        forger.drain().await;
-    }
-    assert_eq!(forger.got.close, Some(exceeded(INTERNAL_ERROR)));
-    let closed = ["error=\"closed\""];
-    scene
-        .until_metric("client_hello_errors_total", &closed, 2.0)
-        .await;
+        frames
+    });
+    assert_eq!(ended.await, exceeded(INTERNAL_ERROR));
+    counted(&scene, "stream_gaps", 1).await;
     scene.settle().await;
-}
-
-#[tokio::test]
-async fn so_many_initial_packets_are_read_and_no_more() {
-    let scene = Scene::with(Wants {
-        listener: "timeouts = { client_hello = \"1s\" }",
-        ..Wants::default()
-    })
-    .await;
-    for (pings, is_answered) in [(200, true), (300, false)] {
-        let mut forger = Forger::to(scene.address(), NAME, &scene.setup).await;
-        let hello = forger.hello.clone();
-        let (first, last) = hello.split_at(hello.len() / 2);
-        forger.send(Level::Initial, &crypto(0, first)).await;
-        for nth in 0..pings {
-            forger.send(Level::Initial, PING).await;
-            if nth % 16 == 15 {
-                forger.drain().await;
-            }
-        }
-        let rest = crypto(first.len() as u64, last);
-        forger.send(Level::Initial, &rest).await;
-        if is_answered {
-            while forger.got.count(0x6) == 0 {
-                assert!(forger.receive(Duration::from_secs(5)).await);
-            }
-        } else {
-            let label = ["error=\"timeout\""];
-            scene
-                .until_metric("client_hello_errors_total", &label, 1.0)
-                .await;
-            forger.drain().await;
-            assert_eq!(forger.got.count(0x6), 0, "{:?}", forger.got);
-        }
-    }
-}
-
-#[tokio::test]
-async fn who_shows_signs_of_life_is_not_the_one_to_make_room() {
-    let scene = Scene::with(Wants {
-        limits: "handshakes = 2",
-        listener: "quic_retry = \"never\"",
-        ..Wants::default()
-    })
-    .await;
-    let flown = async || Forger::flown(scene.address(), NAME, &scene.setup).await;
-    // The older one speaks, without ending its handshake.
-    let (mut lively, _silent) = (flown().await, flown().await);
-    let (address, setup) = (scene.address(), scene.setup.clone());
-    let mut third = pin!(Client::connect(address, NAME, &setup));
-    // Three packets are signs of life, and who gave one in the last second stays: so they last for
-    // more than three, and who comes third asks again after one second, and after three.
-    let mut speaks = tokio::time::interval(Duration::from_millis(800));
-    speaks.reset();
-    let third = loop {
-        tokio::select! {
-            third = &mut third => break third,
-            _ = speaks.tick() => lively.send(Level::Handshake, PING).await,
-            _ = lively.receive(BOUND) => {}
-        }
-    };
-    assert_eq!(scene.metric("handshakes_evicted_total", &[]).await, 1.0);
-    lively.finish().await;
-    while lively.got.count(0x1e) == 0 {
-        let come = lively.receive(Duration::from_secs(5)).await;
-        assert!(come, "{:?}", lively.got);
-    }
-    third.close().await;
 }

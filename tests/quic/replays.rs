@@ -95,7 +95,14 @@ impl Flight {
         let sealed = frames.zip(0..).map(|((piece, offset), number)| {
             let ids = (&to[..], &self.source[..]);
             let frames = crypto(offset, piece);
-            seal((Level::Initial, false), &keys.local, ids, number, &frames)
+            seal(
+                (Level::Initial, false),
+                &keys.local,
+                ids,
+                &[],
+                number,
+                &frames,
+            )
         });
         sealed.collect()
     }

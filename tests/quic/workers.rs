@@ -308,6 +308,8 @@ async fn requests_that_are_given_up_again_and_again_end_the_connection() {
     };
     within("the end", flood).await;
     assert_eq!(closed(&client.quic).await, 0x107);
+    let limit = ["limit=\"given_up\""];
+    scene.until_metric("limits_hit_total", &limit, 1.0).await;
     scene.settle().await;
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use quinn::FrameStats;
 
+use crate::telemetry::labels::Limit;
+
 /// So much at once, and what is spent comes back by and by. For tasks of one worker only.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -82,14 +84,25 @@ const CHALLENGES: u64 = 64;
 /// some twenty bytes, so that a packet of a client with a hundred under way holds fifty.
 const FRAMES_OF_REQUEST: u64 = 4;
 
-/// Whether a connection of this age has had more frames of QUIC than a client needs, in so many
-/// packets and for so many requests.
-pub(super) fn is_too_much(frames: &FrameStats, packets: u64, requests: u64, age: Duration) -> bool {
+/// What a connection of this age has had more of, among the frames of QUIC, than a client needs: in
+/// so many packets and for so many requests.
+pub(super) fn too_much(
+    frames: &FrameStats,
+    packets: u64,
+    requests: u64,
+    age: Duration,
+) -> Option<Limit> {
     let due = packets.saturating_mul(FRAMES);
     let asked = requests.saturating_mul(FRAMES_OF_REQUEST);
-    all(frames) > MORE_FRAMES.saturating_add(due).saturating_add(asked)
-        || frames.retire_connection_id > RETIRED + age.as_secs()
-        || frames.path_challenge > CHALLENGES + age.as_secs()
+    if frames.retire_connection_id > RETIRED + age.as_secs() {
+        Some(Limit::ConnectionIds)
+    } else if frames.path_challenge > CHALLENGES + age.as_secs() {
+        Some(Limit::PathChallenges)
+    } else if all(frames) > MORE_FRAMES.saturating_add(due).saturating_add(asked) {
+        Some(Limit::Frames)
+    } else {
+        None
+    }
 }
 
 fn all(frames: &FrameStats) -> u64 {
@@ -149,23 +162,22 @@ mod tests {
         let mut frames = FrameStats::default();
         frames.stream = MORE_FRAMES;
         frames.ping = 3 * FRAMES;
-        assert!(!is_too_much(&frames, 3, 0, SECOND));
-        assert!(is_too_much(&frames, 2, 0, SECOND));
-        assert!(is_too_much(&frames, 2, 0, 1000 * SECOND));
-        assert!(!is_too_much(&frames, 2, 4, SECOND));
+        let limit = Some(Limit::Frames);
+        assert_eq!(too_much(&frames, 3, 0, SECOND), None);
+        assert_eq!(too_much(&frames, 2, 0, SECOND), limit);
+        assert_eq!(too_much(&frames, 2, 0, 1000 * SECOND), limit);
+        assert_eq!(too_much(&frames, 2, 4, SECOND), None);
     }
 
     #[test]
     fn what_makes_us_keep_or_send_more_is_counted_for_itself() {
-        let set: [fn(&mut FrameStats, u64); 2] = [
-            |frames, count| frames.retire_connection_id = count,
-            |frames, count| frames.path_challenge = count,
-        ];
-        for (set, most) in set.into_iter().zip([RETIRED, CHALLENGES]) {
-            let mut frames = FrameStats::default();
-            set(&mut frames, most + 10);
-            assert!(!is_too_much(&frames, 1000, 0, 10 * SECOND));
-            assert!(is_too_much(&frames, 1000, 0, 9 * SECOND));
+        let mut ids = FrameStats::default();
+        ids.retire_connection_id = RETIRED + 10;
+        let mut paths = FrameStats::default();
+        paths.path_challenge = CHALLENGES + 10;
+        for (frames, limit) in [(ids, Limit::ConnectionIds), (paths, Limit::PathChallenges)] {
+            assert_eq!(too_much(&frames, 1000, 0, 10 * SECOND), None);
+            assert_eq!(too_much(&frames, 1000, 0, 9 * SECOND), Some(limit));
         }
     }
 }

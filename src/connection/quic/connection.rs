@@ -8,11 +8,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use quinn::{Connecting, ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, VarInt};
-use rustls::{AlertDescription, ProtocolVersion};
+use rustls::ProtocolVersion;
 use tokio::sync::watch;
 use tracing::Instrument;
 
 use super::code;
+use super::errors::{alert, broken};
 use super::http3::Http3;
 use super::opening::{Opened, Opening};
 use super::wake::{Leaving, Woken};
@@ -435,6 +436,9 @@ impl Drop for Connection {
             quic.close(code(Code::INTERNAL_ERROR), b"");
         }
         self.end();
+        if let Some(broken) = self.error.as_ref().and_then(broken) {
+            self.worker.process.metrics.quic.errors.inc(broken);
+        }
         // Whoever still awaits the client's Finished awaits it in vain.
         self.progress.give_up();
         let opened = self.opening.opened();
@@ -447,17 +451,5 @@ impl Drop for Connection {
         let requests = self.http3.as_ref().map_or(0, |http3| http3.shared.calls());
         self.report
             .write(&self.seen(), &self.worker.process, requests);
-    }
-}
-
-/// The alert that the client ended the connection with (RFC 9001 §4.8).
-fn alert(error: &ConnectionError) -> Option<AlertDescription> {
-    match error {
-        ConnectionError::ConnectionClosed(close) => {
-            let code = u64::from(close.error_code);
-            let alert = code.checked_sub(0x100)?;
-            u8::try_from(alert).ok().map(AlertDescription::from)
-        }
-        _ => None,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::budget::{Budget, is_too_much};
+use super::budget::{Budget, too_much};
 use super::code;
 use super::ranks::Ranks;
 use crate::connection::shared::Shared;
@@ -195,8 +195,8 @@ impl Http3 {
         let age = self.shared.worker.ticker.now().saturating_sub(self.began);
         // Streams of requests count by four (RFC 9000 §2.1).
         let requests = self.next() / 4;
-        if is_too_much(&self.quic.stats().frame_rx, packets, requests, age) {
-            self.exceed(Limit::Frames);
+        if let Some(limit) = too_much(&self.quic.stats().frame_rx, packets, requests, age) {
+            self.exceed(limit);
         }
     }
 

@@ -9,7 +9,7 @@ use crate::confirm::Confirmation;
 use crate::connection::context::{Permit, Process, Vitals, Worker};
 use crate::connection::handshake::{Chosen, Unserved, choose, prepare};
 use crate::deadline::{Nudge, Ticker};
-use crate::telemetry::labels::{HelloError, Label};
+use crate::telemetry::labels::{HelloError, Label, Limit};
 use crate::tls::hello::{self, ClientHello};
 use crate::tls::quic::{Hellos, Start};
 use crate::tls::selector::Selection;
@@ -148,6 +148,10 @@ impl Hellos for Opening {
 
     fn came(&self) {
         self.nudge.nudge();
+    }
+
+    fn beyond(&self, limit: Limit) {
+        self.process.metrics.requests.limits_hit.inc(limit);
     }
 
     fn settled(&self) {

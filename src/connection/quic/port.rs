@@ -20,6 +20,7 @@ use tracing::Instrument;
 use super::closing::{Closing, Room};
 use super::code;
 use super::connection::{Accepted, Connection};
+use super::shown::{OpenedToken, Shown};
 use super::tokens::{LIFETIME, TokenKeys, UsedTokens};
 use crate::config::site_tls::QUIC;
 use crate::config::snapshot::QuicRetry;
@@ -47,6 +48,10 @@ const WAITING_ALL: u64 = 16 * 1024 * 1024;
 /// gets another one. Each costs a hundredth of a handshake.
 const TOKENS: u32 = 1;
 
+/// How long the token of a Retry proves its client's address: it comes back at once, or is somebody
+/// else's.
+const RETRIED: Duration = Duration::from_secs(15);
+
 /// Over this share of the handshakes cap clients must prove their address, where that is "auto".
 pub(super) const PRESSURE: f64 = 0.5;
 
@@ -60,6 +65,7 @@ pub struct Secrets {
     reset: Arc<hmac::Key>,
     tokens: Arc<TokenKeys>,
     used: Arc<UsedTokens>,
+    refused: Counters<TokenRefusal>,
 }
 
 impl Secrets {
@@ -76,7 +82,15 @@ impl Secrets {
                 refused.child(TokenRefusal::Unknown).clone(),
             )?),
             used: Arc::new(UsedTokens::new(refused.child(TokenRefusal::Used).clone())),
+            refused: refused.clone(),
         })
+    }
+
+    /// Those of one port.
+    pub(super) fn shown(&self) -> Arc<Shown> {
+        let elsewhere = self.refused.child(TokenRefusal::Address);
+        let (tokens, used) = (Arc::clone(&self.tokens), Arc::clone(&self.used));
+        Shown::new(tokens, used, elsewhere.clone())
     }
 }
 
@@ -110,7 +124,10 @@ impl Port {
         let Some((listener, quic)) = listener.and_then(|l| Some((l, l.quic.as_ref()?))) else {
             return Ok(None);
         };
-        let base = server_config(quic.migration, secrets);
+        let shown = secrets.shown();
+        let opened = shown.opened();
+        let crypto = Crypto::unopened(secrets.refused.child(TokenRefusal::Retry).clone());
+        let base = server_config(quic.migration, crypto, shown);
         let mut config = EndpointConfig::new(secrets.reset.clone());
         let ids = Ids::new(worker.index, workers);
         config
@@ -131,6 +148,7 @@ impl Port {
             listener: Arc::clone(&listener.name),
             address,
             base,
+            opened,
         };
         Ok(Some(Self {
             accepting: tokio::spawn(accept.run()),
@@ -150,7 +168,12 @@ impl Port {
     }
 }
 
-fn server_config(migration: bool, secrets: &Secrets) -> ServerConfig {
+/// How connections are, and what clients without one are asked.
+pub(super) fn server_config(
+    migration: bool,
+    crypto: Arc<Crypto>,
+    shown: Arc<Shown>,
+) -> ServerConfig {
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(QUIC.requests))
@@ -163,14 +186,12 @@ fn server_config(migration: bool, secrets: &Secrets) -> ServerConfig {
         .datagram_receive_buffer_size(None);
     let mut tokens = ValidationTokenConfig::default();
     // Without quinn's own log of tokens none is sent unless one says so.
-    tokens
-        .lifetime(LIFETIME)
-        .sent(TOKENS)
-        .log(secrets.used.clone());
-    let mut config = ServerConfig::new(Crypto::unopened(), secrets.tokens.clone());
+    tokens.lifetime(LIFETIME).sent(TOKENS).log(shown.clone());
+    let mut config = ServerConfig::new(crypto, shown);
     config
         .transport_config(Arc::new(transport))
         .validation_token_config(tokens)
+        .retry_token_lifetime(RETRIED)
         .migration(migration)
         .max_incoming(WAITING)
         .incoming_buffer_size(WAITING_EACH)
@@ -185,6 +206,7 @@ struct Accepting {
     address: SocketAddr,
     base: ServerConfig,
     closing: Closing,
+    opened: Arc<OpenedToken>,
 }
 
 impl Accepting {
@@ -206,6 +228,8 @@ impl Accepting {
 
     /// Admits one connection and gives it a task.
     fn take(&self, incoming: Incoming) {
+        // If it had a token, that has been looked at.
+        self.opened.settle();
         let process = &self.worker.process;
         let client = incoming.remote_address();
         let room = {

@@ -16,6 +16,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use prometheus::IntCounter;
 use quinn_proto::crypto::rustls::QuicServerConfig;
 use quinn_proto::crypto::{Keys, ServerConfig, Session, UnsupportedVersion};
 use quinn_proto::transport_parameters::TransportParameters;
@@ -28,8 +29,10 @@ use rustls::{AlertDescription, CipherSuite, HandshakeKind, NamedGroup};
 
 use self::session::Waiting;
 pub use self::watched::PACKETS;
+use self::watched::Refusing;
 use crate::certs::compression::Compressed;
 use crate::confirm::Settler;
+use crate::telemetry::labels::Limit;
 use crate::tls::hello::{ClientHello, HelloError};
 use crate::tls::session::ConnectionSessions;
 
@@ -56,6 +59,9 @@ pub trait Hellos: Send + Sync + 'static {
 
     /// [`PACKETS`] more came, early ones or such after the handshake.
     fn came(&self);
+
+    /// More packets came than are read; told once for each kind.
+    fn beyond(&self, limit: Limit);
 
     /// A second ClientHello was answered: no fact is to come any more that the first left open.
     fn settled(&self);
@@ -165,14 +171,17 @@ impl Progress {
 pub struct Crypto {
     hellos: Option<Arc<dyn Hellos>>,
     progress: Progress,
+    refused: Option<IntCounter>,
 }
 
 impl Crypto {
     /// For packets that belong to no connection: Initial keys, Retry. Its sessions end at once.
-    pub fn unopened() -> Arc<Self> {
+    /// `refused` counts clients that are told INVALID_TOKEN.
+    pub fn unopened(refused: IntCounter) -> Arc<Self> {
         Arc::new(Self {
             hellos: None,
             progress: Progress::default(),
+            refused: Some(refused),
         })
     }
 
@@ -181,6 +190,7 @@ impl Crypto {
         Arc::new(Self {
             hellos: Some(hellos),
             progress,
+            refused: None,
         })
     }
 }
@@ -195,10 +205,15 @@ impl fmt::Debug for Crypto {
 
 impl ServerConfig for Crypto {
     fn initial_keys(&self, version: u32, id: &ConnectionId) -> Result<Keys, UnsupportedVersion> {
-        match version {
-            VERSION => stateless().initial_keys(version, id),
-            _ => Err(UnsupportedVersion),
+        if version != VERSION {
+            return Err(UnsupportedVersion);
         }
+        let mut keys = stateless().initial_keys(version, id)?;
+        if let Some(refused) = self.refused.clone() {
+            let key = keys.packet.local;
+            keys.packet.local = Box::new(Refusing { key, refused });
+        }
+        Ok(keys)
     }
 
     fn retry_tag(&self, version: u32, id: &ConnectionId, packet: &[u8]) -> [u8; 16] {

@@ -17,6 +17,7 @@ use super::watched::{Few, PACKETS, Watched};
 use super::{Hellos, Known, Progress, header, initial_keys, keys, packet, pair};
 use crate::certs::shown::Shown;
 use crate::config::site_tls::HTTP09;
+use crate::telemetry::labels::Limit;
 use crate::tls::NO_STAPLE;
 use crate::tls::hello::{ClientHello, HelloError};
 use crate::tls::session::ConnectionSessions;
@@ -196,9 +197,8 @@ impl Waiting {
         let few = Few::default();
         Watched::boxed(key, move || {
             progress.count();
-            if few.one_more()?
-                && let Some(hellos) = &hellos
-            {
+            let is_sign = few.one_more(|| beyond(hellos.as_deref(), Limit::HandshakePackets))?;
+            if is_sign && let Some(hellos) = &hellos {
                 hellos.heard();
             }
             Ok(())
@@ -212,6 +212,13 @@ impl Waiting {
             count(&progress, hellos.as_deref());
             Ok(())
         })
+    }
+}
+
+/// There were as many packets of a kind as are read.
+fn beyond(hellos: Option<&dyn Hellos>, limit: Limit) {
+    if let Some(hellos) = hellos {
+        hellos.beyond(limit);
     }
 }
 
@@ -230,10 +237,12 @@ impl Session for Waiting {
             header,
             packet: KeyPair { local, remote },
         } = initial_keys(id, side);
-        let (progress, few) = (self.progress.clone(), Few::default());
+        let (progress, hellos) = (self.progress.clone(), self.hellos.clone());
+        let few = Few::default();
         let remote = Watched::boxed(remote, move || {
             progress.count();
-            few.one_more().map(|_| ())
+            few.one_more(|| beyond(hellos.as_deref(), Limit::Initials))
+                .map(|_| ())
         });
         Keys {
             header,

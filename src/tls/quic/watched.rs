@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BytesMut;
+use prometheus::IntCounter;
 use quinn_proto::crypto::{CryptoError, PacketKey};
 
 /// How many Initial packets of one connection are read, and how many of the handshake: a client needs
@@ -29,14 +30,18 @@ pub(super) struct Watched<F> {
 pub(super) struct Few(AtomicU64);
 
 impl Few {
-    /// Whether it is a sign of life.
+    /// Whether it is a sign of life. Tells `beyond` of the first that is too many.
     ///
     /// # Errors
     /// There were so many.
-    pub(super) fn one_more(&self) -> Result<bool, CryptoError> {
-        match self.0.fetch_add(1, Ordering::Relaxed) {
+    pub(super) fn one_more(&self, beyond: impl FnOnce()) -> Result<bool, CryptoError> {
+        let number = self.0.fetch_add(1, Ordering::Relaxed);
+        if number == HANDSHAKE {
+            beyond();
+        }
+        match number {
             HANDSHAKE.. => Err(CryptoError),
-            number => Ok(number < SIGNS),
+            _ => Ok(number < SIGNS),
         }
     }
 }
@@ -66,6 +71,47 @@ where
     ) -> Result<(), CryptoError> {
         self.key.decrypt(packet, header, payload)?;
         (self.came)()
+    }
+
+    fn tag_len(&self) -> usize {
+        self.key.tag_len()
+    }
+
+    fn confidentiality_limit(&self) -> u64 {
+        self.key.confidentiality_limit()
+    }
+
+    fn integrity_limit(&self) -> u64 {
+        self.key.integrity_limit()
+    }
+}
+
+/// A CONNECTION_CLOSE that begins so says INVALID_TOKEN (RFC 9000 §19.19, §20.1).
+const INVALID_TOKEN: [u8; 2] = [0x1c, 0x0b];
+
+/// A key for what is said to clients without a connection. quinn tells nobody that it has refused the
+/// token of a Retry, so this one counts what says so.
+pub(super) struct Refusing {
+    pub(super) key: Box<dyn PacketKey>,
+    pub(super) refused: IntCounter,
+}
+
+impl PacketKey for Refusing {
+    fn encrypt(&self, packet: u64, buffer: &mut [u8], header: usize) {
+        let frames = buffer.get(header..).unwrap_or_default();
+        if frames.starts_with(&INVALID_TOKEN) {
+            self.refused.inc();
+        }
+        self.key.encrypt(packet, buffer, header);
+    }
+
+    fn decrypt(
+        &self,
+        packet: u64,
+        header: &[u8],
+        payload: &mut BytesMut,
+    ) -> Result<(), CryptoError> {
+        self.key.decrypt(packet, header, payload)
     }
 
     fn tag_len(&self) -> usize {

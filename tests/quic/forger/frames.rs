@@ -81,6 +81,8 @@ pub struct Got {
     pub frames: BTreeMap<u64, usize>,
     /// By their number.
     pub ids: BTreeMap<u64, Id>,
+    /// The most streams that MAX_STREAMS allows, by the type of the frame.
+    pub allowed: BTreeMap<u64, u64>,
     /// What came of each stream, as it came.
     pub streams: BTreeMap<u64, Vec<u8>>,
     /// The code of CONNECTION_CLOSE, and whether the application closed.
@@ -138,7 +140,12 @@ impl Got {
                 self.streams.entry(id).or_default().extend(content);
             }
             // MAX_DATA, MAX_STREAM_DATA, MAX_STREAMS, and the like of being blocked.
-            0x10 | 0x12 | 0x13 | 0x14 | 0x16 | 0x17 | 0x19 => numbers(rest, 1)?,
+            0x10 | 0x14 | 0x16 | 0x17 | 0x19 => numbers(rest, 1)?,
+            0x12 | 0x13 => {
+                let count = read_varint(rest)?;
+                let allowed = self.allowed.entry(kind).or_default();
+                *allowed = count.max(*allowed);
+            }
             0x11 | 0x15 => numbers(rest, 2)?,
             0x18 => {
                 let sequence = read_varint(rest)?;

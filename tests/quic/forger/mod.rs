@@ -24,6 +24,7 @@ use self::packets::Opened;
 pub use self::packets::{Level, initial_keys, open, seal};
 use crate::support::BOUND;
 use crate::support::setup::ClientSetup;
+use crate::support::within;
 
 /// The least that a datagram with an Initial packet has (RFC 9000 §14.1).
 pub const LEAST: usize = 1200;
@@ -41,6 +42,8 @@ pub struct Forger {
     tls: ClientConnection,
     /// The id that packets go to.
     pub to: Vec<u8>,
+    /// What Initial packets show as token.
+    pub token: Vec<u8>,
     keys: Levels,
     /// Of the keys of the next phase.
     secrets: Option<Secrets>,
@@ -74,14 +77,13 @@ impl Forger {
         let mut tls = ClientConnection::new(config, Version::V1, name, parameters()).unwrap();
         let mut hello = Vec::new();
         assert!(tls.write_hs(&mut hello).is_none());
-        let to = original();
-        let keys = initial_keys(&to, Side::Client);
-        Self {
+        let mut forger = Self {
             socket,
             server,
             tls,
-            to,
-            keys: [Some((keys.local, keys.remote)), None, None],
+            to: Vec::new(),
+            token: Vec::new(),
+            keys: [None, None, None],
             secrets: None,
             phase: false,
             next: [0; 3],
@@ -90,7 +92,33 @@ impl Forger {
             finished: Vec::new(),
             got: Got::default(),
             came: BTreeSet::new(),
-        }
+        };
+        forger.renew();
+        forger
+    }
+
+    /// Begins anew, as a connection that nobody has heard of: another id, and nothing has come.
+    pub fn renew(&mut self) {
+        self.send_to(original());
+        self.next = [0; 3];
+        self.got = Got::default();
+    }
+
+    /// Initial packets go to this id, and have its keys.
+    fn send_to(&mut self, id: Vec<u8>) {
+        let keys = initial_keys(&id, Side::Client);
+        self.keys[0] = Some((keys.local, keys.remote));
+        self.to = id;
+    }
+
+    /// Awaits a Retry, and heeds it.
+    pub async fn retried(&mut self) {
+        let mut buffer = [0; 2048];
+        let length = within("a Retry", self.socket.recv(&mut buffer)).await;
+        let retry = packets::retry(&buffer[..length.unwrap()]);
+        let (id, token) = retry.expect("a Retry and nothing else");
+        self.send_to(id);
+        self.token = token;
     }
 
     /// Connects, up to the client's Finished: all of the server's flight is here.
@@ -148,6 +176,7 @@ impl Forger {
             (level, self.phase),
             ours,
             (&self.to, &SOURCE),
+            &self.token,
             number,
             frames,
         )

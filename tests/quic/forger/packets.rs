@@ -5,7 +5,7 @@ use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::quic::{DirectionalKeys, Keys, Version};
 
 use super::LEAST;
-use super::frames::read_varint;
+use super::frames::{read_varint, varint};
 
 /// How packets are protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +28,13 @@ pub fn initial_keys(id: &[u8], side: Side) -> Keys {
     suite.keys(id, side, Version::V1)
 }
 
-/// A packet between these ids; an Initial fills its datagram. The phase is that of keys, which only
+/// A packet between these ids; an Initial has the token, and fills its datagram. The phase is that of keys, which only
 /// packets with a short header have (RFC 9001 §6).
 pub fn seal(
     (level, phase): (Level, bool),
     keys: &DirectionalKeys,
     (to, from): (&[u8], &[u8]),
+    token: &[u8],
     number: u64,
     frames: &[u8],
 ) -> Vec<u8> {
@@ -53,8 +54,8 @@ pub fn seal(
         header.push(from.len() as u8);
         header.extend(from);
         if level == Level::Initial {
-            // No token.
-            header.push(0);
+            header.extend(varint(token.len() as u64));
+            header.extend(token);
             let rest = header.len() + 2 + NUMBER + TAG;
             payload.resize(payload.len().max(LEAST.saturating_sub(rest)), 0);
         }
@@ -153,6 +154,18 @@ pub fn open<'k>(
         payload: payload.to_vec(),
         length,
     })
+}
+
+/// The server's new id and the token of a Retry, whose tag is not looked at (RFC 9000 §17.2.5).
+pub fn retry(datagram: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (head, mut rest) = datagram.split_at_checked(5)?;
+    if head[0] & 0xf0 != 0xf0 {
+        return None;
+    }
+    skip(&mut rest)?;
+    let id = skip(&mut rest)?;
+    let (token, _) = rest.split_last_chunk::<TAG>()?;
+    Some((id, token.to_vec()))
 }
 
 /// An id behind its length.
