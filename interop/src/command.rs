@@ -15,6 +15,7 @@ use crate::ground::Ground;
 use crate::ground::docker::Docker;
 use crate::ground::local::Local;
 use crate::peers::{self, Peer};
+use crate::results::Run;
 use crate::run::{self, Plan, said};
 use crate::stop::{self, Temporary};
 use crate::{broken, images, origin, quic, relay, report};
@@ -216,8 +217,8 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, String> {
             binary,
             production,
         } => {
-            images::foundation(interop)?;
             let chosen = peers::choose(peers::read(interop)?, &names, core)?;
+            images::foundation(interop)?;
             all_built(images::peers(interop, &chosen))?;
             let binary = binary.unwrap_or_else(|| target(interop).join("release/cutwater"));
             images::edge(interop, &binary)?;
@@ -344,6 +345,13 @@ fn play(interop: &Path, asked: RunArguments) -> Result<ExitCode, String> {
     };
     let found = run::run(&plan)?;
     report::write(&found, &plan.output)?;
+    let code = tell(&found);
+    println!("{}", plan.output.join("report.html").display());
+    Ok(code)
+}
+
+/// Prints what a run came to. Its exit code: 1 if anything is not as expected.
+pub fn tell(found: &Run) -> ExitCode {
     let [pass, expected, stale, unexpected] = found.counts();
     println!(
         "{pass} pass, {expected} expected, {stale} stale, {unexpected} unexpected: {} s",
@@ -352,8 +360,7 @@ fn play(interop: &Path, asked: RunArguments) -> Result<ExitCode, String> {
     for remark in &found.remarks {
         println!("{remark}");
     }
-    println!("{}", plan.output.join("report.html").display());
-    Ok(ExitCode::from(u8::from(!found.good)))
+    ExitCode::from(u8::from(!found.good))
 }
 
 /// The client and the server of `broken`.

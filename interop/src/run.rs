@@ -18,6 +18,9 @@ use crate::peers::{Peer, Role};
 use crate::results::{CellResult, PeerVersion, Run};
 use crate::stop;
 
+#[cfg(test)]
+mod tests;
+
 /// What is to be run.
 pub struct Plan<'a> {
     /// Where.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::Plan;
 use crate::cases::{self, Direction};
-use crate::command::{Directions, commit, target};
+use crate::command::{Directions, commit, target, tell};
 use crate::expected::Expected;
 use crate::{images, peers, report, stop};
 
@@ -81,16 +81,9 @@ pub fn play(interop: &Path, asked: Arguments) -> Result<ExitCode, String> {
         core: asked.core,
         commit: commit(interop),
     })?;
-    let [pass, expected, stale, unexpected] = found.counts();
-    println!(
-        "{pass} pass, {expected} expected, {stale} stale, {unexpected} unexpected: {} s",
-        found.seconds
-    );
-    for remark in &found.remarks {
-        println!("{remark}");
-    }
+    let code = tell(&found);
     report::refresh(&output)?;
-    Ok(ExitCode::from(u8::from(!found.good)))
+    Ok(code)
 }
 
 /// Names and titles of all cases, for `interop list`.
