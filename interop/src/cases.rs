@@ -94,6 +94,24 @@ pub fn chosen(name: &str, names: &[String]) -> bool {
         })
 }
 
+/// Fails for a name that fits no case.
+///
+/// # Errors
+/// It does.
+pub fn check(names: &[String], known: &[&str]) -> Result<(), String> {
+    let fits = |name: &&String| {
+        let mut known = known.iter();
+        known.any(|known| chosen(known, std::slice::from_ref(name)))
+    };
+    match names.iter().find(|name| !fits(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let hint = "hint: cargo run -p interop -- list";
+            Err(format!("no case is named {name}\n{hint}"))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

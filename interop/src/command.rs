@@ -15,10 +15,10 @@ use crate::ground::Ground;
 use crate::ground::docker::Docker;
 use crate::ground::local::Local;
 use crate::peers::{self, Peer};
+use crate::plan::{Plan, said};
 use crate::results::Run;
-use crate::run::{self, Plan, said};
 use crate::stop::{self, Temporary};
-use crate::{broken, images, origin, quic, relay, report};
+use crate::{broken, images, origin, quic, relay, report, run};
 
 /// Puts Cutwater between the TLS stacks of the world and shows, cell by cell, that they agree.
 #[derive(Parser)]
@@ -286,16 +286,7 @@ fn play(interop: &Path, asked: RunArguments) -> Result<ExitCode, String> {
         .into_iter()
         .flat_map(|direction| cases::names(direction).into_iter().map(|(name, _)| name))
         .collect();
-    for case in &asked.cases {
-        if !known
-            .iter()
-            .any(|name| cases::chosen(name, std::slice::from_ref(case)))
-        {
-            return Err(format!(
-                "no case is named {case}\nhint: cargo run -p interop -- list"
-            ));
-        }
-    }
+    cases::check(&asked.cases, &known)?;
     let expected = Expected::read(interop, &names, &known)?;
     let whole = asked.peers.is_empty()
         && asked.cases.is_empty()
@@ -329,8 +320,6 @@ fn play(interop: &Path, asked: RunArguments) -> Result<ExitCode, String> {
         }
     };
     let plan = Plan {
-        ground: &*ground,
-        directory,
         output: asked
             .output
             .unwrap_or_else(|| target(interop).join("interop")),
@@ -340,10 +329,9 @@ fn play(interop: &Path, asked: RunArguments) -> Result<ExitCode, String> {
         directions,
         expected,
         whole,
-        cutwater: env!("CARGO_PKG_VERSION").into(),
         commit: commit(interop),
     };
-    let found = run::run(&plan)?;
+    let found = run::run(&plan, &*ground, directory)?;
     report::write(&found, &plan.output)?;
     let code = tell(&found);
     println!("{}", plan.output.join("report.html").display());

@@ -4,7 +4,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::command::tell;
-use crate::expected::Verdict;
+use crate::expected::{Expected, Verdict};
 use crate::ground::stand::{DOWN, Stand};
 use crate::peers;
 
@@ -43,8 +43,6 @@ fn play(
     expected: &str,
 ) -> (Run, ExitCode) {
     let plan = Plan {
-        ground: stand,
-        directory: directory.path(),
         output: directory.path().join("output"),
         peers: peers::parse(PEER).unwrap(),
         failed: Vec::new(),
@@ -52,10 +50,9 @@ fn play(
         directions: directions.to_vec(),
         expected: Expected::parse(expected, &["stand".into()], cases).unwrap(),
         whole: true,
-        cutwater: String::new(),
         commit: None,
     };
-    let found = run(&plan).unwrap();
+    let found = run(&plan, stand, directory.path()).unwrap();
     let code = tell(&found);
     (found, code)
 }
