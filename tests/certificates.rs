@@ -21,6 +21,7 @@ mod certificates {
 
     mod ocsp {
         pub(super) mod authority;
+        mod openssl;
         mod responder;
         mod stage;
 

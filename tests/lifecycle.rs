@@ -7,6 +7,7 @@ mod lifecycle {
 
     mod drain;
     mod handlers;
+    mod image;
     mod limits;
     mod logs;
     mod reload;

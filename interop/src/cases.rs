@@ -30,7 +30,7 @@ pub enum Direction {
 
 impl fmt::Display for Direction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Clients => "clients",
             Self::Servers => "servers",
         })
@@ -92,6 +92,24 @@ pub fn chosen(name: &str, names: &[String]) -> bool {
             Some(beginning) => name.starts_with(beginning),
             None => wanted == name,
         })
+}
+
+/// Fails for a name that fits no case.
+///
+/// # Errors
+/// It does.
+pub fn check(names: &[String], known: &[&str]) -> Result<(), String> {
+    let fits = |name: &&String| {
+        let mut known = known.iter();
+        known.any(|known| chosen(known, std::slice::from_ref(name)))
+    };
+    match names.iter().find(|name| !fits(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let hint = "hint: cargo run -p interop -- list";
+            Err(format!("no case is named {name}\n{hint}"))
+        }
+    }
 }
 
 #[cfg(test)]

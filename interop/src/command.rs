@@ -15,9 +15,10 @@ use crate::ground::Ground;
 use crate::ground::docker::Docker;
 use crate::ground::local::Local;
 use crate::peers::{self, Peer};
-use crate::run::{self, Plan, said};
+use crate::plan::{Plan, said};
+use crate::results::Run;
 use crate::stop::{self, Temporary};
-use crate::{broken, images, origin, quic, relay, report};
+use crate::{broken, images, origin, quic, relay, report, run};
 
 /// Puts Cutwater between the TLS stacks of the world and shows, cell by cell, that they agree.
 #[derive(Parser)]
@@ -216,8 +217,8 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, String> {
             binary,
             production,
         } => {
-            images::foundation(interop)?;
             let chosen = peers::choose(peers::read(interop)?, &names, core)?;
+            images::foundation(interop)?;
             all_built(images::peers(interop, &chosen))?;
             let binary = binary.unwrap_or_else(|| target(interop).join("release/cutwater"));
             images::edge(interop, &binary)?;
@@ -285,16 +286,7 @@ fn play(interop: &Path, asked: RunArguments) -> Result<ExitCode, String> {
         .into_iter()
         .flat_map(|direction| cases::names(direction).into_iter().map(|(name, _)| name))
         .collect();
-    for case in &asked.cases {
-        if !known
-            .iter()
-            .any(|name| cases::chosen(name, std::slice::from_ref(case)))
-        {
-            return Err(format!(
-                "no case is named {case}\nhint: cargo run -p interop -- list"
-            ));
-        }
-    }
+    cases::check(&asked.cases, &known)?;
     let expected = Expected::read(interop, &names, &known)?;
     let whole = asked.peers.is_empty()
         && asked.cases.is_empty()
@@ -328,8 +320,6 @@ fn play(interop: &Path, asked: RunArguments) -> Result<ExitCode, String> {
         }
     };
     let plan = Plan {
-        ground: &*ground,
-        directory,
         output: asked
             .output
             .unwrap_or_else(|| target(interop).join("interop")),
@@ -339,11 +329,17 @@ fn play(interop: &Path, asked: RunArguments) -> Result<ExitCode, String> {
         directions,
         expected,
         whole,
-        cutwater: env!("CARGO_PKG_VERSION").into(),
         commit: commit(interop),
     };
-    let found = run::run(&plan)?;
+    let found = run::run(&plan, &*ground, directory)?;
     report::write(&found, &plan.output)?;
+    let code = tell(&found);
+    println!("{}", plan.output.join("report.html").display());
+    Ok(code)
+}
+
+/// Prints what a run came to. Its exit code: 1 if anything is not as expected.
+pub fn tell(found: &Run) -> ExitCode {
     let [pass, expected, stale, unexpected] = found.counts();
     println!(
         "{pass} pass, {expected} expected, {stale} stale, {unexpected} unexpected: {} s",
@@ -352,8 +348,7 @@ fn play(interop: &Path, asked: RunArguments) -> Result<ExitCode, String> {
     for remark in &found.remarks {
         println!("{remark}");
     }
-    println!("{}", plan.output.join("report.html").display());
-    Ok(ExitCode::from(u8::from(!found.good)))
+    ExitCode::from(u8::from(!found.good))
 }
 
 /// The client and the server of `broken`.

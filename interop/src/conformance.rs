@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use self::settings::Settings;
 use crate::ground::Ground;
 use crate::lab::Lab;
-use crate::{run, stop};
+use crate::{plan, stop};
 
 /// The file in which results are kept, beside the report.
 pub const FILE: &str = "conformance.json";
@@ -122,7 +122,7 @@ pub fn run(
     fs::create_dir_all(&logs).map_err(|error| format!("{}: {error}", logs.display()))?;
 
     let _lab = Lab::start(ground, directory, None)?;
-    let (date, edge) = (run::date(), ground.describe_edge());
+    let (date, edge) = (plan::date(), ground.describe_edge());
     let sslyze = tools.sslyze.as_deref();
     let each: [&dyn Fn() -> ToolResult; 5] = [
         &|| tools::testssl(ground, tools.testssl.as_deref(), &logs),

@@ -2,6 +2,8 @@
 
 pub mod docker;
 pub mod local;
+#[cfg(test)]
+pub mod stand;
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;

@@ -103,7 +103,7 @@ impl<'a> Lab<'a> {
 
     /// What the edge complained of last, if it has ended by itself.
     pub fn edge_has_ended(&mut self) -> Option<String> {
-        let ended = self.edge.ended_within(Duration::ZERO);
+        let ended = self.edge.has_ended();
         ended.then(|| self.edge.complaint())
     }
 
@@ -163,7 +163,7 @@ impl Drop for Lab<'_> {
 }
 
 fn ready(command: std::process::Command, what: &str) -> Result<Service, String> {
-    let service = Service::start(command)?;
+    let mut service = Service::start(command)?;
     let ready = |lines: &[String], _| {
         lines
             .iter()
@@ -180,7 +180,7 @@ fn ready(command: std::process::Command, what: &str) -> Result<Service, String> 
 }
 
 fn start_edge(ground: &dyn Ground) -> Result<Service, String> {
-    let edge = Service::start(ground.edge_command())?;
+    let mut edge = Service::start(ground.edge_command())?;
     let ended = || {
         edge.said
             .wait(Duration::ZERO, |_, ended| ended.then_some(()))

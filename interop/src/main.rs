@@ -15,6 +15,7 @@ mod notes;
 mod origin;
 mod peers;
 mod pki;
+mod plan;
 mod quic;
 mod relay;
 mod report;

@@ -6,6 +6,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// How long the last words of a program that has ended may be on the way.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
 /// A running program whose lines are kept.
 #[derive(Debug)]
 pub struct Service {
@@ -71,6 +74,11 @@ impl Service {
             && self.child.wait().is_ok()
     }
 
+    /// Whether it has ended, whatever it left to be read.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
     /// Its exit code, once it has ended by itself.
     pub fn code(&mut self) -> Option<i32> {
         // Its output has ended, so it is about to.
@@ -86,8 +94,11 @@ impl Service {
         self.child.id()
     }
 
-    /// What it complained of, to stand in an error.
-    pub fn complaint(&self) -> String {
+    /// What it complained of, to stand in an error: its last words too, if it has ended.
+    pub fn complaint(&mut self) -> String {
+        if self.has_ended() {
+            self.ended_within(LAST_WORDS);
+        }
         let lines = self.complained.all();
         let last = lines.len().saturating_sub(5);
         lines[last..].join("\n")

@@ -57,12 +57,19 @@ fn log_list() -> String {
     serde_json::json!({ "operators": [{ "name": "An operator", "logs": [log] }] }).to_string()
 }
 
-/// A copy of the examples, with the files that they name.
+/// The variable of the environment that the full example has a secret from.
+const WANTED: &str = "${BACKEND_API_KEY}";
+
+/// Cargo sets this one for tests: it stands for a secret.
+const THERE: &str = "${CARGO_PKG_DESCRIPTION}";
+
+/// A copy of the examples, with the files that they name, and a variable that is there.
 fn examples() -> tempfile::TempDir {
     let directory = tempfile::TempDir::new().unwrap();
     let path = |name: &str| directory.path().join(name);
     for name in ["minimal.toml", "full.toml"] {
-        fs::copy(repository("examples/config").join(name), path(name)).unwrap();
+        let text = fs::read_to_string(repository("examples/config").join(name)).unwrap();
+        fs::write(path(name), text.replace(WANTED, THERE)).unwrap();
     }
     fs::create_dir(path("sites.d")).unwrap();
     fs::create_dir(path("certs")).unwrap();
@@ -106,6 +113,30 @@ fn the_examples_are_in_order() {
         let report = check(&examples.path().join(name), Form::Text);
         assert_eq!(report.complaints, "");
         assert_eq!(report.code, 0);
+    }
+}
+
+#[test]
+fn the_full_example_takes_a_secret_from_the_environment_and_says_which() {
+    let examples = examples();
+    let path = examples.path().join("full.toml");
+    let secret = std::env::var("CARGO_PKG_DESCRIPTION").unwrap();
+    let printed = check(&path, Form::Merged).output;
+    assert!(printed.contains(THERE), "{printed}");
+    assert!(!printed.contains(&secret), "{printed}");
+    // As it is: whoever runs this has no such variable.
+    let text = fs::read_to_string(&path).unwrap().replace(THERE, WANTED);
+    fs::write(&path, &text).unwrap();
+    let report = check(&path, Form::Text);
+    assert_eq!(report.code, 1);
+    let line = text.lines().position(|line| line.contains(WANTED)).unwrap() + 1;
+    for part in [
+        "the environment has no variable `BACKEND_API_KEY`\n",
+        &format!("full.toml:{line}:"),
+        "set it where this is run, or write $${ for a literal ${",
+        "full.toml: 1 error\n",
+    ] {
+        assert!(report.complaints.contains(part), "{}", report.complaints);
     }
 }
 
@@ -198,7 +229,6 @@ fn no_secret_is_printed_and_what_is_printed_means_the_same() {
     let examples = examples();
     let path = |name: &str| examples.path().join(name);
     fs::write(path("key.txt"), "of-the-file\n").unwrap();
-    // Cargo sets this for tests; its value stands for a secret.
     let secret = std::env::var("CARGO_PKG_DESCRIPTION").unwrap();
     let minimal = fs::read_to_string(path("minimal.toml")).unwrap();
     let routes = r#"

@@ -3,6 +3,7 @@
 pub mod arguments;
 pub mod client;
 pub mod command;
+mod compression;
 pub mod cpu;
 pub mod engine;
 #[doc(hidden)]

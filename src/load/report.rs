@@ -111,6 +111,9 @@ pub struct Totals {
     /// Of the full handshakes, those that took a HelloRetryRequest.
     #[serde(default)]
     pub hello_retry_requests: u64,
+    /// Of the full handshakes, those whose certificate came compressed.
+    #[serde(default)]
+    pub compressed_certificates: u64,
     /// Early requests accepted as early data.
     pub early_accepted: u64,
     /// Early requests refused as early data, and sent again.
@@ -343,6 +346,7 @@ impl Totals {
             full: counts.full,
             resumed: counts.resumed,
             hello_retry_requests: counts.hello_retry_requests,
+            compressed_certificates: counts.compressed_certificates,
             early_accepted: counts.early_accepted,
             early_refused: counts.early_refused,
             answered_early: counts.answered_early,

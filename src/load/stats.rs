@@ -48,6 +48,8 @@ pub struct Counts {
     pub resumed: u64,
     /// Of the full ones, those that took a HelloRetryRequest.
     pub hello_retry_requests: u64,
+    /// Of the full ones, those whose certificate came compressed.
+    pub compressed_certificates: u64,
     /// Early requests that were accepted as early data.
     pub early_accepted: u64,
     /// Early requests that were refused as early data and sent again behind the handshake.
@@ -159,6 +161,7 @@ impl Counts {
         self.full += other.full;
         self.resumed += other.resumed;
         self.hello_retry_requests += other.hello_retry_requests;
+        self.compressed_certificates += other.compressed_certificates;
         self.early_accepted += other.early_accepted;
         self.early_refused += other.early_refused;
         self.answered_early += other.answered_early;

@@ -171,6 +171,26 @@ async fn groups_are_the_plans() {
 }
 
 #[tokio::test]
+async fn compressed_certificates_are_counted_where_they_are_asked_for_and_come() {
+    let stand = Stand::start();
+    let mut plan = stand.plan();
+    for protocol in [Protocol::Http1, Protocol::Http2, Protocol::Http3] {
+        for asked in [true, false] {
+            (plan.protocol, plan.tls.certificate_compression) = (protocol, asked);
+            plan.mode = Mode::Full;
+            let counts = measure_well(&plan).await.counts;
+            let compressed = if asked { counts.full } else { 0 };
+            assert_eq!(counts.full, 20, "{protocol:?}");
+            assert_eq!(counts.compressed_certificates, compressed, "{protocol:?}");
+        }
+        // Who resumes is shown none.
+        (plan.mode, plan.tls.certificate_compression) = (Mode::Resumed, true);
+        let counts = measure_well(&plan).await.counts;
+        assert_eq!((counts.resumed, counts.compressed_certificates), (20, 0));
+    }
+}
+
+#[tokio::test]
 async fn an_answer_of_400_or_above_is_an_error_of_its_status() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let stand = Stand::start();

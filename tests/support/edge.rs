@@ -16,7 +16,8 @@ use tokio::sync::watch;
 use super::http1::Response;
 use super::{BOUND, poll, within};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_cutwater");
+/// The program's file.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_cutwater");
 
 /// A running `cutwater serve`; killed when dropped.
 pub struct Edge {

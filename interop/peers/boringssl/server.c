@@ -1,11 +1,13 @@
 /* BoringSSL as a server. (`bssl-tool server` ends without close_notify.) */
 #include "server.h"
 
+#include <openssl/bytestring.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 static SSL_CTX *context;
 
@@ -22,7 +24,18 @@ static int choose(SSL *ssl, const uint8_t **out, uint8_t *size, const uint8_t *i
 
 static void on_message(int written, int version, int kind, const void *message, size_t size, SSL *ssl, void *unused) {
     (void)version, (void)ssl, (void)unused;
-    if (!written && kind == SSL3_RT_HANDSHAKE && size > 0 && *(const uint8_t *)message == SSL3_MT_KEY_UPDATE) fputs("key update received\n", stderr);
+    if (kind != SSL3_RT_HANDSHAKE || !size) return;
+    const uint8_t *of = message;
+    if (!written && of[0] == SSL3_MT_KEY_UPDATE) fputs("key update received\n", stderr);
+    if (written && of[0] == SSL3_MT_COMPRESSED_CERTIFICATE && size > 5) fprintf(stderr, "compressed certificate sent, algorithm %d\n", of[4] << 8 | of[5]);
+}
+
+/* BoringSSL has the protocol, and leaves the algorithm to its user. */
+static int pack(SSL *ssl, CBB *out, const uint8_t *in, size_t size) {
+    (void)ssl;
+    uLongf n = compressBound(size);
+    uint8_t *to;
+    return CBB_reserve(out, &to, n) && compress2(to, &n, in, size, 9) == Z_OK && CBB_did_write(out, n);
 }
 
 void server_setup(const struct served *o) {
@@ -33,6 +46,7 @@ void server_setup(const struct served *o) {
     SSL_CTX_set_session_id_context(context, (const uint8_t *)"peer", 4);
     SSL_CTX_set_early_data_enabled(context, o->early);
     SSL_CTX_set_msg_callback(context, on_message);
+    SSL_CTX_add_cert_compression_alg(context, TLSEXT_cert_compression_zlib, pack, NULL);
     /* Whoever sent another share is asked for this one, and that ends early data. */
     char *groups = o->refuse_early ? strdup("P-256") : o->groups ? strdup(o->groups) : NULL;
     for (char *p = groups; p && *p; p++) if (*p == ',') *p = ':';

@@ -31,7 +31,10 @@ static int choose(SSL *ssl, const unsigned char **out, unsigned char *size, cons
 
 static void on_message(int written, int version, int kind, const void *message, size_t size, SSL *ssl, void *unused) {
     (void)version, (void)ssl, (void)unused;
-    if (!written && kind == SSL3_RT_HANDSHAKE && size > 0 && *(const unsigned char *)message == SSL3_MT_KEY_UPDATE) fputs("key update received\n", stderr);
+    if (kind != SSL3_RT_HANDSHAKE || !size) return;
+    const unsigned char *of = message;
+    if (!written && of[0] == SSL3_MT_KEY_UPDATE) fputs("key update received\n", stderr);
+    if (written && of[0] == SSL3_MT_COMPRESSED_CERTIFICATE && size > 5) fprintf(stderr, "compressed certificate sent, algorithm %d\n", of[4] << 8 | of[5]);
 }
 
 void server_setup(const struct served *o) {
@@ -45,7 +48,7 @@ void server_setup(const struct served *o) {
     char *groups = o->refuse_early ? strdup("P-256") : o->groups ? strdup(o->groups) : NULL;
     for (char *p = groups; p && *p; p++) if (*p == ',') *p = ':';
     if (SSL_CTX_use_certificate_chain_file(context, o->chain) == 1 && SSL_CTX_use_PrivateKey_file(context, o->key, SSL_FILETYPE_PEM) == 1 &&
-        (!groups || SSL_CTX_set1_groups_list(context, groups)))
+        (!groups || SSL_CTX_set1_groups_list(context, groups)) && SSL_CTX_compress_certs(context, 0))
         return;
     ERR_print_errors_fp(stderr);
     exit(1);

@@ -148,11 +148,6 @@ pub const ABSENT: &[(Direction, &str, &str)] = &[
     ),
     (
         Direction::Servers,
-        "certificate-compressed",
-        "our client has nobody to tell whether a certificate came compressed; rustls, which takes it, has its own tests",
-    ),
-    (
-        Direction::Servers,
         "staple",
         "our client loads and judges no staples; what `cutwater inspect` tells of a server's has its own tests (tests/certificates/inspect)",
     ),

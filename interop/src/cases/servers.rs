@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 pub use play::{Running, play};
 
-use crate::notes::Notes;
+use crate::notes::{Notes, Trouble};
 use crate::sites::LARGE;
 
 /// A case of peers' servers.
@@ -58,6 +58,8 @@ enum Way {
 enum Holds {
     /// Every operation is well, and these counts are right.
     Well(fn(&mut Notes, &Counts)),
+    /// Every operation is well, and has got its certificate compressed.
+    Compressed,
     /// Every operation fails for this one reason.
     Fails(&'static str),
     /// It is a replay test, which finds that no flight is accepted twice.
@@ -202,6 +204,15 @@ pub const CASES: &[Case] = &[
         title: "RSA certificate",
         certificate: "server-rsa",
         ca: "ca-rsa.pem",
+        ..FULL
+    },
+    // A server compresses for who asks for it.
+    Case {
+        name: "certificate-compressed",
+        title: "compressed certificate",
+        client: &["--certificate-compression"],
+        says: "certificate_compressed",
+        holds: Holds::Compressed,
         ..FULL
     },
     Case {
@@ -379,6 +390,7 @@ struct Counts {
     early_accepted: u64,
     early_refused: u64,
     hello_retry_requests: u64,
+    compressed_certificates: u64,
     requests: u64,
     sent: u64,
     body: u64,
@@ -424,6 +436,17 @@ fn retried(notes: &mut Notes, counts: &Counts) {
         counts.hello_retry_requests,
         OPERATIONS,
     );
+}
+
+fn compressed(notes: &mut Notes, counts: &Counts) -> Result<(), Trouble> {
+    full(notes, counts);
+    let compressed = counts.compressed_certificates;
+    if compressed == 0 {
+        let none = "the server compresses no certificate, or with nothing that our client asks for";
+        return Err(Trouble::Unsupported(none.into()));
+    }
+    notes.is("compressed certificates", compressed, OPERATIONS);
+    Ok(())
 }
 
 fn one_connection(notes: &mut Notes, counts: &Counts) {

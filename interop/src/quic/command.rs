@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::Plan;
 use crate::cases::{self, Direction};
-use crate::command::{Directions, commit, target};
+use crate::command::{Directions, commit, target, tell};
 use crate::expected::Expected;
+use crate::plan::Plan;
 use crate::{images, peers, report, stop};
 
 /// What is asked for.
@@ -46,13 +46,7 @@ pub fn play(interop: &Path, asked: Arguments) -> Result<ExitCode, String> {
     let all = peers::read(interop)?;
     let names: Vec<String> = all.iter().map(|peer| peer.name.clone()).collect();
     let known: Vec<&str> = super::names().into_iter().map(|(name, _)| name).collect();
-    for case in &asked.cases {
-        let fits = |name: &&str| cases::chosen(name, std::slice::from_ref(case));
-        if !known.iter().any(fits) {
-            let hint = "hint: cargo run -p interop -- list";
-            return Err(format!("no case is named {case}\n{hint}"));
-        }
-    }
+    cases::check(&asked.cases, &known)?;
     let expected = Expected::read_quic(interop, &names, &known)?;
     let mut chosen = peers::choose(all, &asked.peers, asked.core)?;
     chosen.retain(|peer| directions.iter().any(|it| super::plays(peer, *it)));
@@ -70,27 +64,20 @@ pub fn play(interop: &Path, asked: Arguments) -> Result<ExitCode, String> {
     }
     let output = asked.output;
     let output = output.unwrap_or_else(|| target(interop).join("interop"));
-    let found = super::run(&Plan {
-        output: &output,
+    let plan = Plan {
+        output,
         peers: chosen,
         failed,
         cases: asked.cases,
         directions,
         expected,
         whole,
-        core: asked.core,
         commit: commit(interop),
-    })?;
-    let [pass, expected, stale, unexpected] = found.counts();
-    println!(
-        "{pass} pass, {expected} expected, {stale} stale, {unexpected} unexpected: {} s",
-        found.seconds
-    );
-    for remark in &found.remarks {
-        println!("{remark}");
-    }
-    report::refresh(&output)?;
-    Ok(ExitCode::from(u8::from(!found.good)))
+    };
+    let found = super::run(&plan, asked.core)?;
+    let code = tell(&found);
+    report::refresh(&plan.output)?;
+    Ok(code)
 }
 
 /// Names and titles of all cases, for `interop list`.

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 
 use super::frames::Frames;
 use super::record::Recorder;
+use crate::load::compression;
 use crate::load::plan::Protocol;
 use crate::load::stats::ErrorKind;
 
@@ -44,6 +45,8 @@ pub(super) struct Stream {
     done: bool,
     /// Ours was sent.
     finished: Option<Instant>,
+    /// The server's certificate came compressed.
+    compressed: bool,
     closed: Option<Received>,
 }
 
@@ -92,6 +95,7 @@ impl Stream {
             opened,
             done: false,
             finished: None,
+            compressed: false,
             closed: None,
         })
     }
@@ -194,6 +198,7 @@ impl Stream {
             // Of a resumed one rustls does not tell.
             let retried = kind == Some(HandshakeKind::FullWithHelloRetryRequest);
             counts.hello_retry_requests += u64::from(retried);
+            counts.compressed_certificates += u64::from(self.compressed);
             if let Some(early) = &self.early {
                 match early.accepted {
                     true => counts.early_accepted += 1,
@@ -247,10 +252,9 @@ impl Stream {
             self.tls
                 .read_tls(&mut bytes)
                 .map_err(|error| ErrorKind::from_io(&error))?;
-            let state = self
-                .tls
-                .process_new_packets()
-                .map_err(|error| ErrorKind::from_tls(&error))?;
+            let state = self.tls.process_new_packets();
+            self.compressed |= compression::came();
+            let state = state.map_err(|error| ErrorKind::from_tls(&error))?;
             if !self.done && !self.tls.is_handshaking() {
                 self.settle()?;
             }

@@ -13,6 +13,7 @@ use rustls::{
 
 use super::RunError;
 use super::tickets::Tickets;
+use crate::load::compression;
 use crate::load::plan::{Mode, Plan, TlsPlan, Trust};
 
 /// The order that is offered if the plan says nothing.
@@ -71,9 +72,10 @@ pub(in crate::load) fn with_provider(
         }
         None => builder.with_no_client_auth(),
     };
-    if !plan.certificate_compression {
-        config.cert_decompressors = Vec::new();
-    }
+    config.cert_decompressors = match plan.certificate_compression {
+        true => compression::DECOMPRESSORS.to_vec(),
+        false => Vec::new(),
+    };
     Ok(config)
 }
 

@@ -19,6 +19,7 @@ use rustls::quic::{ClientConnection, Secrets, Version};
 use tokio::sync::Notify;
 
 use crate::http::h3::varint;
+use crate::load::compression;
 use crate::load::stats::ErrorKind;
 use crate::tls::quic::{header, initial_keys, is_valid_retry, keys, packet, pair};
 
@@ -27,6 +28,8 @@ use crate::tls::quic::{header, initial_keys, is_valid_retry, keys, packet, pair}
 pub struct Facts {
     /// Full or resumed, once that is known.
     pub kind: Option<HandshakeKind>,
+    /// Whether the server's certificate came compressed.
+    pub compressed: bool,
     /// Whether the server took early data.
     pub early_accepted: bool,
     /// When the server's Finished was processed: ours leaves at once.
@@ -182,7 +185,9 @@ impl Session for Engine {
     }
 
     fn read_handshake(&mut self, bytes: &[u8]) -> Result<bool, TransportError> {
-        if let Err(error) = self.tls.read_hs(bytes) {
+        let read = self.tls.read_hs(bytes);
+        self.progress.lock().compressed |= compression::came();
+        if let Err(error) = read {
             self.progress.lock().failure = Some(ErrorKind::from_tls(&error));
             let code = match self.tls.alert() {
                 Some(alert) => TransportErrorCode::crypto(alert.into()),

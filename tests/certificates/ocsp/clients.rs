@@ -2,16 +2,18 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::authority::{Authority, Files, Leaf, Status};
-use super::responder::{OpenSsl, issuer};
-use super::stage::{LOGGED, Looker, config, site};
+use super::authority::{Authority, DAY, Files, Leaf, Status};
+use super::openssl::OpenSsl;
+use super::responder::issuer;
+use super::stage::{LOGGED, Looker, NAME, config, site};
 use crate::support::edge::Edge;
 use crate::support::tool::tool;
-use crate::support::within;
+use crate::support::{polled, within};
 
 /// Good, revoked, and a third that the responder does not know.
 const NAMES: [(&str, u8, Status); 3] = [
@@ -142,6 +144,70 @@ async fn openssl_s_responder_is_not_believed_with_another_signer_or_without_an_e
             assert_eq!(shown.unwrap().staple, None);
         }
     }
+}
+
+/// A responder whose clock is behind says `good` of a time that is over.
+#[tokio::test]
+async fn what_openssl_s_responder_says_of_a_time_that_is_over_is_not_shown() {
+    let authority = Authority::new();
+    let known = [(1, Status::Good)];
+    let signer = authority.delegate();
+    let ended = ["-ndays", "1"];
+    let ended = OpenSsl::start_behind(3 * DAY, &authority, &known, &signer, &ended).await;
+    let Some(ended) = ended else {
+        return;
+    };
+    let leaf = Leaf {
+        serial: 1,
+        responder: Some(&ended.url),
+        ..Leaf::default()
+    };
+    let leaf = authority.leaf(NAME, leaf);
+    let top = format!(
+        "[ocsp]\ndirectory = \"{}\"",
+        authority.path("kept").display()
+    );
+    let asking = |more: &str| config(&top, &[site(NAME, &leaf.toml(more), "")]);
+    let refused = async |edge: &Edge| {
+        let line = edge.until_text("no new staple").await;
+        assert!(line.contains("an answer that has ended"), "{line}");
+        assert!(line.contains(&ended.url), "{line}");
+        edge.until_metric("cutwater_ocsp_fetches_total", &["result=\"dates\""], 1.0)
+            .await;
+    };
+    let looker = Looker::new(&authority);
+
+    let edge = Edge::start(&asking("")).await;
+    refused(&edge).await;
+    let shown = looker.fresh().look(edge.address(), NAME).await;
+    assert_eq!(shown.unwrap().staple, None);
+    let missing = ["state=\"missing\""];
+    assert_eq!(
+        edge.metric("cutwater_ocsp_certificates", &missing).await,
+        1.0
+    );
+    drop(edge);
+
+    // Where a good one is there, which has half a minute left, it stays.
+    let behind = Duration::from_secs(90);
+    let good = ["-nmin", "2"];
+    let good = OpenSsl::start_behind(behind, &authority, &known, &signer, &good).await;
+    let good = good.expect("as before");
+    let edge = Edge::start(&asking(&format!(", responder = \"{}\"", good.url))).await;
+    let first = looker.until_stapled(&edge, NAME).await;
+    assert_eq!(first.staple, Some((Status::Good, 1)));
+    polled("a kept staple", async || {
+        let mut files = std::fs::read_dir(authority.path("kept")).ok()?.flatten();
+        files.find(|file| std::fs::read(file.path()).is_ok_and(|bytes| bytes == first.bytes))
+    })
+    .await;
+    drop(edge);
+    let edge = Edge::start(&asking("")).await;
+    refused(&edge).await;
+    let shown = looker.fresh().look(edge.address(), NAME).await;
+    assert_eq!(shown.unwrap().bytes, first.bytes);
+    let valid = ["state=\"valid\""];
+    assert_eq!(edge.metric("cutwater_ocsp_certificates", &valid).await, 1.0);
 }
 
 #[tokio::test]

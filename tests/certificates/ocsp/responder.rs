@@ -1,19 +1,14 @@
-//! Responders: one of ours that does as it is told, and OpenSSL's.
+//! A responder of ours that does as it is told.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
-use super::authority::{Answer, Authority, Files, Status};
-use crate::support::daemon::free_address;
-use crate::support::tool::openssl;
+use super::authority::{Answer, Authority, Files};
 use crate::support::within;
 
 /// What the responder does with a request.
@@ -217,78 +212,6 @@ fn decode(text: &str) -> Vec<u8> {
         bytes.extend_from_slice(&bits.to_be_bytes()[1..group.len()]);
     }
     bytes
-}
-
-/// `openssl ocsp`; killed when dropped.
-pub struct OpenSsl {
-    _child: Child,
-    pub url: String,
-}
-
-impl OpenSsl {
-    /// Knows these certificates by serial number. `None` if OpenSSL is not installed.
-    pub async fn start(
-        authority: &Authority,
-        known: &[(u8, Status)],
-        signer: &Files,
-        more: &[&str],
-    ) -> Option<Self> {
-        let program = openssl()?;
-        let line = |(serial, status): &(u8, Status)| match status {
-            Status::Good => format!("V\t400101000000Z\t\t{serial:02X}\tunknown\t/CN=x\n"),
-            Status::Revoked => {
-                format!("R\t400101000000Z\t260101000000Z\t{serial:02X}\tunknown\t/CN=x\n")
-            }
-            Status::Unknown => String::new(),
-        };
-        let address = free_address();
-        let index = format!("index-{}.txt", address.port());
-        let lines: String = known.iter().map(line).collect();
-        fs::write(authority.path(&index), lines).unwrap();
-        let mut child = Command::new(program)
-            .args([
-                "ocsp",
-                "-index",
-                &index,
-                "-CA",
-                "issuer.pem",
-                "-ignore_err",
-                "-port",
-            ])
-            .arg(address.port().to_string())
-            .arg("-rsigner")
-            .arg(&signer.chain)
-            .arg("-rkey")
-            .arg(&signer.key)
-            .args(more)
-            .current_dir(authority.directory())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        // Not by connecting: OpenSSL 3.0 turns in circles for ever over a connection that says
-        // nothing.
-        let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
-        let listens = async {
-            let mut all = String::new();
-            while let Some(line) = said.next_line().await.unwrap() {
-                if line.contains("waiting for OCSP client connections") {
-                    return;
-                }
-                all.push_str(&line);
-            }
-            panic!("it ended: {all}");
-        };
-        within("openssl ocsp", listens).await;
-        // It goes on to talk, and would wait for a reader.
-        tokio::spawn(async move { while let Ok(Some(_)) = said.next_line().await {} });
-        Some(Self {
-            _child: child,
-            url: format!("http://{address}"),
-        })
-    }
 }
 
 /// The issuer's own files, as a signer's.

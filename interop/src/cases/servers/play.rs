@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::shown::shows;
-use super::{Case, Holds, OPERATIONS, Report, Way};
+use super::{Case, Holds, OPERATIONS, Report, Way, compressed};
 use crate::cases::Over;
 use crate::expected::Outcome;
 use crate::ground::Ground;
@@ -320,12 +320,15 @@ fn judge(
             Some(1) => return Err(Trouble::Failed("a flight was accepted twice".into())),
             _ => notes.is("our client's exit code", code, Some(0)),
         },
-        Holds::Well(holds) => {
+        Holds::Well(_) | Holds::Compressed => {
             notes.is("our client's exit code", code, Some(0));
             notes.is("errors", errors, Vec::new());
             notes.is("operations", report.counts.operations, OPERATIONS);
             notes.is("answers", report.counts.requests, OPERATIONS);
-            holds(notes, &report.counts);
+            match case.holds {
+                Holds::Well(holds) => holds(notes, &report.counts),
+                _ => compressed(notes, &report.counts)?,
+            }
         }
         Holds::Fails(why) => {
             notes.is("our client's exit code", code, Some(1));

@@ -109,6 +109,7 @@ impl Slot {
             }
             let retried = facts.kind == Some(HandshakeKind::FullWithHelloRetryRequest);
             counts.hello_retry_requests += u64::from(retried);
+            counts.compressed_certificates += u64::from(facts.compressed);
             match facts.early_accepted {
                 _ if !early => {}
                 true => counts.early_accepted += 1,
