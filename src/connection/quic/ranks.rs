@@ -7,7 +7,7 @@
 //! That orders what was written and not sent, which is bounded. Who may write when there is room
 //! again is up to us: see [`Ranks::waits`].
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
@@ -23,7 +23,7 @@ const PLACES: i32 = 1 << 27;
 /// What the client of a connection has last said of its requests.
 #[derive(Debug, Default)]
 pub(super) struct Ranks {
-    said: Mutex<HashMap<u64, Arc<Said>>>,
+    said: Mutex<BTreeMap<u64, Arc<Said>>>,
     waiting: Mutex<Waiting>,
 }
 
@@ -240,7 +240,7 @@ impl Ranks {
             rank.set(said);
             return;
         }
-        let ahead = ranks.keys().filter(|stream| **stream >= next).count();
+        let ahead = ranks.range(next..).count();
         if stream >= next && ahead < AHEAD {
             ranks.insert(stream, Arc::new(Said::new(said)));
         }
@@ -265,7 +265,7 @@ impl Ranks {
         }
     }
 
-    fn said(&self) -> MutexGuard<'_, HashMap<u64, Arc<Said>>> {
+    fn said(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Said>>> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
