@@ -152,6 +152,11 @@ impl Rank {
     }
 }
 
+/// Whether others have the same number.
+pub(super) fn shares(order: i32) -> bool {
+    order.rem_euclid(PLACES) == 0
+}
+
 /// That an answer waits for room, as long as this lives.
 pub(super) struct Waits<'a> {
     ranks: &'a Ranks,
@@ -186,11 +191,6 @@ impl Waits<'_> {
         if let Some(own) = own.rev().find(|place| place.number == self.number) {
             own.found_none = Some(Arc::clone(room));
         }
-    }
-
-    /// Whether others have the same number.
-    pub(super) fn shares(&self) -> bool {
-        self.order.rem_euclid(PLACES) == 0
     }
 }
 
@@ -378,7 +378,7 @@ mod tests {
                 };
                 let stream = u64::from(urgency) * 8;
                 let rank = ranks.begin(stream + 4 * u64::from(incremental), said);
-                assert_eq!(ranks.waits(rank.order()).shares(), incremental);
+                assert_eq!(shares(rank.order()), incremental);
             }
         }
     }

@@ -76,8 +76,8 @@ pub(super) async fn serve(
             metrics.limits_hit.inc(Limit::Headers);
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             let limit = write_idle(&http3.shared);
-            let bare = send.bare(&http3.ranks, status);
-            if let Err(Elapsed) = within(&http3.shared.worker.ticker, limit, bare).await {
+            let answer = send.status_alone(&http3.ranks, status);
+            if let Err(Elapsed) = within(&http3.shared.worker.ticker, limit, answer).await {
                 let timeouts = &http3.shared.metrics().timeouts;
                 timeouts.inc(TimeoutKind::WriteIdle);
             }
@@ -221,16 +221,10 @@ async fn request(
         write_idle: write_idle(shared),
     });
     let stage = watch.stage.clone();
-    let respond = respond(
-        Arc::clone(http3),
-        answer,
-        send,
-        between,
-        rank,
-        stage,
-        is_head,
-    );
-    Stream::new(Box::pin(respond), Arc::clone(shared), Some(watch)).await;
+    let respond = std::pin::pin!(respond(
+        http3, answer, &mut send, &between, &rank, &stage, is_head,
+    ));
+    Stream::new(respond, Arc::clone(shared), Some(watch)).await;
 }
 
 /// What bounds answers without a route: the limit of the one that was asked last, as over TCP.
