@@ -167,8 +167,8 @@ impl Content {
         limit: usize,
         http3: Arc<Http3>,
         between: Arc<Between>,
-    ) -> Self {
-        Self {
+    ) -> Box<Self> {
+        Box::new(Self {
             recv,
             message,
             chunk,
@@ -178,7 +178,7 @@ impl Content {
             limit,
             http3,
             between,
-        }
+        })
     }
 
     /// Where interim answers to its request go.
