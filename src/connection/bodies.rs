@@ -17,6 +17,7 @@ use crate::connection::incoming::Incoming;
 use crate::connection::shared::Shared;
 use crate::deadline::{Alarm, Deadline};
 use crate::origin::AnswerCut;
+use crate::state::Protocol;
 use crate::telemetry::access::AnswerEnd;
 use crate::telemetry::labels::{Limit, Target, TimeoutKind};
 
@@ -166,7 +167,8 @@ impl HttpBody for RequestBody {
 pub(super) const EARLY_DATA: HeaderName = HeaderName::from_static("early-data");
 
 /// A body in memory is handed out in pieces (see also [`PIECE`]), so that it is not taken for sent before
-/// the client has room for it. A stream of HTTP/2 is watched only until its last piece is handed out.
+/// the client has room for it. A stream of HTTP/2 is watched only until its last piece is handed out; one
+/// of HTTP/3 until all is sent, so that its pieces may be larger.
 const PIECE_OF_STREAM: usize = 16 * 1024;
 
 /// The body of an answer. It carries the exchange to its end.
@@ -228,9 +230,9 @@ impl ResponseBody {
                 ended => return Poll::Ready(ended),
             }
         }
-        let limit = match self.exchange.stage {
-            Some(_) => PIECE_OF_STREAM,
-            None => PIECE,
+        let limit = match self.exchange.shared.state.protocol {
+            Protocol::Http2 => PIECE_OF_STREAM,
+            Protocol::Http1 | Protocol::Http3 => PIECE,
         };
         if bytes.len() > limit {
             self.rest = bytes.split_off(limit);

@@ -101,7 +101,7 @@ where
 
 /// One stream that waits. Dropped before its end, hyper resets one of HTTP/2 with CANCEL.
 pub(super) struct Stream<F> {
-    future: Pin<Box<F>>,
+    future: F,
     shared: Arc<Shared>,
     watch: Option<Watch>,
     alarm: Option<Alarm>,
@@ -110,7 +110,7 @@ pub(super) struct Stream<F> {
 }
 
 impl<F> Stream<F> {
-    pub(super) fn new(future: Pin<Box<F>>, shared: Arc<Shared>, watch: Option<Watch>) -> Self {
+    pub(super) fn new(future: F, shared: Arc<Shared>, watch: Option<Watch>) -> Self {
         Self {
             future,
             shared,
@@ -122,11 +122,11 @@ impl<F> Stream<F> {
     }
 }
 
-impl<F: Future<Output = ()>> Future for Stream<F> {
+impl<F: Future<Output = ()> + Unpin> Future for Stream<F> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.future.as_mut().poll(cx).is_ready() {
+        if Pin::new(&mut self.future).poll(cx).is_ready() {
             return Poll::Ready(());
         }
         let this = &mut *self;

@@ -1,6 +1,7 @@
 //! What bounds clients that take nothing, leave, or come again and again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quinn::{Endpoint, TransportConfig, VarInt};
 use rustls::NamedGroup;
@@ -54,6 +55,12 @@ pub async fn hello(quic: &quinn::Connection) {
 pub const GET: u8 = 0xd1;
 pub const POST: u8 = 0xd4;
 
+/// Time in which nothing is read: that is what a test is about.
+#[expect(clippy::disallowed_methods, reason = "a client that does not read")]
+async fn pause(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
 #[tokio::test]
 async fn no_answer_waits_for_ever_for_a_client_that_takes_nothing() {
     let only_head = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n";
@@ -93,6 +100,40 @@ async fn no_answer_waits_for_ever_for_a_client_that_takes_nothing() {
             .until_metric("timeouts_total", &kind, f64::from(cut))
             .await;
     }
+    quic.close(0x100u32.into(), b"");
+    endpoint.wait_idle().await;
+    scene.settle().await;
+}
+
+/// What is longer than what the client lets come at once, and shorter than a piece of content.
+#[tokio::test]
+async fn an_answer_that_is_taken_slowly_is_sent_whole() {
+    const LENGTH: usize = 60_000;
+    let routes = format!(
+        "[[site.route]]\npath = \"/slow\"\ntimeouts = {{ write_idle = \"1s\" }}\n\
+         respond = {{ status = 200, body = \"{}\" }}",
+        "x".repeat(LENGTH)
+    );
+    let wants = Wants {
+        routes: &routes,
+        ..Wants::default()
+    };
+    let scene = Scene::with(wants).await;
+    let endpoint = taking(&scene, 8192);
+    let quic = connect(&endpoint, &scene).await;
+    let (mut send, mut recv) = quic.open_bi().await.unwrap();
+    send.write_all(&head(GET, "/slow", b"")).await.unwrap();
+    send.finish().unwrap();
+    let mut taken = 0;
+    let mut room = [0; 2048];
+    while let Some(read) = within("content", recv.read(&mut room)).await.unwrap() {
+        taken += read;
+        // The slowness is what is tested: three times as long as it may be silent.
+        pause(Duration::from_millis(100)).await;
+    }
+    assert!(taken > LENGTH);
+    let idle = scene.metric("timeouts_total", &["kind=\"write_idle\""]);
+    assert_eq!(idle.await, 0.0);
     quic.close(0x100u32.into(), b"");
     endpoint.wait_idle().await;
     scene.settle().await;

@@ -9,19 +9,26 @@ use std::time::SystemTime;
 
 use bytes::{Buf, Bytes};
 use http::header::{CONTENT_LENGTH, DATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::response::Parts;
+use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
 use quinn::{SendStream, WriteError, Written};
 
 use super::code;
 use super::content::Between;
 use super::http3::Http3;
-use super::ranks::{Rank, Ranks, Room, Waits};
-use crate::body::PIECE;
+use super::ranks::{Rank, Ranks, Room, Waits, shares};
 use crate::connection::bodies::ResponseBody;
 use crate::connection::service::{Answer, Answered};
 use crate::connection::stage::Stage;
-use crate::http::h3::{self, Code};
+use crate::http::h3::{self, Code, Encoder};
+
+/// Content of at most so many bytes is copied behind what comes before it, which costs less than a piece
+/// of its own.
+const SMALL: usize = 1024;
+
+/// How much an answer takes at a time that shares what room there is with others.
+const SHARE: usize = 16 * 1024;
 
 /// The half of a stream that an answer goes on. Dropped before its end, it is reset.
 pub(super) struct Sending {
@@ -34,11 +41,11 @@ pub(super) struct Sending {
     /// Once it has waited for room.
     room: Option<Arc<Room>>,
     /// HTTP/0.9: content and nothing around it.
-    bare: bool,
+    http09: bool,
 }
 
 impl Sending {
-    pub(super) fn new(stream: SendStream, bare: bool) -> Self {
+    pub(super) fn new(stream: SendStream, http09: bool) -> Self {
         Self {
             stream,
             rest: Bytes::new(),
@@ -46,7 +53,7 @@ impl Sending {
             wrong: Code::REQUEST_CANCELLED,
             order: 0,
             room: None,
-            bare,
+            http09,
         }
     }
 
@@ -55,16 +62,23 @@ impl Sending {
         self.wrong = wrong;
     }
 
-    /// An answer with nothing but a status.
-    pub(super) async fn bare(&mut self, ranks: &Ranks, status: StatusCode) {
-        let section = self.section(&h3::informational(status));
-        if self.write(ranks, &mut [section]).await.is_ok() {
+    /// Sends an answer with nothing but a status, and ends.
+    pub(super) async fn status_alone(&mut self, ranks: &Ranks, status: StatusCode) {
+        let head = self.head(&h3::response(status, &HeaderMap::new()).finish());
+        let (nobody, mut head) = (Stage::default(), [head.into()]);
+        if self.write(ranks, &nobody, &mut head).await.is_ok() {
             self.finish();
         }
     }
 
-    /// Writes all of this, after those whose place is before ours.
-    async fn write(&mut self, ranks: &Ranks, pieces: &mut [Bytes]) -> Result<(), WriteError> {
+    /// Writes all of this, after those whose place is before ours; `stage` is told whenever the client
+    /// has taken some.
+    async fn write(
+        &mut self,
+        ranks: &Ranks,
+        stage: &Stage,
+        pieces: &mut [Bytes],
+    ) -> Result<(), WriteError> {
         if !self.rest.is_empty() {
             let rest = std::mem::take(&mut self.rest);
             self.stream.write_chunk(rest).await?;
@@ -73,33 +87,27 @@ impl Sending {
             return Ok(());
         }
         let waits = ranks.waits(self.order);
+        let shares = shares(self.order);
         let (mut done, mut had, mut stood_back) = (0, false, false);
         while let Some(left) = pieces.get_mut(done..)
-            && let Some(first) = left.first_mut()
+            && !left.is_empty()
         {
-            // Who shares takes no more than a piece at a time.
-            let mut part = match waits.shares() && first.len() > PIECE {
-                true => Some([first.slice(..PIECE)]),
-                false => None,
-            };
             let written = poll_fn(|cx| {
-                if had && waits.shares() && !stood_back || waits.is_preceded() {
+                if had && shares && !stood_back || waits.is_preceded() {
                     stood_back = true;
                     // Behind all that were woken with us.
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
                 stood_back = false;
-                let next = part.as_mut().map_or(&mut *left, |part| &mut part[..]);
-                self.try_write(&waits, next, cx.waker())
+                self.try_write(&waits, left, cx.waker())
             });
-            let written = written.await?;
-            match (part, left.first_mut()) {
-                (Some(_), Some(first)) => first.advance(written.bytes),
-                _ => done += written.chunks,
+            done += written.await?.chunks;
+            stage.client();
+            if done < pieces.len() {
+                waits.again();
+                had = true;
             }
-            waits.again();
-            had = true;
         }
         Ok(())
     }
@@ -134,9 +142,9 @@ impl Sending {
     }
 
     /// A field section as a frame, where there are such.
-    fn section(&self, section: &[u8]) -> Bytes {
-        match self.bare {
-            true => Bytes::new(),
+    fn head(&self, section: &[u8]) -> Vec<u8> {
+        match self.http09 {
+            true => Vec::new(),
             false => h3::headers(section),
         }
     }
@@ -145,14 +153,29 @@ impl Sending {
     async fn content(
         &mut self,
         ranks: &Ranks,
-        before: Bytes,
-        data: Bytes,
+        stage: &Stage,
+        mut before: Vec<u8>,
+        mut data: Bytes,
     ) -> Result<(), WriteError> {
-        let header = match self.bare {
-            true => Bytes::new(),
-            false => h3::data_header(data.len()),
-        };
-        self.write(ranks, &mut [before, header, data]).await
+        if !self.http09 {
+            h3::data_header(data.len(), &mut before);
+        }
+        if data.len() <= SMALL {
+            before.extend_from_slice(&data);
+            return self.write(ranks, stage, &mut [before.into()]).await;
+        }
+        let mut before = Bytes::from(before);
+        while !data.is_empty() {
+            // Who shares takes a little and is then behind the others.
+            let most = match shares(self.order) {
+                true => SHARE,
+                false => data.len(),
+            };
+            let part = data.split_to(most.min(data.len()));
+            let before = std::mem::take(&mut before);
+            self.write(ranks, stage, &mut [before, part]).await?;
+        }
+        Ok(())
     }
 
     fn finish(&mut self) {
@@ -178,15 +201,15 @@ impl Drop for Sending {
 
 /// Awaits the answer and sends it. Somebody else watches over its progress.
 pub(super) async fn respond(
-    http3: Arc<Http3>,
+    http3: &Http3,
     answer: Answer,
-    mut send: Sending,
-    between: Arc<Between>,
-    rank: Rank,
-    stage: Stage,
+    send: &mut Sending,
+    between: &Between,
+    rank: &Rank,
+    stage: &Stage,
     is_head: bool,
 ) {
-    let Some(answered) = wait(&http3, answer, &mut send, &between).await else {
+    let Some(answered) = wait(http3, answer, send, between).await else {
         http3.given_up();
         return;
     };
@@ -205,8 +228,8 @@ pub(super) async fn respond(
             return;
         }
     };
-    send.rank(&rank);
-    if let Some(()) = pass_on(&http3, response, &mut send, &rank, &stage, is_head).await {
+    send.rank(rank);
+    if let Some(()) = pass_on(http3, response, send, rank, stage, is_head).await {
         send.finish();
         stage.sent();
         // Until the client has it, it is under way: the connection must not be closed on it.
@@ -225,29 +248,41 @@ async fn wait(
     between: &Between,
 ) -> Option<Answered> {
     let mut answer = std::pin::pin!(answer);
-    let mut stopped = std::pin::pin!(send.stream.stopped());
-    let mut rest = Bytes::new();
-    let answered = {
-        let mut interim = std::pin::pin!(interims(&mut send.stream, between, &mut rest));
-        tokio::select! {
-            biased;
-            answered = &mut answer => Some(answered),
-            stopped = &mut stopped => {
-                if stopped.is_err() {
-                    http3.lost();
-                }
-                None
-            }
-            // The answer goes on beside it: a client that takes nothing must not hold it up.
-            _ = &mut interim => None,
-        }
+    // Most are there at once, and need nothing of what follows.
+    let first = poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await;
+    let answered = match first {
+        Poll::Ready(answered) => Some(answered),
+        // Boxed: all others are spared its size.
+        Poll::Pending => Box::pin(meanwhile(http3, answer, send, between)).await,
     };
     // What was said before the answer stands before it.
     while let Some(frame) = between.try_interim() {
-        rest = [&rest[..], &frame].concat().into();
+        send.rest = [&send.rest[..], &frame].concat().into();
     }
-    send.rest = rest;
     answered
+}
+
+/// Awaits an answer that is not there at once.
+async fn meanwhile(
+    http3: &Http3,
+    mut answer: Pin<&mut Answer>,
+    send: &mut Sending,
+    between: &Between,
+) -> Option<Answered> {
+    let mut stopped = std::pin::pin!(send.stream.stopped());
+    let mut interim = std::pin::pin!(interims(&mut send.stream, between, &mut send.rest));
+    tokio::select! {
+        biased;
+        answered = &mut answer => Some(answered),
+        stopped = &mut stopped => {
+            if stopped.is_err() {
+                http3.lost();
+            }
+            None
+        }
+        // The answer goes on beside it: a client that takes nothing must not hold it up.
+        _ = &mut interim => None,
+    }
 }
 
 /// Sends interim answers, as they come, until that fails. `rest` is what is still to be written of one
@@ -275,39 +310,34 @@ async fn pass_on(
     stage: &Stage,
     is_head: bool,
 ) -> Option<()> {
-    let (mut parts, mut body) = response.into_parts();
-    let empty = body.is_end_stream();
-    if !empty
-        && !is_head
-        && let Some(length) = body.size_hint().exact()
-        && !parts.headers.contains_key(CONTENT_LENGTH)
-    {
-        parts.headers.insert(CONTENT_LENGTH, length.into());
-    }
-    // RFC 9110 §6.6.1: whoever has a clock says the time.
-    if !parts.headers.contains_key(DATE)
-        && let Some(now) = date()
-    {
-        parts.headers.insert(DATE, now);
-    }
-    if send.bare && !parts.status.is_success() {
+    let (parts, mut body) = response.into_parts();
+    if send.http09 && !parts.status.is_success() {
         // There is no other way to say so, and it is not the client who gave up.
         send.end_with(Code::INTERNAL_ERROR);
         return None;
     }
-    let ranks = &http3.ranks;
+    let empty = body.is_end_stream();
+    let length = body.size_hint().exact().filter(|_| !empty && !is_head);
     // Until it is sent: what there is of the content at once goes with it.
-    let mut head = send.section(&h3::response(parts.status, &parts.headers));
+    let mut head = send.head(&section(&parts, length));
+    let ranks = &http3.ranks;
     if empty {
-        send.write(ranks, &mut [head]).await.ok()?;
+        send.write(ranks, stage, &mut [head.into()]).await.ok()?;
         return Some(());
     }
     // Who leaves while the answer pauses is not waited for, nor is what it would have got.
-    let mut stopped = std::pin::pin!(send.stream.stopped());
+    let mut stopped = std::pin::pin!(None);
     loop {
         let frame = poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
             Poll::Pending if !head.is_empty() => Poll::Ready(None),
-            Poll::Pending => stopped.as_mut().poll(cx).map(|stopped| Some(Err(stopped))),
+            Poll::Pending => {
+                if stopped.is_none() {
+                    stopped.set(Some(send.stream.stopped()));
+                }
+                let stopped = stopped.as_mut().as_pin_mut();
+                let stopped = stopped.map_or(Poll::Pending, |stopped| stopped.poll(cx));
+                stopped.map(|stopped| Some(Err(stopped)))
+            }
             frame => frame.map(|frame| Some(Ok(frame))),
         });
         let frame = match frame.await {
@@ -315,7 +345,7 @@ async fn pass_on(
                 // Now it is the client that is waited for.
                 stage.client();
                 let head = std::mem::take(&mut head);
-                send.write(ranks, &mut [head]).await.ok()?;
+                send.write(ranks, stage, &mut [head.into()]).await.ok()?;
                 // So that it leaves, whatever the content comes to.
                 tokio::task::yield_now().await;
                 continue;
@@ -338,13 +368,11 @@ async fn pass_on(
             Ok(data) => {
                 send.rank(rank);
                 let head = std::mem::take(&mut head);
-                send.content(ranks, head, data).await.ok()?;
+                send.content(ranks, stage, head, data).await.ok()?;
             }
             Err(frame) => {
                 if let Ok(trailers) = frame.into_trailers() {
-                    let section = send.section(&h3::fields(&trailers));
-                    let head = std::mem::take(&mut head);
-                    send.write(ranks, &mut [head, section]).await.ok()?;
+                    head.extend_from_slice(&send.head(&h3::fields(&trailers)));
                 }
                 break;
             }
@@ -354,23 +382,38 @@ async fn pass_on(
         }
     }
     if !head.is_empty() {
-        send.write(ranks, &mut [head]).await.ok()?;
+        send.write(ranks, stage, &mut [head.into()]).await.ok()?;
     }
     Some(())
 }
 
-/// The time as a field says it. Made once a second, as it is the same for all answers until then.
-fn date() -> Option<HeaderValue> {
+/// The field section of an answer's head. `length` is its content's, if that is known.
+fn section(parts: &Parts, length: Option<u64>) -> Vec<u8> {
+    let mut encoder = h3::response(parts.status, &parts.headers);
+    if let Some(length) = length.filter(|_| !parts.headers.contains_key(CONTENT_LENGTH)) {
+        encoder.field("content-length", length.to_string().as_bytes(), false);
+    }
+    // RFC 9110 §6.6.1: whoever has a clock says the time.
+    if !parts.headers.contains_key(DATE) {
+        date(&mut encoder);
+    }
+    encoder.finish()
+}
+
+/// Appends the time. Made once a second, as it is the same for all answers until then.
+fn date(encoder: &mut Encoder) {
     thread_local! {
-        static LAST: RefCell<(u64, Option<HeaderValue>)> = const { RefCell::new((0, None)) };
+        static LAST: RefCell<(u64, Vec<u8>)> = const { RefCell::new((0, Vec::new())) };
     }
     let now = SystemTime::now();
-    let second = now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
-    LAST.with_borrow_mut(|(last, field)| {
-        if *last != second || field.is_none() {
-            *last = second;
-            *field = HeaderValue::try_from(httpdate::fmt_http_date(now)).ok();
+    let Ok(since) = now.duration_since(SystemTime::UNIX_EPOCH) else {
+        return;
+    };
+    LAST.with_borrow_mut(|(last, line)| {
+        if *last != since.as_secs() || line.is_empty() {
+            *last = since.as_secs();
+            *line = h3::line(DATE.as_str(), httpdate::fmt_http_date(now).as_bytes());
         }
-        field.clone()
-    })
+        encoder.line(line);
+    });
 }

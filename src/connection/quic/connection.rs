@@ -16,7 +16,7 @@ use super::code;
 use super::errors::{alert, broken};
 use super::http3::Http3;
 use super::opening::{Opened, Opening};
-use super::wake::{Leaving, Woken};
+use super::wake::{Leaving, Woken, at_once};
 use super::{control, peer, stream};
 use crate::config::snapshot::Listener;
 use crate::connection::context::{Permit, Worker};
@@ -280,8 +280,14 @@ impl Connection {
                     return;
                 }
                 Woken::Request(send, recv) => {
-                    requests.set(quic.accept_bi());
                     self.request(&http3, send, recv);
+                    requests.set(quic.accept_bi());
+                    // Others have mostly come with it. Between them nothing can have happened that comes
+                    // before requests.
+                    while let Some((send, recv)) = at_once(requests.as_mut()).await {
+                        self.request(&http3, send, recv);
+                        requests.set(quic.accept_bi());
+                    }
                 }
                 Woken::Unidirectional(recv) => {
                     others.set(quic.accept_uni());

@@ -134,7 +134,8 @@ impl Interims for Between {
     fn pass(&self, status: StatusCode, fields: &HeaderMap) {
         let mut interims = self.interims();
         if interims.len() < UNSENT && !self.mute {
-            interims.push_back(h3::headers(&h3::response(status, fields)));
+            let section = h3::response(status, fields).finish();
+            interims.push_back(h3::headers(&section).into());
             self.news.notify_one();
         }
     }
@@ -166,8 +167,8 @@ impl Content {
         limit: usize,
         http3: Arc<Http3>,
         between: Arc<Between>,
-    ) -> Self {
-        Self {
+    ) -> Box<Self> {
+        Box::new(Self {
             recv,
             message,
             chunk,
@@ -177,7 +178,7 @@ impl Content {
             limit,
             http3,
             between,
-        }
+        })
     }
 
     /// Where interim answers to its request go.

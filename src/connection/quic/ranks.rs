@@ -7,7 +7,7 @@
 //! That orders what was written and not sent, which is bounded. Who may write when there is room
 //! again is up to us: see [`Ranks::waits`].
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
@@ -23,7 +23,7 @@ const PLACES: i32 = 1 << 27;
 /// What the client of a connection has last said of its requests.
 #[derive(Debug, Default)]
 pub(super) struct Ranks {
-    said: Mutex<HashMap<u64, Arc<Said>>>,
+    said: Mutex<BTreeMap<u64, Arc<Said>>>,
     waiting: Mutex<Waiting>,
 }
 
@@ -152,6 +152,11 @@ impl Rank {
     }
 }
 
+/// Whether others have the same number.
+pub(super) fn shares(order: i32) -> bool {
+    order.rem_euclid(PLACES) == 0
+}
+
 /// That an answer waits for room, as long as this lives.
 pub(super) struct Waits<'a> {
     ranks: &'a Ranks,
@@ -186,11 +191,6 @@ impl Waits<'_> {
         if let Some(own) = own.rev().find(|place| place.number == self.number) {
             own.found_none = Some(Arc::clone(room));
         }
-    }
-
-    /// Whether others have the same number.
-    pub(super) fn shares(&self) -> bool {
-        self.order.rem_euclid(PLACES) == 0
     }
 }
 
@@ -240,7 +240,7 @@ impl Ranks {
             rank.set(said);
             return;
         }
-        let ahead = ranks.keys().filter(|stream| **stream >= next).count();
+        let ahead = ranks.range(next..).count();
         if stream >= next && ahead < AHEAD {
             ranks.insert(stream, Arc::new(Said::new(said)));
         }
@@ -265,7 +265,7 @@ impl Ranks {
         }
     }
 
-    fn said(&self) -> MutexGuard<'_, HashMap<u64, Arc<Said>>> {
+    fn said(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Said>>> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -378,7 +378,7 @@ mod tests {
                 };
                 let stream = u64::from(urgency) * 8;
                 let rank = ranks.begin(stream + 4 * u64::from(incremental), said);
-                assert_eq!(ranks.waits(rank.order()).shares(), incremental);
+                assert_eq!(shares(rank.order()), incremental);
             }
         }
     }

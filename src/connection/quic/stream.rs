@@ -57,7 +57,7 @@ pub(super) async fn serve(
     let mut send = Sending::new(send, http3.is_http09());
     let mut recv = Receiving::new(recv);
     let head = match http3.is_http09() {
-        true => http09::head(&http3, &mut recv).await,
+        true => Box::pin(http09::head(&http3, &mut recv)).await,
         false => head(&http3, &mut recv).await,
     };
     match head {
@@ -76,8 +76,8 @@ pub(super) async fn serve(
             metrics.limits_hit.inc(Limit::Headers);
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             let limit = write_idle(&http3.shared);
-            let bare = send.bare(&http3.ranks, status);
-            if let Err(Elapsed) = within(&http3.shared.worker.ticker, limit, bare).await {
+            let answer = Box::pin(send.status_alone(&http3.ranks, status));
+            if let Err(Elapsed) = within(&http3.shared.worker.ticker, limit, answer).await {
                 let timeouts = &http3.shared.metrics().timeouts;
                 timeouts.inc(TimeoutKind::WriteIdle);
             }
@@ -204,7 +204,7 @@ async fn request(
         return;
     }
     let is_head = head.request.method() == Method::HEAD;
-    let request: Request<Incoming> = head.request.map(|()| Incoming::Http3(Box::new(content)));
+    let request: Request<Incoming> = head.request.map(|()| Incoming::Http3(content));
     let ended = request.body().is_end_stream();
     tracing::trace!(id, early, ended, "request");
     shared.comes_from(http3.quic.remote_address().ip());
@@ -221,16 +221,10 @@ async fn request(
         write_idle: write_idle(shared),
     });
     let stage = watch.stage.clone();
-    let respond = respond(
-        Arc::clone(http3),
-        answer,
-        send,
-        between,
-        rank,
-        stage,
-        is_head,
-    );
-    Stream::new(Box::pin(respond), Arc::clone(shared), Some(watch)).await;
+    let respond = std::pin::pin!(respond(
+        http3, answer, &mut send, &between, &rank, &stage, is_head,
+    ));
+    Stream::new(respond, Arc::clone(shared), Some(watch)).await;
 }
 
 /// What bounds answers without a route: the limit of the one that was asked last, as over TCP.

@@ -34,6 +34,17 @@ pub(super) enum Woken {
     GoodbyeDue,
 }
 
+/// A request that is here already.
+pub(super) async fn at_once(
+    mut requests: Pin<&mut AcceptBi<'_>>,
+) -> Option<(SendStream, RecvStream)> {
+    poll_fn(|cx| match requests.as_mut().poll(cx) {
+        Poll::Ready(Ok(request)) => Poll::Ready(Some(request)),
+        _ => Poll::Ready(None),
+    })
+    .await
+}
+
 impl Connection {
     /// Awaits the answer to a HelloRetryRequest, if one was sent; what came instead, if it did not.
     pub(super) async fn second_hello(

@@ -75,13 +75,13 @@ mod tests {
     #[test]
     fn the_status_of_an_answer_is_read() {
         let mut headers = HeaderMap::new();
-        let section = response(StatusCode::EARLY_HINTS, &headers);
+        let section = response(StatusCode::EARLY_HINTS, &headers).finish();
         assert_eq!(answered(&section), Ok((StatusCode::EARLY_HINTS, None)));
         headers.insert("content-length", "12".parse().unwrap());
-        let section = response(StatusCode::NOT_FOUND, &headers);
+        let section = response(StatusCode::NOT_FOUND, &headers).finish();
         assert_eq!(answered(&section), Ok((StatusCode::NOT_FOUND, Some(12))));
         headers.insert("content-length", "1x".parse().unwrap());
-        let section = response(StatusCode::OK, &headers);
+        let section = response(StatusCode::OK, &headers).finish();
         assert_eq!(answered(&section), Err(NoHead::Malformed));
         let none = asking(&Method::GET, "a.test", "/", &HeaderMap::new(), 0);
         assert_eq!(answered(&none), Err(NoHead::Malformed));

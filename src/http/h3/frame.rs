@@ -242,16 +242,14 @@ impl Frames {
 }
 
 /// A HEADERS frame with this field section.
-pub fn headers(section: &[u8]) -> Bytes {
+pub fn headers(section: &[u8]) -> Vec<u8> {
     frame(HEADERS, section)
 }
 
-/// What comes before `length` bytes of content.
-pub fn data_header(length: usize) -> Bytes {
-    let mut out = Vec::with_capacity(9);
-    varint::encode(DATA, &mut out);
-    varint::encode(length as u64, &mut out);
-    out.into()
+/// Appends what comes before `length` bytes of content.
+pub fn data_header(length: usize, out: &mut Vec<u8>) {
+    varint::encode(DATA, out);
+    varint::encode(length as u64, out);
 }
 
 /// The beginning of our control stream: its type and SETTINGS.
@@ -272,14 +270,14 @@ pub fn settings() -> Bytes {
         varint::encode(setting, &mut payload);
         varint::encode(value, &mut payload);
     }
-    frame(SETTINGS, &payload)
+    frame(SETTINGS, &payload).into()
 }
 
 /// GOAWAY: requests on this stream and later ones are not answered.
 pub fn goaway(stream: u64) -> Bytes {
     let mut payload = Vec::new();
     varint::encode(stream.min(varint::MAX), &mut payload);
-    frame(GOAWAY, &payload)
+    frame(GOAWAY, &payload).into()
 }
 
 /// The type of a unidirectional stream, as it begins.
@@ -289,10 +287,11 @@ pub fn stream_type(kind: u64) -> Bytes {
     out.into()
 }
 
-fn frame(kind: u64, payload: &[u8]) -> Bytes {
-    let mut out = Vec::with_capacity(payload.len() + 9);
+fn frame(kind: u64, payload: &[u8]) -> Vec<u8> {
+    // So that a little content fits behind it.
+    let mut out = Vec::with_capacity(payload.len() + 9 + 64);
     varint::encode(kind, &mut out);
     varint::encode(payload.len() as u64, &mut out);
     out.extend_from_slice(payload);
-    out.into()
+    out
 }

@@ -226,17 +226,12 @@ pub(super) fn length_of(value: &[u8]) -> Result<u64, Malformed> {
     text.parse().map_err(|_| Malformed)
 }
 
-/// The field section of an answer's head.
-pub fn response(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
+/// The field section of an answer's head, which more fields may be added to.
+pub fn response(status: StatusCode, headers: &HeaderMap) -> Encoder {
     let mut encoder = Encoder::default();
     encoder.field(":status", status.as_str().as_bytes(), false);
     append(&mut encoder, headers);
-    encoder.finish()
-}
-
-/// The field section of an informational answer without fields.
-pub fn informational(status: StatusCode) -> Vec<u8> {
-    response(status, &HeaderMap::new())
+    encoder
 }
 
 /// The field section of trailers.

@@ -190,7 +190,7 @@ fn an_answer_says_nothing_of_connections() {
     let mut headers = HeaderMap::new();
     headers.insert("connection", HeaderValue::from_static("close"));
     headers.insert("x-own", HeaderValue::from_static("1"));
-    let fields = decoded(&head::response(StatusCode::TOO_EARLY, &headers)).unwrap();
+    let fields = decoded(&head::response(StatusCode::TOO_EARLY, &headers).finish()).unwrap();
     let expected = [(":status", "425"), ("x-own", "1")];
     assert_eq!(fields, expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
 }

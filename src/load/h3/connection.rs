@@ -269,10 +269,11 @@ impl Connection {
         let opened = self.quic.open_bi().await;
         let (mut send, mut receive) = opened.map_err(|error| self.lost(&error, false))?;
         let sending = async {
-            let mut chunks = [headers(&ask.section), Bytes::new(), ask.body.clone()];
+            let mut head = headers(&ask.section);
             if !ask.body.is_empty() {
-                chunks[1] = data_header(ask.body.len());
+                data_header(ask.body.len(), &mut head);
             }
+            let mut chunks = [head.into(), ask.body.clone()];
             // A server may answer without having read all; whatever else happens, the answer tells.
             if send.write_all_chunks(&mut chunks).await.is_ok() {
                 let _ = send.finish();

@@ -70,7 +70,9 @@ fn string<'r, 'i: 'r>(input: &mut &'i [u8], bits: u8, room: &'r mut Vec<u8>) -> 
     if !coded {
         return Some(own);
     }
+    let most = own.len() * 2;
     room.clear();
-    huffman::decode(own, own.len() * 2, room)?;
+    room.reserve(most);
+    huffman::decode(own, most, room)?;
     Some(room)
 }

@@ -37,6 +37,11 @@ impl Encoder {
         self.string(0, 7, value);
     }
 
+    /// Appends what [`line`] has made.
+    pub fn line(&mut self, line: &[u8]) {
+        self.0.extend_from_slice(line);
+    }
+
     /// The section.
     pub fn finish(self) -> Vec<u8> {
         self.0
@@ -52,4 +57,11 @@ impl Encoder {
             self.0.extend_from_slice(text);
         }
     }
+}
+
+/// A field that is appended to many sections.
+pub fn line(name: &str, value: &[u8]) -> Vec<u8> {
+    let mut encoder = Encoder(Vec::new());
+    encoder.field(name, value, false);
+    encoder.0
 }

@@ -116,42 +116,75 @@ pub(super) const FIELDS: [(&str, &str); 99] = [
 const NAMES: usize = 64;
 const NONE: u8 = u8::MAX;
 
-/// The entries whose names have one length, as a list: the first one by that length, and for each the
-/// next. All names of an answer are looked for, and most of the table has others.
-struct Alike {
+/// Where to look for a name: all names of an answer are looked for, and most of the table has others.
+struct Names {
+    /// By length: the first entry with a name of that length.
     first: [u8; NAMES],
-    next: [u8; FIELDS.len()],
+    /// For the first entry of each name: the first one of the next name of that length.
+    other: [u8; FIELDS.len()],
+    /// For each entry: the next one of its name.
+    same: [u8; FIELDS.len()],
 }
 
-static ALIKE: Alike = alike();
+static PLACES: Names = places();
 
-const fn alike() -> Alike {
-    let mut alike = Alike {
+const fn places() -> Names {
+    let mut places = Names {
         first: [NONE; NAMES],
-        next: [NONE; FIELDS.len()],
+        other: [NONE; FIELDS.len()],
+        same: [NONE; FIELDS.len()],
     };
     let mut index = FIELDS.len();
     while index > 0 {
         index -= 1;
-        let length = FIELDS[index].0.len();
-        alike.next[index] = alike.first[length];
-        alike.first[length] = index as u8;
+        let name = FIELDS[index].0.as_bytes();
+        // Entries of one name need not follow each other: it stands among those of its length already,
+        // if a later one has it.
+        let mut before = NONE;
+        let mut place = places.first[name.len()];
+        while place != NONE && !is_same(FIELDS[place as usize].0.as_bytes(), name) {
+            before = place;
+            place = places.other[place as usize];
+        }
+        if place == NONE {
+            places.other[index] = places.first[name.len()];
+            places.first[name.len()] = index as u8;
+            continue;
+        }
+        places.same[index] = place;
+        places.other[index] = places.other[place as usize];
+        match before {
+            NONE => places.first[name.len()] = index as u8,
+            before => places.other[before as usize] = index as u8,
+        }
     }
-    alike
+    places
+}
+
+const fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let mut place = 0;
+    while place < one.len() {
+        if one[place] != other[place] {
+            return false;
+        }
+        place += 1;
+    }
+    true
 }
 
 /// The indices of the entries with this name and what they have as value, in their order.
 pub(super) fn named(name: &str) -> impl Iterator<Item = (usize, &'static str)> {
-    let mut next = ALIKE.first.get(name.len()).copied().unwrap_or(NONE);
+    let entry = |index: u8| Some((usize::from(index), FIELDS.get(usize::from(index))?));
+    let mut next = PLACES.first.get(name.len()).copied().unwrap_or(NONE);
+    while let Some((index, (known, _))) = entry(next)
+        && *known != name
+    {
+        next = PLACES.other.get(index).copied().unwrap_or(NONE);
+    }
     std::iter::from_fn(move || {
-        loop {
-            let index = usize::from(next);
-            let (known, value) = FIELDS.get(index)?;
-            next = ALIKE.next.get(index).copied().unwrap_or(NONE);
-            if *known == name {
-                return Some((index, *value));
-            }
-        }
+        let (index, (_, value)) = entry(next)?;
+        next = PLACES.same.get(index).copied().unwrap_or(NONE);
+        Some((index, *value))
     })
 }
 

@@ -85,10 +85,13 @@ pub(super) fn decode(input: &[u8], limit: usize, out: &mut Vec<u8>) -> Option<()
     let mut bits = 0u64;
     let mut have = 0u32;
     loop {
-        while have <= 56 {
-            let Some(byte) = input.next() else { break };
-            bits |= u64::from(*byte) << (56 - have);
-            have += 8;
+        // As many as the longest code has are enough.
+        if have < LONGEST as u32 {
+            while have <= 56 {
+                let Some(byte) = input.next() else { break };
+                bits |= u64::from(*byte) << (56 - have);
+                have += 8;
+            }
         }
         let (byte, length) = table_short(bits);
         let (byte, length) = match length {

@@ -7,4 +7,4 @@ mod huffman;
 mod integer;
 
 pub use self::decode::{Failed, decode};
-pub use self::encode::Encoder;
+pub use self::encode::{Encoder, line};

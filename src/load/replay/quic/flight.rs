@@ -131,9 +131,9 @@ impl Recorder {
             Err(_) => return Err(format!("{from}: no ticket came")),
         }
         let ask = engine::ask(plan, &self.name);
-        let mut request = headers(&ask.section).to_vec();
+        let mut request = headers(&ask.section);
         if !ask.body.is_empty() {
-            request.extend_from_slice(&data_header(ask.body.len()));
+            data_header(ask.body.len(), &mut request);
             request.extend_from_slice(&ask.body);
         }
         let (suite, allowed) = self.shelf.look(from, request.len())?;
