@@ -168,7 +168,7 @@ pub(super) const EARLY_DATA: HeaderName = HeaderName::from_static("early-data");
 
 /// A body in memory is handed out in pieces (see also [`PIECE`]), so that it is not taken for sent before
 /// the client has room for it. A stream of HTTP/2 is watched only until its last piece is handed out; one
-/// of HTTP/3 until all is sent, so that its pieces may be larger.
+/// of HTTP/3 until all is sent, and tells how much that is, so that its pieces may be larger.
 const PIECE_OF_STREAM: usize = 16 * 1024;
 
 /// The body of an answer. It carries the exchange to its end.
@@ -245,6 +245,21 @@ impl ResponseBody {
         let metrics = &self.exchange.shared.worker.process.metrics;
         metrics.timeouts.inc(TimeoutKind::Total);
         Poll::Ready(Some(Err(crate::deadline::Elapsed.into())))
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        let exchange = &mut self.exchange;
+        if exchange.shared.state.protocol == Protocol::Http3
+            && let Some(stage) = &exchange.stage
+        {
+            // What was handed out was not taken yet.
+            exchange.bytes_out = stage.taken();
+            if exchange.end == AnswerEnd::Complete && !stage.is_sent() {
+                exchange.end = AnswerEnd::AbortedByClient;
+            }
+        }
     }
 }
 

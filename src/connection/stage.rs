@@ -24,7 +24,9 @@ struct Progress {
     count: AtomicU64,
     /// The total deadline of the request, once the gate has let it go.
     total: OnceLock<Deadline>,
-    /// Whether all of the answer is sent.
+    /// Bytes of content that the client has taken, over HTTP/3.
+    taken: AtomicU64,
+    /// Whether all of the answer is sent, over HTTP/3.
     sent: AtomicBool,
     /// The deadline that cut the stream.
     cut: OnceLock<TimeoutKind>,
@@ -43,6 +45,17 @@ impl Stage {
         self.0.count.store(count & !1, Ordering::Relaxed);
     }
 
+    /// The client has taken so much content, and what stands around it. Over HTTP/3.
+    pub(super) fn take(&self, content: usize) {
+        self.0.taken.fetch_add(content as u64, Ordering::Relaxed);
+        self.client();
+    }
+
+    /// Bytes of content that the client has taken, over HTTP/3.
+    pub(super) fn taken(&self) -> u64 {
+        self.0.taken.load(Ordering::Relaxed)
+    }
+
     /// The gate let the request go: its total deadline runs.
     pub(super) fn bound(&self, total: &Deadline) {
         // Set once per request, before the answer.
@@ -52,6 +65,11 @@ impl Stage {
     /// All of the answer is sent, in time: no total deadline can pass any more.
     pub(super) fn sent(&self) {
         self.0.sent.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether all of the answer is sent, over HTTP/3.
+    pub(super) fn is_sent(&self) -> bool {
+        self.0.sent.load(Ordering::Relaxed)
     }
 
     /// The deadline that cut the stream, if one did.
@@ -154,7 +172,7 @@ impl<F: Future<Output = ()> + Unpin> Future for Stream<F> {
             }
         }
         if let Some(total) = watch.stage.0.total.get()
-            && !watch.stage.0.sent.load(Ordering::Relaxed)
+            && !watch.stage.is_sent()
         {
             let alarm = this.total.get_or_insert_with(|| total.watch());
             // Before the head the service answers 504; after it the body fails. This ends what

@@ -139,6 +139,40 @@ async fn an_answer_that_is_taken_slowly_is_sent_whole() {
     scene.settle().await;
 }
 
+/// It is handed out at once, and sent as the client lets it.
+#[tokio::test]
+async fn an_answer_that_is_taken_in_part_is_logged_so() {
+    let routes = format!(
+        "[[site.route]]\npath = \"/slow\"\ntimeouts = {{ write_idle = \"500ms\" }}\n\
+         respond = {{ status = 200, body = \"{}\" }}",
+        "x".repeat(60_000)
+    );
+    let wants = Wants {
+        routes: &routes,
+        ..Wants::default()
+    };
+    let scene = Scene::with(wants).await;
+    let endpoint = taking(&scene, 8192);
+    let quic = connect(&endpoint, &scene).await;
+    for (leaves, end) in [(false, "timeout_write_idle"), (true, "aborted_by_client")] {
+        let (mut send, mut recv) = quic.open_bi().await.unwrap();
+        send.write_all(&head(GET, "/slow", b"")).await.unwrap();
+        send.finish().unwrap();
+        let mut some = [0; 64];
+        within("content", recv.read_exact(&mut some)).await.unwrap();
+        if leaves {
+            recv.stop(0x10cu32.into()).unwrap();
+        }
+        let line = scene.edge.until_access(|line| line["end"] == end).await;
+        let out = line["bytes_out"].as_u64().unwrap();
+        // All that the window had room for, but for the head.
+        assert!((7900..=8192).contains(&out), "{out}");
+    }
+    quic.close(0x100u32.into(), b"");
+    endpoint.wait_idle().await;
+    scene.settle().await;
+}
+
 #[tokio::test]
 async fn an_interim_answer_that_nobody_takes_does_not_hold_up_the_request() {
     let origin = Origin::start(|_| Reply::ok("answer")).await;

@@ -65,18 +65,30 @@ impl Sending {
     /// Sends an answer with nothing but a status, and ends.
     pub(super) async fn status_alone(&mut self, ranks: &Ranks, status: StatusCode) {
         let head = self.head(&h3::response(status, &HeaderMap::new()).finish());
-        let (nobody, mut head) = (Stage::default(), [head.into()]);
-        if self.write(ranks, &nobody, &mut head).await.is_ok() {
+        let nobody = Stage::default();
+        if self.around(ranks, &nobody, head).await.is_ok() {
             self.finish();
         }
     }
 
+    /// Writes what stands around content.
+    async fn around(
+        &mut self,
+        ranks: &Ranks,
+        stage: &Stage,
+        bytes: Vec<u8>,
+    ) -> Result<(), WriteError> {
+        let length = bytes.len();
+        self.write(ranks, stage, length, &mut [bytes.into()]).await
+    }
+
     /// Writes all of this, after those whose place is before ours; `stage` is told whenever the client
-    /// has taken some.
+    /// has taken some. `before` is how many bytes come before content.
     async fn write(
         &mut self,
         ranks: &Ranks,
         stage: &Stage,
+        mut before: usize,
         pieces: &mut [Bytes],
     ) -> Result<(), WriteError> {
         if !self.rest.is_empty() {
@@ -102,8 +114,10 @@ impl Sending {
                 stood_back = false;
                 self.try_write(&waits, left, cx.waker())
             });
-            done += written.await?.chunks;
-            stage.client();
+            let written = written.await?;
+            done += written.chunks;
+            stage.take(written.bytes.saturating_sub(before));
+            before = before.saturating_sub(written.bytes);
             if done < pieces.len() {
                 waits.again();
                 had = true;
@@ -154,6 +168,7 @@ impl Sending {
         &mut self,
         ranks: &Ranks,
         stage: &Stage,
+        rank: &Rank,
         mut before: Vec<u8>,
         mut data: Bytes,
     ) -> Result<(), WriteError> {
@@ -161,11 +176,14 @@ impl Sending {
             h3::data_header(data.len(), &mut before);
         }
         if data.len() <= SMALL {
+            self.rank(rank);
+            let length = before.len();
             before.extend_from_slice(&data);
-            return self.write(ranks, stage, &mut [before.into()]).await;
+            return self.write(ranks, stage, length, &mut [before.into()]).await;
         }
         let mut before = Bytes::from(before);
         while !data.is_empty() {
+            self.rank(rank);
             // Who shares takes a little and is then behind the others.
             let most = match shares(self.order) {
                 true => SHARE,
@@ -173,7 +191,9 @@ impl Sending {
             };
             let part = data.split_to(most.min(data.len()));
             let before = std::mem::take(&mut before);
-            self.write(ranks, stage, &mut [before, part]).await?;
+            let length = before.len();
+            self.write(ranks, stage, length, &mut [before, part])
+                .await?;
         }
         Ok(())
     }
@@ -231,7 +251,6 @@ pub(super) async fn respond(
     send.rank(rank);
     if let Some(()) = pass_on(http3, response, send, rank, stage, is_head).await {
         send.finish();
-        stage.sent();
         // Until the client has it, it is under way: the connection must not be closed on it.
         let _ = send.stream.stopped().await;
     } else if send.wrong == Code::REQUEST_CANCELLED {
@@ -322,7 +341,8 @@ async fn pass_on(
     let mut head = send.head(&section(&parts, length));
     let ranks = &http3.ranks;
     if empty {
-        send.write(ranks, stage, &mut [head.into()]).await.ok()?;
+        send.around(ranks, stage, head).await.ok()?;
+        stage.sent();
         return Some(());
     }
     // Who leaves while the answer pauses is not waited for, nor is what it would have got.
@@ -345,7 +365,7 @@ async fn pass_on(
                 // Now it is the client that is waited for.
                 stage.client();
                 let head = std::mem::take(&mut head);
-                send.write(ranks, stage, &mut [head.into()]).await.ok()?;
+                send.around(ranks, stage, head).await.ok()?;
                 // So that it leaves, whatever the content comes to.
                 tokio::task::yield_now().await;
                 continue;
@@ -366,9 +386,8 @@ async fn pass_on(
         match frame.into_data() {
             Ok(data) if data.is_empty() => {}
             Ok(data) => {
-                send.rank(rank);
                 let head = std::mem::take(&mut head);
-                send.content(ranks, stage, head, data).await.ok()?;
+                send.content(ranks, stage, rank, head, data).await.ok()?;
             }
             Err(frame) => {
                 if let Ok(trailers) = frame.into_trailers() {
@@ -382,8 +401,10 @@ async fn pass_on(
         }
     }
     if !head.is_empty() {
-        send.write(ranks, stage, &mut [head.into()]).await.ok()?;
+        send.around(ranks, stage, head).await.ok()?;
     }
+    // Before the body goes, which tells how the answer ended.
+    stage.sent();
     Some(())
 }
 
