@@ -89,7 +89,7 @@ async fn conclusive(plan: &Arc<Plan>, order: Order, replays: usize) -> Round {
             Err(trouble) => return Round::failed(order, trouble),
         };
         if !round.is_refused() || flights == FLIGHTS {
-            return round;
+            return Round { flights, ..round };
         }
         flights += 1;
     }

@@ -82,8 +82,9 @@ pub async fn replay(plan: Plan, replays: usize) -> ReplayReport {
     report
 }
 
-/// How often each round's flight was accepted.
+/// How often each round's flight was accepted, the first one that was recorded for it.
 pub fn accepted(report: &ReplayReport) -> Vec<u64> {
+    assert!(report.rounds.iter().all(|round| round.flights == 1));
     report.rounds.iter().map(|round| round.accepted).collect()
 }
 

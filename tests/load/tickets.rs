@@ -215,6 +215,8 @@ async fn a_flight_that_is_refused_at_once_makes_room_for_another_one() {
     assert_eq!(report.finding, Finding::Clear, "{report}");
     let sent: Vec<u64> = report.rounds.iter().map(|round| round.sent).collect();
     assert_eq!(sent, [4, 4]);
+    let flights: Vec<usize> = report.rounds.iter().map(|round| round.flights).collect();
+    assert_eq!(flights, [3, 1]);
     // A ticket for each flight: two were refused, two accepted.
     assert_eq!(server.heads(), 4);
 
@@ -223,5 +225,6 @@ async fn a_flight_that_is_refused_at_once_makes_room_for_another_one() {
     let report = within("the replays", run(ReplayPlan { plan, replays: 3 })).await;
     assert_eq!(report.finding, Finding::Inconclusive, "{report}");
     assert_eq!(report.rounds[0].original, Some(Outcome::FullHandshake));
+    assert_eq!(report.rounds[0].flights, 3);
     assert_eq!(server.heads(), 6);
 }

@@ -64,6 +64,9 @@ pub struct Round {
     pub order: Order,
     /// This round alone.
     pub finding: Finding,
+    /// How many flights it took until one was accepted; those before it are not counted here. More than
+    /// one where a server refused the early data of a new ticket.
+    pub flights: usize,
     /// The flight, if one could be recorded.
     pub flight: Option<FlightSummary>,
     /// Why none could be.
@@ -195,6 +198,7 @@ impl Round {
         Self {
             order,
             finding: Finding::Inconclusive,
+            flights: 0,
             flight: None,
             trouble: Some(trouble),
             original: None,
@@ -260,6 +264,7 @@ impl Round {
                 _ if original_accepted && answered > 1 => Finding::Clear,
                 _ => Finding::Inconclusive,
             },
+            flights: 1,
             flight: Some(flight),
             trouble: None,
             original,
@@ -303,6 +308,13 @@ impl fmt::Display for Round {
             "{order}: {} × {} bytes ({} of early data), {}, {}",
             self.sent, flight.bytes, flight.early_data, flight.suite, flight.group
         )?;
+        if self.flights > 1 {
+            writeln!(
+                f,
+                "  the flight is number {}: others were refused",
+                self.flights
+            )?;
+        }
         if let Some(original) = &self.original {
             writeln!(f, "  the original: {original}")?;
         }
