@@ -112,11 +112,11 @@ impl<'a> Lab<'a> {
     /// # Errors
     /// It does not end, or does not start.
     pub fn restart_edge(&mut self) -> Result<(), String> {
-        if self.edge_has_ended().is_none() {
+        if !self.edge.has_ended() {
             self.ground.terminate("edge", self.edge.id());
-        }
-        if !self.edge.ended_within(READY) {
-            return Err("the edge did not end after SIGTERM".into());
+            if !self.edge.ended_within(READY) {
+                return Err("the edge did not end after SIGTERM".into());
+            }
         }
         self.ground.end("edge");
         self.edge = start_edge(self.ground)?;
@@ -181,15 +181,10 @@ fn ready(command: std::process::Command, what: &str) -> Result<Service, String> 
 
 fn start_edge(ground: &dyn Ground) -> Result<Service, String> {
     let mut edge = Service::start(ground.edge_command())?;
-    let ended = || {
-        edge.said
-            .wait(Duration::ZERO, |_, ended| ended.then_some(()))
-            .is_some()
-    };
     let mut is_ready = false;
     poll(READY, || {
         is_ready = get(ground.admin(), "/readyz").is_ok();
-        is_ready || ended()
+        is_ready || edge.output_has_ended()
     });
     if !is_ready {
         return Err(format!("the edge does not start\n{}", edge.complaint()));

@@ -81,12 +81,15 @@ impl Service {
 
     /// Its exit code, once it has ended by itself.
     pub fn code(&mut self) -> Option<i32> {
-        // Its output has ended, so it is about to.
-        let ended = self
-            .said
-            .wait(Duration::ZERO, |_, ended| ended.then_some(()))
-            .is_some();
+        // Whose output has ended is about to.
+        let ended = self.output_has_ended();
         ended.then(|| self.child.wait().ok()).flatten()?.code()
+    }
+
+    /// Whether nothing comes on its standard output any more.
+    pub fn output_has_ended(&self) -> bool {
+        let ended = |_: &[String], ended: bool| ended.then_some(());
+        self.said.wait(Duration::ZERO, ended).is_some()
     }
 
     /// Its process.
@@ -96,7 +99,8 @@ impl Service {
 
     /// What it complained of, to stand in an error: its last words too, if it has ended.
     pub fn complaint(&mut self) -> String {
-        if self.has_ended() {
+        // Whose output has ended is about to.
+        if self.output_has_ended() || self.has_ended() {
             self.ended_within(LAST_WORDS);
         }
         let lines = self.complained.all();

@@ -115,7 +115,7 @@ const ENDS_IT: &str = r#"if [ ! -e ended ]; then
     : > ended
     read edge < starts
     kill -KILL "$edge"
-    until grep -q '^State:.Z' "/proc/$edge/status"; do :; done
+    until [ ! -e "/proc/$edge" ] || grep -q '^State:.Z' "/proc/$edge/status"; do :; done
 fi
 echo '{"unsupported": "a script"}'; exit 127"#;
 
