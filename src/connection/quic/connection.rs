@@ -282,8 +282,9 @@ impl Connection {
                 Woken::Request(send, recv) => {
                     self.request(&http3, send, recv);
                     requests.set(quic.accept_bi());
-                    // Others have mostly come with it. Between them nothing can have happened that comes
-                    // before requests.
+                    // Others have mostly come with it. Nothing else has run on this worker's one thread
+                    // between them, so nothing can have happened that comes before requests, unless one
+                    // of them has closed the connection: then those behind it end with it.
                     while let Some((send, recv)) = at_once(requests.as_mut()).await {
                         self.request(&http3, send, recv);
                         requests.set(quic.accept_bi());

@@ -20,7 +20,7 @@ use tracing::Instrument;
 use super::closing::{Closing, Room};
 use super::code;
 use super::connection::{Accepted, Connection};
-use super::shown::{OpenedToken, Shown};
+use super::shown::{ShownTokens, Unasked};
 use super::tokens::{LIFETIME, TokenKeys, UsedTokens};
 use crate::config::site_tls::QUIC;
 use crate::config::snapshot::QuicRetry;
@@ -86,11 +86,11 @@ impl Secrets {
         })
     }
 
-    /// Those of one port.
-    pub(super) fn shown(&self) -> Arc<Shown> {
+    /// Those of them that clients show to one port.
+    pub(super) fn shown(&self) -> Arc<ShownTokens> {
         let elsewhere = self.refused.child(TokenRefusal::Address);
         let (tokens, used) = (Arc::clone(&self.tokens), Arc::clone(&self.used));
-        Shown::new(tokens, used, elsewhere.clone())
+        ShownTokens::new(tokens, used, elsewhere.clone())
     }
 }
 
@@ -172,7 +172,7 @@ impl Port {
 pub(super) fn server_config(
     migration: bool,
     crypto: Arc<Crypto>,
-    shown: Arc<Shown>,
+    shown: Arc<ShownTokens>,
 ) -> ServerConfig {
     let mut transport = TransportConfig::default();
     transport
@@ -206,7 +206,7 @@ struct Accepting {
     address: SocketAddr,
     base: ServerConfig,
     closing: Closing,
-    opened: Arc<OpenedToken>,
+    opened: Arc<Unasked>,
 }
 
 impl Accepting {

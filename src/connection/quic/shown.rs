@@ -14,20 +14,21 @@ use super::tokens::{TokenKeys, UsedTokens};
 const EARLIER: u8 = 1;
 
 /// The keys and the log of all ports, as one of them has them.
-pub(super) struct Shown {
+pub(super) struct ShownTokens {
     keys: Arc<TokenKeys>,
     used: Arc<UsedTokens>,
-    opened: Arc<OpenedToken>,
+    opened: Arc<Unasked>,
 }
 
 /// Whether a token of an earlier connection was opened, and nobody has asked yet whether it was used:
-/// quinn does so before it takes another packet, unless the token is from another address.
-pub(super) struct OpenedToken {
+/// quinn does so before it takes another packet, unless the token is from another address, or too old
+/// while its key still opens it.
+pub(super) struct Unasked {
     waits: AtomicBool,
     elsewhere: IntCounter,
 }
 
-impl OpenedToken {
+impl Unasked {
     /// Counts it, if nobody has asked. For the port's own thread, between packets.
     pub(super) fn settle(&self) {
         if self.waits.swap(false, Ordering::Relaxed) {
@@ -45,7 +46,7 @@ impl OpenedToken {
     }
 }
 
-impl Shown {
+impl ShownTokens {
     /// None yet. `elsewhere` counts those of earlier connections that are from another address.
     pub(super) fn new(
         keys: Arc<TokenKeys>,
@@ -55,20 +56,20 @@ impl Shown {
         Arc::new(Self {
             keys,
             used,
-            opened: Arc::new(OpenedToken {
+            opened: Arc::new(Unasked {
                 waits: AtomicBool::new(false),
                 elsewhere,
             }),
         })
     }
 
-    /// The newest one.
-    pub(super) fn opened(&self) -> Arc<OpenedToken> {
+    /// Whether one was opened that nobody asked about.
+    pub(super) fn opened(&self) -> Arc<Unasked> {
         Arc::clone(&self.opened)
     }
 }
 
-impl HandshakeTokenKey for Shown {
+impl HandshakeTokenKey for ShownTokens {
     fn aead_from_hkdf(&self, nonce: &[u8]) -> Box<dyn AeadKey> {
         Box::new(Key {
             key: self.keys.aead_from_hkdf(nonce),
@@ -77,7 +78,7 @@ impl HandshakeTokenKey for Shown {
     }
 }
 
-impl TokenLog for Shown {
+impl TokenLog for ShownTokens {
     fn check_and_insert(
         &self,
         nonce: u128,
@@ -91,7 +92,7 @@ impl TokenLog for Shown {
 
 struct Key {
     key: Box<dyn AeadKey>,
-    opened: Arc<OpenedToken>,
+    opened: Arc<Unasked>,
 }
 
 impl AeadKey for Key {
@@ -111,11 +112,12 @@ impl AeadKey for Key {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::sync::atomic::AtomicU64;
     use std::time::Instant;
 
     use prometheus::Registry;
     use quinn_proto::crypto::rustls::QuicClientConfig;
-    use quinn_proto::{ClientConfig, Connection, DatagramEvent, Endpoint};
+    use quinn_proto::{ClientConfig, Connection, DatagramEvent, Endpoint, TimeSource};
     use rustls::RootCertStore;
     use rustls::crypto::aws_lc_rs;
 
@@ -125,6 +127,17 @@ mod tests {
     use crate::telemetry::labels::TokenRefusal;
     use crate::telemetry::metrics::Metrics;
     use crate::tls::quic::Crypto;
+
+    /// Seconds that have gone by.
+    #[derive(Default)]
+    struct Clock(AtomicU64);
+
+    impl TimeSource for Clock {
+        fn now(&self) -> SystemTime {
+            let begin = Duration::from_secs(1_800_000_000);
+            SystemTime::UNIX_EPOCH + begin + Duration::from_secs(self.0.load(Ordering::Relaxed))
+        }
+    }
 
     fn client() -> ClientConfig {
         let provider = Arc::new(aws_lc_rs::default_provider());
@@ -148,16 +161,14 @@ mod tests {
     fn the_token_of_a_retry_lasts_for_a_moment() {
         let address: SocketAddr = ([127, 0, 0, 1], 1234).into();
         let now = Instant::now();
-        for is_late in [false, true] {
+        for (age, is_late) in [(14, false), (17, true)] {
             let metrics = Metrics::new(&Registry::new()).unwrap();
             let refused = &metrics.quic.tokens_refused;
             let secrets = Secrets::new(refused).unwrap();
             let crypto = Crypto::unopened(refused.child(TokenRefusal::Retry).clone());
             let mut config = server_config(true, crypto, secrets.shown());
-            if is_late {
-                // Whole seconds are counted from the one that it was made in.
-                config.retry_token_lifetime(Duration::ZERO);
-            }
+            let clock = Arc::new(Clock::default());
+            config.time_source(Arc::clone(&clock) as Arc<dyn TimeSource>);
             let mut out = Vec::new();
             let mut edge = Endpoint::new(Arc::default(), Some(Arc::new(config)), true, None);
             let mut client_side = Endpoint::new(Arc::default(), None, true, None);
@@ -178,6 +189,7 @@ mod tests {
             connection.handle_event(event);
             let again = next(&mut connection);
             out.clear();
+            clock.0.store(age, Ordering::Relaxed);
             match edge.handle(now, address, None, None, again[..].into(), &mut out) {
                 Some(DatagramEvent::NewConnection(incoming)) => {
                     assert!(incoming.remote_address_validated() && !is_late);

@@ -11,7 +11,7 @@ labels! {
         Unknown => "unknown",
         /// Of an earlier connection, and shown before.
         Used => "used",
-        /// Of an earlier connection, and from another address.
+        /// Of an earlier connection, and from another address or more than a day old.
         Address => "address",
         /// Of a Retry, and from another address or too old: its client is told so.
         Retry => "retry",
