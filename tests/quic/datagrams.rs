@@ -12,6 +12,7 @@ use crate::quic::client::Client;
 use crate::quic::forger::{Forger, LEAST, Level};
 use crate::quic::scene::{NAME, Scene, Wants, route_to};
 use crate::support::origin::{Origin, Reply};
+use crate::support::tool::skip;
 use crate::support::within;
 
 const DOWN: usize = 2_000_000;
@@ -27,7 +28,6 @@ impl Watched {
     async fn bind() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let state = UdpSocketState::new((&socket).into()).unwrap();
-        assert!(state.gro_segments() > 1, "the kernel joins no datagrams");
         // Room for bursts: what is lost here is taken for the line's fault.
         let room = state.set_recv_buffer_size((&socket).into(), 2 << 20);
         room.unwrap();
@@ -96,6 +96,9 @@ async fn a_download_goes_in_large_datagrams_many_at_once_and_routers_may_mark_th
     })
     .await;
     let (near, seen) = (Watched::bind().await, Arc::default());
+    if near.state.gro_segments() == 1 {
+        return skip("the kernel joins no datagrams");
+    }
     let address = near.address();
     let carrying = tokio::spawn(carry(near, scene.address(), Arc::clone(&seen)));
     let mut client = Client::connect(address, NAME, &scene.setup).await;

@@ -86,13 +86,17 @@ async fn so_many_initial_packets_are_read_and_no_more() {
 
 #[tokio::test]
 async fn so_many_packets_of_a_handshake_are_read_and_no_more() {
-    let scene = Scene::with(Wants {
-        site: "timeouts = { handshake = \"1s\" }",
-        ..Wants::default()
-    })
-    .await;
     let label = ["limit=\"handshake_packets\""];
     for (pings, is_taken) in [(200, true), (300, false)] {
+        let site = match is_taken {
+            true => "",
+            false => "timeouts = { handshake = \"1s\" }",
+        };
+        let scene = Scene::with(Wants {
+            site,
+            ..Wants::default()
+        })
+        .await;
         let mut forger = Forger::flown(scene.address(), NAME, &scene.setup).await;
         for nth in 0..pings {
             forger.send(Level::Handshake, PING).await;

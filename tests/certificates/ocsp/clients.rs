@@ -188,9 +188,9 @@ async fn what_openssl_s_responder_says_of_a_time_that_is_over_is_not_shown() {
     );
     drop(edge);
 
-    // Where a good one is there, which has half a minute left, it stays.
-    let behind = Duration::from_secs(90);
-    let good = ["-nmin", "2"];
+    // Where a good one is there, which has a minute left, it stays.
+    let behind = Duration::from_secs(240);
+    let good = ["-nmin", "5"];
     let good = OpenSsl::start_behind(behind, &authority, &known, &signer, &good).await;
     let good = good.expect("as before");
     let edge = Edge::start(&asking(&format!(", responder = \"{}\"", good.url))).await;
