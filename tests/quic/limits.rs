@@ -106,11 +106,12 @@ async fn no_answer_waits_for_ever_for_a_client_that_takes_nothing() {
 }
 
 /// What is longer than what the client lets come at once, and shorter than a piece of content.
-#[tokio::test]
-async fn an_answer_that_is_taken_slowly_is_sent_whole() {
-    const LENGTH: usize = 60_000;
+const LENGTH: usize = 60_000;
+
+/// An edge that answers so much, and waits so long for a client that takes nothing.
+async fn slow(write_idle: &str) -> Scene {
     let routes = format!(
-        "[[site.route]]\npath = \"/slow\"\ntimeouts = {{ write_idle = \"1s\" }}\n\
+        "[[site.route]]\npath = \"/slow\"\ntimeouts = {{ write_idle = \"{write_idle}\" }}\n\
          respond = {{ status = 200, body = \"{}\" }}",
         "x".repeat(LENGTH)
     );
@@ -118,7 +119,12 @@ async fn an_answer_that_is_taken_slowly_is_sent_whole() {
         routes: &routes,
         ..Wants::default()
     };
-    let scene = Scene::with(wants).await;
+    Scene::with(wants).await
+}
+
+#[tokio::test]
+async fn an_answer_that_is_taken_slowly_is_sent_whole() {
+    let scene = slow("1s").await;
     let endpoint = taking(&scene, 8192);
     let quic = connect(&endpoint, &scene).await;
     let (mut send, mut recv) = quic.open_bi().await.unwrap();
@@ -142,16 +148,7 @@ async fn an_answer_that_is_taken_slowly_is_sent_whole() {
 /// It is handed out at once, and sent as the client lets it.
 #[tokio::test]
 async fn an_answer_that_is_taken_in_part_is_logged_so() {
-    let routes = format!(
-        "[[site.route]]\npath = \"/slow\"\ntimeouts = {{ write_idle = \"500ms\" }}\n\
-         respond = {{ status = 200, body = \"{}\" }}",
-        "x".repeat(60_000)
-    );
-    let wants = Wants {
-        routes: &routes,
-        ..Wants::default()
-    };
-    let scene = Scene::with(wants).await;
+    let scene = slow("500ms").await;
     let endpoint = taking(&scene, 8192);
     let quic = connect(&endpoint, &scene).await;
     for (leaves, end) in [(false, "timeout_write_idle"), (true, "aborted_by_client")] {
