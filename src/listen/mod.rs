@@ -1,6 +1,7 @@
 //! Listening sockets: one per worker and address, and an accept that never ends.
 
 mod defer;
+mod moves;
 pub mod proxy;
 mod sorted;
 mod steer;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
+use prometheus::IntCounter;
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
 use quinn_proto::{ConnectionId, ConnectionIdGenerator, InvalidCid};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -46,13 +47,15 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// The socket as quinn takes it, within a runtime.
+    /// The socket as quinn takes it, within a runtime. `restless` counts datagrams of connections that
+    /// change their address more often than they may.
     ///
     /// # Errors
     /// The system's.
-    pub fn open(self) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    pub fn open(self, restless: IntCounter) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let socket = TokioRuntime.wrap_udp_socket(self.socket)?;
-        Ok(Arc::new(Sorted::new(socket, self.worker, self.post)))
+        let sorted = Sorted::new(socket, self.worker, self.post, restless);
+        Ok(Arc::new(sorted))
     }
 
     /// Where it is bound.

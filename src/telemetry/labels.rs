@@ -376,6 +376,8 @@ labels! {
         ConnectionIds => "connection_ids",
         /// Too many questions over QUIC whether a path works: the connection ends.
         PathChallenges => "path_challenges",
+        /// A connection over QUIC moves more often than it may: a datagram is not read.
+        Moves => "moves",
         /// More Initial packets of one connection than are read.
         Initials => "initials",
         /// More packets of one handshake over QUIC, after its Initial ones, than are read.

@@ -4,8 +4,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use crate::quic::client::Client;
-use crate::quic::floods::{INTERNAL_ERROR, PING, counted, exceeded};
-use crate::quic::forger::{Forger, Level, crypto};
+use crate::quic::forger::{Forger, INTERNAL_ERROR, Level, PING, by_transport, crypto};
 use crate::quic::scene::{NAME, Scene, Wants};
 use crate::support::BOUND;
 
@@ -22,8 +21,8 @@ async fn holes_in_a_hello_are_bounded() {
     forger
         .send(Level::Initial, &crypto(16 * 1024 + 100, b"x"))
         .await;
-    assert_eq!(forger.closed().await, exceeded(CRYPTO_BUFFER_EXCEEDED));
-    counted(&scene, "crypto_buffer", 1).await;
+    assert_eq!(forger.closed().await, by_transport(CRYPTO_BUFFER_EXCEEDED));
+    scene.until_error("crypto_buffer", 1).await;
     // Neither are thousands of pieces, a byte each with a hole behind it.
     let mut forger = Forger::to(scene.address(), NAME, &scene.setup).await;
     forger.send(Level::Initial, &crypto(0, &first)).await;
@@ -37,8 +36,8 @@ async fn holes_in_a_hello_are_bounded() {
         forger.send(Level::Initial, &frames).await;
         forger.drain().await;
     }
-    assert_eq!(forger.closed().await, exceeded(INTERNAL_ERROR));
-    counted(&scene, "crypto_gaps", 1).await;
+    assert_eq!(forger.closed().await, by_transport(INTERNAL_ERROR));
+    scene.until_error("crypto_gaps", 1).await;
     let closed = ["error=\"closed\""];
     scene
         .until_metric("client_hello_errors_total", &closed, 2.0)

@@ -8,11 +8,10 @@ use serde_json::Value;
 
 use crate::quic::addresses::{LARGE, large};
 use crate::quic::client::Client;
-use crate::quic::forger::{Forger, LEAST, Level, crypto};
+use crate::quic::forger::{Forger, LEAST, Level, PING, crypto};
 use crate::quic::scene::{NAME, Scene, Wants};
 use crate::support::BOUND;
 
-const PING: &[u8] = &[1];
 const ACK: u64 = 0x02;
 
 /// Waits until so many packets are acknowledged, each by an answer of its own.

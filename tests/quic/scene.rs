@@ -106,6 +106,13 @@ impl Scene {
         within(name, equal).await;
     }
 
+    /// Waits until so many connections were ended by this error of QUIC.
+    pub async fn until_error(&self, error: &str, count: u32) {
+        let label = format!("error=\"{error}\"");
+        self.until_metric("quic_errors_total", &[&label], f64::from(count))
+            .await;
+    }
+
     /// Replaces the config and waits until it is in force.
     pub async fn reload(&self, config: &str) {
         let before = self.metric("config_generation", &[]).await;

@@ -2,6 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub const PING: &[u8] = &[1];
+
+/// What CONNECTION_CLOSE says that is not the application's, with one of the codes of RFC 9000 §20.1.
+pub fn by_transport(code: u64) -> (u64, bool) {
+    (code, false)
+}
+
+/// Of RFC 9000 §20.1.
+pub const INTERNAL_ERROR: u64 = 0x1;
+
 /// An integer of variable length (RFC 9000 §16).
 pub fn varint(value: u64) -> Vec<u8> {
     match value {

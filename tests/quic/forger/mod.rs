@@ -19,7 +19,9 @@ use rustls::quic::{ClientConnection, DirectionalKeys, KeyChange, PacketKeySet, S
 use tokio::net::UdpSocket;
 
 use self::frames::acks;
-pub use self::frames::{Got, ack, crypto, stream, varint, whole};
+pub use self::frames::{
+    Got, INTERNAL_ERROR, PING, ack, by_transport, crypto, stream, varint, whole,
+};
 use self::packets::Opened;
 pub use self::packets::{Level, initial_keys, open, seal};
 use crate::support::BOUND;
