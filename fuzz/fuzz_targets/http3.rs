@@ -47,7 +47,7 @@ fn message(pieces: &[&[u8]]) -> (Vec<Received>, Result<(), Wrong>) {
                 }
             };
             if let Received::Head(section) = &received {
-                match h3::request(section, LIMIT) {
+                match h3::request(section, LIMIT, None) {
                     Ok(head) => message.announce(head.length),
                     Err(_) => return (seen, Ok(())),
                 }
@@ -96,7 +96,7 @@ fn decoder(pieces: &[&[u8]]) -> Result<(), h3::Code> {
 
 /// A head or trailers; trailers come back the same.
 fn section(data: &[u8]) {
-    let _ = h3::request(data, LIMIT);
+    let _ = h3::request(data, LIMIT, None);
     if let Ok(trailers) = h3::trailers(data, LIMIT) {
         let again = h3::fields(&trailers);
         assert_eq!(h3::trailers(&again, 1 << 20).ok(), Some(trailers));

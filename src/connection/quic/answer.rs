@@ -12,7 +12,7 @@ use http::header::{CONTENT_LENGTH, DATE};
 use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
-use quinn::{SendStream, WriteError, Written};
+use quinn::{SendStream, VarInt, WriteError, Written};
 
 use super::code;
 use super::content::Between;
@@ -57,14 +57,43 @@ impl Sending {
         }
     }
 
+    /// The stream that it goes on.
+    pub(super) fn id(&self) -> u64 {
+        VarInt::from(self.stream.id()).into_inner()
+    }
+
     /// What a reset says, should it come to that.
     pub(super) fn end_with(&mut self, wrong: Code) {
         self.wrong = wrong;
     }
 
+    /// Whether all of the answer is with quinn.
+    pub(super) fn is_finished(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether the client has all of a finished answer, as quinn forgets such streams. That is looked
+    /// up faster than [`over`](Self::over) is.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        self.stream.priority().is_err()
+    }
+
+    /// Ends once the client has all of the answer, or wants no more of it, or is gone.
+    pub(super) fn over(&self) -> impl Future<Output = ()> + use<> {
+        let stopped = self.stream.stopped();
+        async move {
+            let _ = stopped.await;
+        }
+    }
+
+    /// What is left of a finished answer is not sent.
+    pub(super) fn give_up(&mut self) {
+        let _ = self.stream.reset(code(Code::REQUEST_CANCELLED));
+    }
+
     /// Sends an answer with nothing but a status, and ends.
     pub(super) async fn status_alone(&mut self, ranks: &Ranks, status: StatusCode) {
-        let head = self.head(&h3::response(status, &HeaderMap::new()).finish());
+        let head = self.head(h3::response(status, &HeaderMap::new()));
         let nobody = Stage::default();
         if self.around(ranks, &nobody, head).await.is_ok() {
             self.finish();
@@ -98,7 +127,7 @@ impl Sending {
         if pieces.iter().all(Bytes::is_empty) {
             return Ok(());
         }
-        let waits = ranks.waits(self.order);
+        let mut waits = ranks.waits(self.order);
         let shares = shares(self.order);
         let (mut done, mut had, mut stood_back) = (0, false, false);
         while let Some(left) = pieces.get_mut(done..)
@@ -112,7 +141,7 @@ impl Sending {
                     return Poll::Pending;
                 }
                 stood_back = false;
-                self.try_write(&waits, left, cx.waker())
+                self.try_write(&mut waits, left, cx.waker())
             });
             let written = written.await?;
             done += written.chunks;
@@ -130,7 +159,7 @@ impl Sending {
     /// there may be some.
     fn try_write(
         &mut self,
-        waits: &Waits<'_>,
+        waits: &mut Waits<'_>,
         pieces: &mut [Bytes],
         task: &Waker,
     ) -> Poll<Result<Written, WriteError>> {
@@ -156,10 +185,10 @@ impl Sending {
     }
 
     /// A field section as a frame, where there are such.
-    fn head(&self, section: &[u8]) -> Vec<u8> {
+    fn head(&self, section: Encoder) -> Vec<u8> {
         match self.http09 {
             true => Vec::new(),
-            false => h3::headers(section),
+            false => section.frame(),
         }
     }
 
@@ -219,7 +248,7 @@ impl Drop for Sending {
     }
 }
 
-/// Awaits the answer and sends it. Somebody else watches over its progress.
+/// Awaits the answer and hands all of it to quinn. Somebody else watches over its progress.
 pub(super) async fn respond(
     http3: &Http3,
     answer: Answer,
@@ -251,8 +280,6 @@ pub(super) async fn respond(
     send.rank(rank);
     if let Some(()) = pass_on(http3, response, send, rank, stage, is_head).await {
         send.finish();
-        // Until the client has it, it is under way: the connection must not be closed on it.
-        let _ = send.stream.stopped().await;
     } else if send.wrong == Code::REQUEST_CANCELLED {
         // Half an answer costs as much as none.
         http3.given_up();
@@ -338,7 +365,7 @@ async fn pass_on(
     let empty = body.is_end_stream();
     let length = body.size_hint().exact().filter(|_| !empty && !is_head);
     // Until it is sent: what there is of the content at once goes with it.
-    let mut head = send.head(&section(&parts, length));
+    let mut head = send.head(section(&parts, length));
     let ranks = &http3.ranks;
     if empty {
         send.around(ranks, stage, head).await.ok()?;
@@ -391,7 +418,7 @@ async fn pass_on(
             }
             Err(frame) => {
                 if let Ok(trailers) = frame.into_trailers() {
-                    head.extend_from_slice(&send.head(&h3::fields(&trailers)));
+                    head.extend_from_slice(&send.head(h3::fields(&trailers)));
                 }
                 break;
             }
@@ -409,7 +436,7 @@ async fn pass_on(
 }
 
 /// The field section of an answer's head. `length` is its content's, if that is known.
-fn section(parts: &Parts, length: Option<u64>) -> Vec<u8> {
+fn section(parts: &Parts, length: Option<u64>) -> Encoder {
     let mut encoder = h3::response(parts.status, &parts.headers);
     if let Some(length) = length.filter(|_| !parts.headers.contains_key(CONTENT_LENGTH)) {
         encoder.field("content-length", length.to_string().as_bytes(), false);
@@ -418,7 +445,7 @@ fn section(parts: &Parts, length: Option<u64>) -> Vec<u8> {
     if !parts.headers.contains_key(DATE) {
         date(&mut encoder);
     }
-    encoder.finish()
+    encoder
 }
 
 /// Appends the time. Made once a second, as it is the same for all answers until then.

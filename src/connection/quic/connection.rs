@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use quinn::{Connecting, ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, VarInt};
@@ -304,6 +304,7 @@ impl Connection {
                 Woken::Leave => {
                     http3.forget_idle();
                     http3.shared.closing.store(true, Ordering::Relaxed);
+                    stream::await_acknowledged(&http3);
                     tell.send_replace(Some(MAX & !3));
                     leaving = Leaving::Told;
                     goodbye.set(Some(control::under_way(&http3)));
@@ -353,7 +354,7 @@ impl Connection {
         // EARLY-DATA R23: before its end the handshake yields no keys but those of early data.
         let early = recv.is_0rtt();
         // Boxed: it has some kilobytes, and tokio moves what it spawns, and again when that ends.
-        let task = Box::pin(stream::serve(
+        let mut task = Box::pin(stream::serve(
             Arc::clone(http3),
             place,
             id,
@@ -361,7 +362,14 @@ impl Connection {
             recv,
             early,
         ));
-        tokio::spawn(task.in_current_span());
+        // Most are answered at once. The waker does not matter: a task that is spawned is polled at once.
+        if task
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
+        {
+            tokio::spawn(task.in_current_span());
+        }
     }
 
     fn confirmed(&mut self, http3: &Http3) {

@@ -134,8 +134,7 @@ impl Interims for Between {
     fn pass(&self, status: StatusCode, fields: &HeaderMap) {
         let mut interims = self.interims();
         if interims.len() < UNSENT && !self.mute {
-            let section = h3::response(status, fields).finish();
-            interims.push_back(h3::headers(&section).into());
+            interims.push_back(h3::response(status, fields).frame().into());
             self.news.notify_one();
         }
     }

@@ -2,16 +2,19 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+
+use http::uri::Authority;
 
 use super::budget::{Budget, too_much};
 use super::code;
 use super::ranks::Ranks;
+use super::unacknowledged::Unacknowledged;
 use crate::connection::shared::Shared;
 use crate::deadline::{Alarm, Nudge};
 use crate::http::h3::{Code, Peer};
-use crate::telemetry::labels::Limit;
+use crate::telemetry::labels::{Limit, TimeoutKind};
 use crate::tls::quic::{PACKETS, Progress};
 
 /// How many bytes all heads of a connection may take that are not whole. A head comes in one packet or
@@ -27,8 +30,12 @@ pub(super) struct Http3 {
     pub(super) shared: Arc<Shared>,
     pub(super) peer: Mutex<Peer>,
     pub(super) ranks: Ranks,
-    /// Streams of requests that have a task.
+    /// What the first request that names an authority asks for.
+    pub(super) authority: OnceLock<Authority>,
+    /// Requests that are not answered, and answers that are waited for.
     open: AtomicUsize,
+    /// All others that their clients do not have yet.
+    pub(super) unacknowledged: Unacknowledged,
     /// The first request that is not here yet.
     next: AtomicU64,
     given_up: Budget,
@@ -65,7 +72,9 @@ impl Http3 {
             quic,
             peer: Mutex::default(),
             ranks: Ranks::default(),
+            authority: OnceLock::new(),
             open: AtomicUsize::new(0),
+            unacknowledged: Unacknowledged::new(&shared.worker.ticker),
             next: AtomicU64::new(0),
             given_up: Budget::given_up(),
             control: Budget::control(),
@@ -91,10 +100,15 @@ impl Http3 {
     /// A request is here. They come in order (RFC 9000 §2.1).
     pub(super) fn begin(self: &Arc<Self>, stream: u64) -> Place {
         self.next.store(stream + 4, Ordering::Relaxed);
-        self.open.fetch_add(1, Ordering::Relaxed);
-        self.idle.clear();
         // Who asks for much has much to say about it.
         self.control.earn(FOR_EACH);
+        self.place(stream)
+    }
+
+    /// Something is under way on the stream of a request.
+    pub(super) fn place(self: &Arc<Self>, stream: u64) -> Place {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.idle.clear();
         Place {
             http3: Arc::clone(self),
             stream,
@@ -118,9 +132,21 @@ impl Http3 {
         self.idle.clear();
     }
 
-    /// Ready once nothing was asked for `keep_alive`.
+    /// Ready once nothing was asked for `keep_alive`, nor is anything under way.
     pub(super) fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.idle.poll_due(cx));
+        if !self.unacknowledged.is_waiting() {
+            return Poll::Ready(());
+        }
+        self.idle.set(Some(self.keep_alive));
         self.idle.poll_due(cx)
+    }
+
+    /// Gives up answers that their client takes nothing of. Must be called whenever its task is woken.
+    pub(super) fn give_up_late(&self, cx: &mut Context<'_>) {
+        for _ in 0..self.unacknowledged.poll_late(cx) {
+            self.shared.metrics().timeouts.inc(TimeoutKind::WriteIdle);
+        }
     }
 
     /// Turns away further requests.

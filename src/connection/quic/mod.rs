@@ -21,6 +21,7 @@ mod ranks;
 mod shown;
 mod stream;
 mod tokens;
+mod unacknowledged;
 mod wake;
 
 use quinn::VarInt;

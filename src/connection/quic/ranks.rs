@@ -161,34 +161,44 @@ pub(super) fn shares(order: i32) -> bool {
 pub(super) struct Waits<'a> {
     ranks: &'a Ranks,
     order: i32,
-    number: u64,
+    /// Once it has a place: where nobody waits, who finds room at once needs none.
+    number: Option<u64>,
 }
 
 impl Waits<'_> {
     /// Whether one that goes before may find room: one of a higher number, or of the same number that
     /// has waited longer.
-    pub(super) fn is_preceded(&self) -> bool {
-        let waiting = self.ranks.waiting();
+    pub(super) fn is_preceded(&mut self) -> bool {
+        let mut waiting = self.ranks.waiting();
+        if waiting.all.is_empty() {
+            return false;
+        }
+        let own = *self.number.get_or_insert_with(|| waiting.enter(self.order));
         let mut behind = false;
         waiting.all.iter().any(|other| {
-            behind |= other.number == self.number;
+            behind |= other.number == own;
             (other.order > self.order || other.order == self.order && !behind)
                 && other.may_find_room()
         })
     }
 
     /// It got some room, and waits for more.
-    pub(super) fn again(&self) {
+    pub(super) fn again(&mut self) {
         let mut waiting = self.ranks.waiting();
         waiting.leave(self.number);
-        waiting.enter(self.order, self.number);
+        self.number = Some(waiting.enter(self.order));
     }
 
     /// It has looked and found none; it is told when there may be some.
-    pub(super) fn found_none(&self, room: &Arc<Room>) {
+    pub(super) fn found_none(&mut self, room: &Arc<Room>) {
         let mut waiting = self.ranks.waiting();
-        let own = waiting.all.iter_mut();
-        if let Some(own) = own.rev().find(|place| place.number == self.number) {
+        let own = *self.number.get_or_insert_with(|| waiting.enter(self.order));
+        if let Some(own) = waiting
+            .all
+            .iter_mut()
+            .rev()
+            .find(|place| place.number == own)
+        {
             own.found_none = Some(Arc::clone(room));
         }
     }
@@ -196,21 +206,27 @@ impl Waits<'_> {
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.ranks.waiting().leave(self.number);
+        if self.number.is_some() {
+            self.ranks.waiting().leave(self.number);
+        }
     }
 }
 
 impl Waiting {
-    fn enter(&mut self, order: i32, number: u64) {
+    /// The number of a new place behind all others.
+    fn enter(&mut self, order: i32) -> u64 {
+        let number = self.next;
+        self.next += 1;
         self.all.push(Place {
             order,
             number,
             found_none: None,
         });
+        number
     }
 
-    fn leave(&mut self, number: u64) {
-        self.all.retain(|place| place.number != number);
+    fn leave(&mut self, number: Option<u64>) {
+        self.all.retain(|place| Some(place.number) != number);
     }
 }
 
@@ -254,14 +270,10 @@ impl Ranks {
     /// leave. Who has looked and found none is not waited for: it may wait for something else, for its
     /// client to read it.
     pub(super) fn waits(&self, order: i32) -> Waits<'_> {
-        let mut waiting = self.waiting();
-        let number = waiting.next;
-        waiting.next += 1;
-        waiting.enter(order, number);
         Waits {
             ranks: self,
             order,
-            number,
+            number: None,
         }
     }
 
@@ -332,15 +344,17 @@ mod tests {
     #[test]
     fn who_waits_with_a_higher_number_or_longer_goes_before() {
         let ranks = Ranks::default();
-        let first = ranks.waits(1);
+        let mut first = ranks.waits(1);
+        // Alone it needs no place; once it has looked and found no room it has one.
         assert!(!first.is_preceded());
-        let second = ranks.waits(1);
+        first.again();
+        let mut second = ranks.waits(1);
         assert!(!first.is_preceded() && second.is_preceded());
         // Who got something is behind its equals.
         first.again();
         assert!(first.is_preceded() && !second.is_preceded());
-        let high = ranks.waits(2);
-        assert!(first.is_preceded() && second.is_preceded() && !high.is_preceded());
+        let mut high = ranks.waits(2);
+        assert!(!high.is_preceded() && first.is_preceded() && second.is_preceded());
         high.again();
         assert!(second.is_preceded() && !high.is_preceded());
         drop(high);
@@ -352,7 +366,8 @@ mod tests {
     #[test]
     fn who_found_no_room_holds_up_nobody_until_there_may_be_some() {
         let ranks = Ranks::default();
-        let (high, low) = (ranks.waits(2), ranks.waits(1));
+        let (mut high, mut low) = (ranks.waits(2), ranks.waits(1));
+        high.again();
         let room = Arc::new(Room::default());
         assert!(low.is_preceded());
         room.look(Waker::noop());

@@ -10,11 +10,13 @@ use http::header::EXPECT;
 use http::{Method, Request, StatusCode};
 use http_body::Body as _;
 use quinn::{RecvStream, SendStream};
+use tracing::Instrument;
 
 use super::answer::{Sending, respond};
 use super::content::{Between, Content, Receiving};
 use super::http3::{Http3, Place};
 use super::http09;
+use super::unacknowledged::{SMALL, Sent};
 use crate::config::snapshot::RouteTimeouts;
 use crate::confirm::Confirmation;
 use crate::connection::incoming::Incoming;
@@ -77,9 +79,9 @@ pub(super) async fn serve(
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             let limit = write_idle(&http3.shared);
             let answer = Box::pin(send.status_alone(&http3.ranks, status));
-            if let Err(Elapsed) = within(&http3.shared.worker.ticker, limit, answer).await {
-                let timeouts = &http3.shared.metrics().timeouts;
-                timeouts.inc(TimeoutKind::WriteIdle);
+            match within(&http3.shared.worker.ticker, limit, answer).await {
+                Ok(()) => finished(&http3, send, limit, 0).await,
+                Err(Elapsed) => http3.shared.metrics().timeouts.inc(TimeoutKind::WriteIdle),
             }
         }
         Err(Unserved::NoRoom) => {
@@ -138,11 +140,16 @@ async fn head(
         Ok(read) => read?,
         Err(Elapsed) => return Err(Unserved::Late),
     };
-    let head = h3::request(&section, section_limit(http3)).map_err(|why| match why {
+    let usual = http3.authority.get();
+    let head = h3::request(&section, section_limit(http3), usual).map_err(|why| match why {
         NoHead::Failed => Wrong::Connection(Code::QPACK_DECOMPRESSION_FAILED).into(),
         NoHead::Malformed => Wrong::Stream(Code::MESSAGE_ERROR).into(),
         NoHead::TooLarge => Unserved::TooLarge,
     })?;
+    if let (None, Some(authority)) = (usual, head.request.uri().authority()) {
+        // Another request may have been quicker.
+        let _ = http3.authority.set(authority.clone());
+    }
     message.announce(head.length);
     Ok((head, message, chunk))
 }
@@ -220,11 +227,50 @@ async fn request(
         stage: Stage::default(),
         write_idle: write_idle(shared),
     });
-    let stage = watch.stage.clone();
-    let respond = std::pin::pin!(respond(
-        http3, answer, &mut send, &between, &rank, &stage, is_head,
-    ));
-    Stream::new(respond, Arc::clone(shared), Some(watch)).await;
+    let (stage, limit) = (watch.stage.clone(), watch.write_idle);
+    {
+        let respond = std::pin::pin!(respond(
+            http3, answer, &mut send, &between, &rank, &stage, is_head,
+        ));
+        Stream::new(respond, Arc::clone(shared), Some(watch)).await;
+    }
+    finished(http3, send, limit, stage.taken()).await;
+}
+
+/// An answer is over as far as it is ours; if it was not broken off, its client may not have it yet.
+/// `content` is what there was of that, in bytes.
+async fn finished(http3: &Arc<Http3>, answer: Sending, limit: Option<Duration>, content: u64) {
+    if !answer.is_finished() {
+        return;
+    }
+    // The end of the last one is what a connection waits for that is about to close.
+    if http3.shared.is_closing() || content > SMALL {
+        Box::pin(acknowledged(http3, answer, limit)).await;
+    } else {
+        http3.unacknowledged.keep(answer, limit);
+    }
+}
+
+/// From now on somebody waits for all answers that their client does not have yet: the connection is
+/// about to close, and must not do so on them.
+pub(super) fn await_acknowledged(http3: &Arc<Http3>) {
+    for Sent { answer, limit, .. } in http3.unacknowledged.take() {
+        let (http3, place) = (Arc::clone(http3), http3.place(answer.id()));
+        let waiting = async move {
+            acknowledged(&http3, answer, limit).await;
+            drop(place);
+        };
+        tokio::spawn(waiting.in_current_span());
+    }
+}
+
+/// Waits until the client has an answer that is with quinn whole, or takes nothing of it for `limit`.
+async fn acknowledged(http3: &Http3, mut answer: Sending, limit: Option<Duration>) {
+    let ticker = &http3.shared.worker.ticker;
+    if let Err(Elapsed) = within(ticker, limit, answer.over()).await {
+        http3.shared.metrics().timeouts.inc(TimeoutKind::WriteIdle);
+        answer.give_up();
+    }
 }
 
 /// What bounds answers without a route: the limit of the one that was asked last, as over TCP.

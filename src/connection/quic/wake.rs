@@ -97,6 +97,7 @@ impl Connection {
                 }
             }
             http3.weigh();
+            http3.give_up_late(cx);
             if let Poll::Ready(error) = ended.as_mut().poll(cx) {
                 return Poll::Ready(Woken::Ended(error));
             }

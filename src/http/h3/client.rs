@@ -64,7 +64,7 @@ mod tests {
         headers.insert("x-one", "1".parse().unwrap());
         headers.insert("connection", "close".parse().unwrap());
         let section = asking(&Method::POST, "a.test", "/x?y", &headers, 5);
-        let head = request(&section, 1000).unwrap();
+        let head = request(&section, 1000, None).unwrap();
         assert_eq!(head.request.uri(), "https://a.test/x?y");
         assert_eq!(head.request.method(), Method::POST);
         assert_eq!(head.length, Some(5));

@@ -288,8 +288,7 @@ pub fn stream_type(kind: u64) -> Bytes {
 }
 
 fn frame(kind: u64, payload: &[u8]) -> Vec<u8> {
-    // So that a little content fits behind it.
-    let mut out = Vec::with_capacity(payload.len() + 9 + 64);
+    let mut out = Vec::with_capacity(payload.len() + 9);
     varint::encode(kind, &mut out);
     varint::encode(payload.len() as u64, &mut out);
     out.extend_from_slice(payload);

@@ -51,13 +51,22 @@ struct Pseudo {
 }
 
 impl Pseudo {
-    fn take(&mut self, name: &[u8], value: &[u8]) -> Result<(), Malformed> {
+    fn take(
+        &mut self,
+        name: &[u8],
+        value: &[u8],
+        usual: Option<&Authority>,
+    ) -> Result<(), Malformed> {
         // RFC 9114 §4.3: each once, and no others. `:protocol` is one of the others as long as our
         // SETTINGS do not allow extended CONNECT (RFC 9220 §3).
         match name {
             b":method" => set(&mut self.method, Method::from_bytes(value).ok()),
             b":scheme" => set(&mut self.scheme, Scheme::try_from(value).ok()),
-            b":authority" => set(&mut self.authority, Authority::try_from(value).ok()),
+            b":authority" => {
+                let usual = usual.filter(|usual| usual.as_str().as_bytes() == value);
+                let authority = usual.cloned().or_else(|| Authority::try_from(value).ok());
+                set(&mut self.authority, authority)
+            }
             b":path" => set(&mut self.path, PathAndQuery::try_from(value).ok()),
             _ => Err(Malformed),
         }
@@ -106,11 +115,12 @@ fn set<T>(place: &mut Option<T>, value: Option<T>) -> Result<(), Malformed> {
 }
 
 /// Reads the head of a request whose fields take at most `limit` bytes, 32 more for each counted
-/// (RFC 9114 §4.2.2).
+/// (RFC 9114 §4.2.2). `usual` is an authority that is known already: most requests of a connection
+/// have the same.
 ///
 /// # Errors
 /// Why it is none.
-pub fn request(section: &[u8], limit: usize) -> Result<Head, NoHead> {
+pub fn request(section: &[u8], limit: usize, usual: Option<&Authority>) -> Result<Head, NoHead> {
     let mut pseudo = Pseudo::default();
     let mut fields = Fields::new(limit);
     qpack::decode(section, |name, value, sensitive| {
@@ -118,7 +128,7 @@ pub fn request(section: &[u8], limit: usize) -> Result<Head, NoHead> {
         if name.first() == Some(&b':') {
             // RFC 9114 §4.3: before all others.
             return match fields.headers.is_empty() {
-                true => Ok(pseudo.take(name, value)?),
+                true => Ok(pseudo.take(name, value, usual)?),
                 false => Err(NoHead::Malformed),
             };
         }
@@ -235,10 +245,10 @@ pub fn response(status: StatusCode, headers: &HeaderMap) -> Encoder {
 }
 
 /// The field section of trailers.
-pub fn fields(headers: &HeaderMap) -> Vec<u8> {
+pub fn fields(headers: &HeaderMap) -> Encoder {
     let mut encoder = Encoder::default();
     append(&mut encoder, headers);
-    encoder.finish()
+    encoder
 }
 
 pub(super) fn append(encoder: &mut Encoder, headers: &HeaderMap) {

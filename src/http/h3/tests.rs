@@ -62,7 +62,7 @@ fn what_nobody_may_put_into_a_table_stays_so() {
     ] {
         encoder.field(name, b"value", sensitive);
     }
-    let head = head::request(&encoder.finish(), 10_000).unwrap();
+    let head = head::request(&encoder.finish(), 10_000, None).unwrap();
     let headers = head.request.headers();
     let is_sensitive = |name: &str| headers[name].is_sensitive();
     assert!(is_sensitive("authorization") && is_sensitive("x-token") && is_sensitive("cookie"));
@@ -120,7 +120,7 @@ fn a_request_comes_out_whole() {
         ("te", "trailers"),
         ("content-length", "7"),
     ];
-    let head = head::request(&with(&more), 10_000).unwrap();
+    let head = head::request(&with(&more), 10_000, None).unwrap();
     assert_eq!(head.length, Some(7));
     let request = head.request;
     assert_eq!(request.method(), Method::GET);
@@ -177,10 +177,12 @@ fn malformed_requests_are_told() {
             section(&[GET[0], GET[1], GET[2], (":path", "x")]),
         ),
     ] {
-        let refused = head::request(&section, 10_000).map(|_| ()).unwrap_err();
+        let refused = head::request(&section, 10_000, None)
+            .map(|_| ())
+            .unwrap_err();
         assert_eq!(refused, NoHead::Malformed, "{what}");
     }
-    let too_large = head::request(&with(&[("a", "b")]), 100).map(|_| ());
+    let too_large = head::request(&with(&[("a", "b")]), 100, None).map(|_| ());
     assert_eq!(too_large, Err(NoHead::TooLarge));
     assert!(head::trailers(&section(&[(":path", "/")]), 1000).is_err());
 }
@@ -193,6 +195,21 @@ fn an_answer_says_nothing_of_connections() {
     let fields = decoded(&head::response(StatusCode::TOO_EARLY, &headers).finish()).unwrap();
     let expected = [(":status", "425"), ("x-own", "1")];
     assert_eq!(fields, expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
+}
+
+#[test]
+fn a_head_is_framed_as_any_section_is() {
+    for length in [
+        0, 1, 40, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 100, 5000, 17_000, 20_000,
+    ] {
+        let value = "\u{1}".repeat(length);
+        let encoder = || {
+            let mut encoder = Encoder::default();
+            encoder.field("x-own", value.as_bytes(), false);
+            encoder
+        };
+        assert_eq!(encoder().frame(), headers(&encoder().finish()), "{length}");
+    }
 }
 
 /// Frames of a request stream: type, payload.

@@ -2,15 +2,27 @@
 
 use super::fields::named;
 use super::{huffman, integer};
+use crate::http::h3::headers;
 
-/// Writes one field section (RFC 9204 §4.5).
+/// What the head of a frame takes: its type, and a length of two bytes.
+const FRAME: usize = 3;
+
+/// The longest section whose length two bytes can tell, and how they begin (RFC 9000 §16).
+const SHORT: usize = (1 << 14) - 1;
+const LENGTH_OF_TWO: u16 = 0x4000;
+
+/// The type of the frame, in one byte.
+const HEADERS: u8 = 0x1;
+
+/// Writes one field section (RFC 9204 §4.5), behind room for the head of its frame.
 #[derive(Debug)]
 pub struct Encoder(Vec<u8>);
 
 impl Default for Encoder {
     fn default() -> Self {
-        // Most sections take no more than this.
-        let mut section = Vec::with_capacity(128);
+        // Most sections take no more than this, and a little content fits behind them.
+        let mut section = Vec::with_capacity(256);
+        section.extend_from_slice(&[0; FRAME]);
         // Required Insert Count and Base: no table is used.
         section.extend_from_slice(&[0, 0]);
         Self(section)
@@ -43,7 +55,24 @@ impl Encoder {
     }
 
     /// The section.
-    pub fn finish(self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
+        self.0.split_off(FRAME)
+    }
+
+    /// The section as a HEADERS frame (RFC 9114 §7.2.2).
+    pub fn frame(mut self) -> Vec<u8> {
+        let length = self.0.len() - FRAME;
+        if length > SHORT {
+            return headers(&self.finish());
+        }
+        if length < 1 << 6 {
+            // One byte tells it.
+            self.0.remove(0);
+            self.0[..2].copy_from_slice(&[HEADERS, length as u8]);
+        } else {
+            let [high, low] = (LENGTH_OF_TWO | length as u16).to_be_bytes();
+            self.0[..FRAME].copy_from_slice(&[HEADERS, high, low]);
+        }
         self.0
     }
 
