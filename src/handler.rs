@@ -156,7 +156,7 @@ impl EarlyRequest {
     /// Whether the request may be a replay at this moment: its handshake is not confirmed, or an
     /// upstream marked it with `Early-Data`.
     pub fn is_early(&self) -> bool {
-        self.marked || self.confirmation.is_pending()
+        self.marked || self.confirmation.status() != Status::Confirmed
     }
 
     /// Whether the client's address is proved at this moment. Over TCP it always is; over QUIC the

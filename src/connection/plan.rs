@@ -138,7 +138,8 @@ pub(super) fn plan(
     }
 
     // EARLY-DATA R23: a stream that was opened in early data stays early, even if it is read late.
-    let early = came_early || shared.confirmation.is_pending();
+    // What fails meanwhile is not proved either.
+    let early = came_early || !shared.is_confirmed();
     if early && site.tls.as_ref().is_some_and(|tls| !tls.early_data) && !shared.has_own_tls() {
         // A reload switched early data off: what is not confirmed comes again.
         return Err(StatusCode::TOO_EARLY.into());

@@ -349,9 +349,8 @@ fn finish(
         let says = |variable| exchange.says(variable);
         edits.resolved(&says).apply(&mut parts.headers);
     }
-    if let Some(alt_svc) = &exchange.shared.alt_svc {
-        let entry = parts.headers.entry(ALT_SVC);
-        entry.or_insert_with(|| alt_svc.clone());
+    if let Some(alt_svc) = exchange.shared.alt_svc() {
+        parts.headers.entry(ALT_SVC).or_insert(alt_svc);
     }
     if exchange.shared.is_closing() && exchange.shared.state.protocol == Protocol::Http1 {
         parts

@@ -37,8 +37,6 @@ pub(super) struct Shared {
     pub(super) generation: u64,
     /// Whether packets come from another address now than the one that was proved.
     moved: AtomicBool,
-    /// What answers tell of HTTP/3, on connections of another kind.
-    pub(super) alt_svc: Option<HeaderValue>,
     /// The status for framing that was found broken inside a body; 0 if none was.
     violation: Arc<AtomicU16>,
     /// The client's address as X-Forwarded-For shows it.
@@ -96,14 +94,9 @@ impl Shared {
         past: Past,
     ) -> Arc<Self> {
         let forwarded_for = forwarded::x_forwarded_for(None, state.client.ip());
-        let (trusts, alt_svc) = {
+        let trusts = {
             let snapshot = worker.process.current.peek();
-            let alt_svc = match state.protocol {
-                Protocol::Http3 => None,
-                Protocol::Http1 | Protocol::Http2 => alt_svc(&state, &snapshot),
-            };
-            let trusts = (snapshot.generation, trusted(&state, &snapshot).cloned());
-            (trusts, alt_svc)
+            (snapshot.generation, trusted(&state, &snapshot).cloned())
         };
         Arc::new(Self {
             worker,
@@ -115,7 +108,6 @@ impl Shared {
             by_default: chosen.by_default,
             generation: past.generation,
             moved: AtomicBool::new(false),
-            alt_svc,
             violation,
             forwarded_for,
             trusts,
@@ -196,7 +188,12 @@ impl Shared {
     /// An address that a balancer or a trusted proxy tells is proved as far as theirs is: who sends
     /// a recorded flight again does so from an address of its own, and is believed in nothing.
     pub(super) fn address_is_proved(&self) -> bool {
-        self.state.address_validated || self.confirmation.status() == Status::Confirmed
+        self.state.address_validated || self.is_confirmed()
+    }
+
+    /// Whether the client's Finished was verified.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.confirmation.status() == Status::Confirmed
     }
 
     /// Packets come from this address now.
@@ -213,6 +210,16 @@ impl Shared {
         self.moved.load(Ordering::Relaxed)
     }
 
+    /// What answers tell of HTTP/3, on connections of another kind.
+    pub(super) fn alt_svc(&self) -> Option<HeaderValue> {
+        if self.state.protocol == Protocol::Http3 {
+            return None;
+        }
+        let snapshot = self.worker.process.current.peek();
+        let quic = self.listener(&snapshot)?.quic.as_ref()?;
+        quic.alt_svc.clone()
+    }
+
     pub(super) fn listener<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s Listener> {
         listener(&self.state, snapshot)
     }
@@ -220,7 +227,7 @@ impl Shared {
     /// Whether a request that begins now may have bytes that came as early data. Cautious: they may
     /// have been read together with the client's Finished.
     pub(super) fn may_be_early(&self) -> bool {
-        self.early_bytes.load(Ordering::Relaxed) || self.confirmation.is_pending()
+        self.early_bytes.load(Ordering::Relaxed) || !self.is_confirmed()
     }
 
     /// All that came before Finished is handed out.
@@ -321,10 +328,6 @@ impl Shared {
 fn listener<'s>(state: &ConnectionState, snapshot: &'s Snapshot) -> Option<&'s Listener> {
     let mut listeners = snapshot.listeners.iter();
     listeners.find(|listener| listener.name == state.listener)
-}
-
-fn alt_svc(state: &ConnectionState, snapshot: &Snapshot) -> Option<HeaderValue> {
-    listener(state, snapshot)?.quic.as_ref()?.alt_svc.clone()
 }
 
 /// The listener's trusted proxies, if the connection's client is one. That is who speaks HTTP to us:

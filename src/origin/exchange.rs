@@ -22,7 +22,7 @@ use super::watch::{Ended, Watch};
 use super::{EarlyForward, Ends, Forward, Forwarded};
 use crate::body::Body;
 use crate::config::snapshot::RouteTimeouts;
-use crate::confirm::Confirmation;
+use crate::confirm::{Confirmation, Status};
 use crate::deadline::{Elapsed, within};
 use crate::interim::Interims;
 use crate::telemetry::labels::{OriginConnection, RetryReason};
@@ -36,7 +36,7 @@ pub(super) async fn run(
 ) -> Result<Forwarded, ForwardError> {
     let early = forward.early == EarlyForward::Early;
     // EARLY-DATA R11 is about the handshake, so a marked request may be in its scope too.
-    let in_flight_early = early || forward.confirmation.is_pending();
+    let in_flight_early = early || forward.confirmation.status() != Status::Confirmed;
     let parts = forward.parts;
     let edge = Edge {
         host: forward.host,

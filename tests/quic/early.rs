@@ -163,6 +163,42 @@ async fn r23_a_stream_that_began_early_stays_early() {
 }
 
 #[tokio::test]
+async fn r23_a_stream_of_early_data_is_early_though_finished_comes_with_it() {
+    let scene = Scene::start().await;
+    scene.ticket().await;
+    // The ClientHello gets there, and what follows it is held back.
+    let wire = Wire::begun(scene.address()).await;
+    let (mut client, accepted) = Client::early(wire.address(), NAME, &scene.setup).await;
+    wire.until_sent().await;
+    let mut stream = client.begin(get("https://example.com/refuse")).await;
+    stream.finish().await.unwrap();
+    // 0-RTT; Handshake, perhaps behind an acknowledgement in an Initial packet.
+    wire.until_held(&[0x90]).await;
+    wire.hear().await;
+    assert!(accepted.known().await);
+    wire.until_held(&[0xa0, 0x80]).await;
+    // All of it is read at once.
+    scene.edge.signal("STOP").await;
+    wire.release().await;
+    scene.edge.signal("CONT").await;
+    assert_eq!(answer(&mut stream).await.status, 425);
+    let line = |line: &Value| line["path"] == "/refuse";
+    let line = scene.edge.until_access(line).await;
+    assert_eq!(
+        (&line["early"], &line["arrived_early"]),
+        (&"refused".into(), &true.into())
+    );
+    assert_eq!(line["confirmed"], true);
+    // What comes later is not.
+    assert_eq!(
+        client.get("https://example.com/refuse").await.text(),
+        "sure"
+    );
+    client.close().await;
+    scene.settle().await;
+}
+
+#[tokio::test]
 async fn an_origin_sees_which_requests_may_be_replays() {
     let origin = Origin::start(|_| Reply::ok("answer")).await;
     let routes = untold("/origin", &origin.url(), "", "");

@@ -202,6 +202,17 @@ async fn answers_over_tcp_tell_of_http3() {
     let answer = client.get("https://example.com/").await;
     assert!(!answer.headers.contains_key("alt-svc"));
 
+    // A reload changes what kept connections are told, too.
+    let mut kept = Client::open(scene.address(), "example.com", &setup).await;
+    let quic = "quic = true\n";
+    let silent = scene
+        .config
+        .replacen(quic, &format!("{quic}alt_svc = \"off\"\n"), 1);
+    scene.reload(&silent).await;
+    kept.send(b"GET / HTTP/1.1\r\nhost: example.com\r\n\r\n")
+        .await;
+    assert_eq!(kept.response().await.header("alt-svc"), None);
+
     let short = Scene::with(Wants {
         listener: "alt_svc = \"1h\"",
         ..Wants::default()

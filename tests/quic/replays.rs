@@ -17,6 +17,7 @@ use crate::quic::forger::{Got, Level, crypto, initial_keys, open, seal};
 use crate::quic::scene::{NAME, Scene, Wants};
 use crate::quic::wire::{Wire, replay};
 use crate::support::edge::Edge;
+use crate::support::origin::{Origin, Reply};
 use crate::support::within;
 
 const QUIET: Duration = Duration::from_millis(50);
@@ -30,22 +31,28 @@ async fn scene() -> Scene {
     Scene::with(wants).await
 }
 
-/// A flight with an early request, which no edge has seen.
-async fn unseen(scene: &Scene, path: &str) -> Flight {
+/// A flight with early requests, which no edge has seen.
+async fn unseen(scene: &Scene, paths: &[&str]) -> Flight {
     scene.ticket().await;
     // Nobody answers.
     let nobody = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let wire = Wire::to(nobody.local_addr().unwrap()).await;
     let (mut client, _) = Client::early(wire.address(), NAME, &scene.setup).await;
-    let mut stream = client.begin(get(&format!("https://{NAME}{path}"))).await;
-    stream.finish().await.unwrap();
+    let mut streams = Vec::new();
+    for path in paths {
+        let mut stream = client.begin(get(&format!("https://{NAME}{path}"))).await;
+        stream.finish().await.unwrap();
+        streams.push(stream);
+    }
     let recorded = async {
-        // Two datagrams of Initial packets for a post-quantum hello, one of early data.
+        // Two datagrams of Initial packets for a post-quantum hello, and early data.
         for _ in 0..3 {
             nobody.recv(&mut [0; 2048]).await.unwrap();
         }
     };
     within("the flight", recorded).await;
+    let more = async { while nobody.recv(&mut [0; 2048]).await.is_ok() {} };
+    let _ = tokio::time::timeout(QUIET, more).await;
     Flight::of(wire.sent())
 }
 
@@ -53,16 +60,18 @@ async fn unseen(scene: &Scene, path: &str) -> Flight {
 struct Flight {
     datagrams: Vec<Vec<u8>>,
     hello: Vec<u8>,
+    /// The ids that the client's first packets go to and come from.
+    to: Vec<u8>,
     source: Vec<u8>,
 }
 
 impl Flight {
     fn of(datagrams: Vec<Vec<u8>>) -> Self {
         let mut pieces = Vec::new();
-        let mut source = Vec::new();
+        let (mut to, mut source) = (Vec::new(), Vec::new());
         for datagram in &datagrams {
-            let to = &datagram[6..][..usize::from(datagram[5])];
-            let keys = initial_keys(to, Side::Server);
+            to = datagram[6..][..usize::from(datagram[5])].to_vec();
+            let keys = initial_keys(&to, Side::Server);
             let opened = open(&mut datagram.clone(), 0, 0, |_| Some(&keys.remote));
             // Packets of early data stay shut.
             let Some(opened) = opened.filter(|opened| opened.level == Level::Initial) else {
@@ -81,8 +90,17 @@ impl Flight {
         Self {
             datagrams,
             hello,
+            to,
             source,
         }
+    }
+
+    /// An Initial packet that closes the connection: anybody who has seen the flight can make one.
+    fn close(&self) -> Vec<u8> {
+        let keys = initial_keys(&self.to, Side::Client);
+        let ids = (&self.to[..], &self.source[..]);
+        let close = [0x1c, 0, 0, 0];
+        seal((Level::Initial, false), &keys.local, ids, &[], 100, &close)
     }
 
     /// The same hello in packets to this worker, each time to another connection.
@@ -170,10 +188,56 @@ async fn p2_a_delivered_flight_is_refused_by_every_worker() {
 }
 
 #[tokio::test]
+async fn r11_what_was_not_confirmed_is_not_run_after_the_connection_has_ended() {
+    let origin = Origin::start(|_| Reply::ok("paid")).await;
+    let url = origin.url();
+    let untold = format!("origin = {{ servers = [\"{url}\"], forwarded = \"off\" }}");
+    let refused = "early_data = \"refuse\"";
+    let routes = format!(
+        "[[site.route]]\npath = \"/pay\"\n{untold}\n\
+         [[site.route]]\npath = \"/never\"\n{refused}\n{untold}\n"
+    );
+    let wants = Wants {
+        routes: &routes,
+        site: "timeouts = { handshake = \"1s\" }",
+        ..Wants::default()
+    };
+    let scene = Scene::with(wants).await;
+    // Every worker has connections to the origin that wait for requests.
+    const WARM: usize = 8;
+    for _ in 0..WARM {
+        let mut client = scene.client().await;
+        let answer = client.get("https://example.com/pay").await;
+        assert_eq!(answer.text(), "paid");
+        client.close().await;
+    }
+    for round in 1..=5 {
+        let flight = unseen(&scene, &["/pay?1", "/pay?2", "/never", "/pay?3"]).await;
+        // A worker that is busy finds the end of the connection together with its requests.
+        scene.edge.signal("STOP").await;
+        let sender = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        for datagram in flight.datagrams.iter().chain([&flight.close()]) {
+            sender.send_to(datagram, scene.address()).await.unwrap();
+        }
+        scene.edge.signal("CONT").await;
+        offers(&scene, round).await;
+        scene.until_metric("connections_open", &[], 0.0).await;
+    }
+    // What had begun to go there has got there, or nothing had.
+    let mut client = scene.client().await;
+    client.get("https://example.com/pay?last").await;
+    let asked = origin.until_heads(WARM + 1).await;
+    let targets: Vec<_> = asked.iter().map(|asked| asked.target()).collect();
+    assert_eq!(targets.len(), WARM + 1, "{targets:?}");
+    client.close().await;
+    scene.settle().await;
+}
+
+#[tokio::test]
 async fn p2_of_many_copies_to_all_workers_at_once_one_is_taken() {
     let scene = scene().await;
     for round in 1..=3 {
-        let flight = unseen(&scene, "/?unseen").await;
+        let flight = unseen(&scene, &["/?unseen"]).await;
         at_once(&scene, &flight, 6).await;
         // What was recorded comes too late.
         replay(scene.address(), &flight.datagrams, QUIET).await;
@@ -187,7 +251,7 @@ async fn p2_of_many_copies_to_all_workers_at_once_one_is_taken() {
 #[tokio::test]
 async fn p2_of_many_unseen_copies_one_gets_in() {
     let scene = scene().await;
-    let flight = unseen(&scene, "/?unseen").await.datagrams;
+    let flight = unseen(&scene, &["/?unseen"]).await.datagrams;
     let mut copies = tokio::task::JoinSet::new();
     for _ in 0..12 {
         let (flight, address) = (flight.clone(), scene.address());
@@ -210,9 +274,9 @@ async fn p2_of_many_unseen_copies_one_gets_in() {
 #[tokio::test]
 async fn p2_after_a_restart_none_gets_in() {
     let mut scene = scene().await;
-    let delivered = unseen(&scene, "/?delivered").await;
+    let delivered = unseen(&scene, &["/?delivered"]).await;
     replay(scene.address(), &delivered.datagrams, QUIET).await;
-    let kept = unseen(&scene, "/?kept").await;
+    let kept = unseen(&scene, &["/?kept"]).await;
     let lines = offers(&scene, 1).await;
     assert_eq!(taken(&lines), 1, "{lines:#?}");
     assert_eq!(served(&scene).await, 1.0);
@@ -236,10 +300,10 @@ async fn p2_after_a_restart_none_gets_in() {
 #[tokio::test]
 async fn p2_a_reload_lets_nothing_in_twice_and_forgets_no_ticket() {
     let scene = scene().await;
-    let old = unseen(&scene, "/?old").await;
+    let old = unseen(&scene, &["/?old"]).await;
     replay(scene.address(), &old.datagrams, QUIET).await;
     assert_eq!(taken(&offers(&scene, 1).await), 1);
-    let fresh = unseen(&scene, "/?fresh").await;
+    let fresh = unseen(&scene, &["/?fresh"]).await;
     scene.reload(&scene.config).await;
     at_once(&scene, &old, 3).await;
     assert_eq!(taken(&offers(&scene, 7).await), 1);
@@ -250,7 +314,7 @@ async fn p2_a_reload_lets_nothing_in_twice_and_forgets_no_ticket() {
     assert_eq!(taken(&lines), 2, "{lines:#?}");
     assert_eq!(served(&scene).await, 2.0);
     // Reloads that come in between make no difference.
-    let raced = unseen(&scene, "/?raced").await;
+    let raced = unseen(&scene, &["/?raced"]).await;
     for _ in 0..3 {
         scene.edge.signal("HUP").await;
         at_once(&scene, &raced, 1).await;

@@ -38,9 +38,9 @@ fn edge(leaf: &Leaf, selector: impl Selector) -> Edge {
 }
 
 /// The alert that a handshake ends with.
-async fn refused(edge: &Edge, pki: &Pki) -> AlertDescription {
+async fn refused(edge: &Edge, pki: &Pki, name: &str) -> AlertDescription {
     let setup = pki.client().alpn(&["h3"]);
-    let ended = Client::try_connect(edge.addresses()[0], NAME, &setup).await;
+    let ended = Client::try_connect(edge.addresses()[0], name, &setup).await;
     let code = alert(&ended.err().unwrap()).unwrap();
     u8::try_from(code).unwrap().into()
 }
@@ -67,7 +67,10 @@ async fn a_selector_may_refuse_with_an_alert() {
     let selector =
         |_: Arc<ClientHello>, _, _| async { Selection::Refuse(AlertDescription::AccessDenied) };
     let edge = edge(&pki.leaf(&[NAME]), selector);
-    assert_eq!(refused(&edge, &pki).await, AlertDescription::AccessDenied);
+    assert_eq!(
+        refused(&edge, &pki, NAME).await,
+        AlertDescription::AccessDenied
+    );
     let handle = edge.handle();
     let errors = &handle.metrics().handshakes.hello_errors;
     assert_eq!(errors.get(HelloError::Rejected), 1);
@@ -81,10 +84,40 @@ async fn a_selector_that_takes_its_time_serves_tcp_alone() {
         Selection::ByName
     };
     let edge = edge(&pki.leaf(&[NAME]), selector);
-    assert_eq!(refused(&edge, &pki).await, AlertDescription::InternalError);
+    assert_eq!(
+        refused(&edge, &pki, NAME).await,
+        AlertDescription::InternalError
+    );
     let setup = pki.client().alpn(&["http/1.1"]);
     let mut client = Tcp::open(edge.addresses()[0], NAME, &setup).await;
     let get = format!("GET / HTTP/1.1\r\nhost: {NAME}\r\n\r\n");
     client.send(get.as_bytes()).await;
     assert_eq!(client.response().await.text(), NAME);
+}
+
+#[tokio::test]
+async fn a_selector_that_panics_ends_that_handshake_alone() {
+    let pki = Pki::new();
+    let selector = |hello: Arc<ClientHello>, _, _| async move {
+        assert_ne!(
+            hello.server_name(),
+            Some(OTHER),
+            "a fault of the selector's"
+        );
+        Selection::ByName
+    };
+    let edge = edge(&pki.leaf(&[NAME]), selector);
+    let setup = pki.client().alpn(&["h3"]);
+    let mut kept = Client::connect(edge.addresses()[0], NAME, &setup).await;
+    for _ in 0..2 {
+        let alert = refused(&edge, &pki, OTHER).await;
+        assert_eq!(alert, AlertDescription::InternalError);
+    }
+    let mut new = Client::connect(edge.addresses()[0], NAME, &setup).await;
+    for client in [&mut kept, &mut new] {
+        let answer = client.get(&format!("https://{NAME}/")).await;
+        assert_eq!(answer.text(), NAME);
+    }
+    kept.close().await;
+    new.close().await;
 }

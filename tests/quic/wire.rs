@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
+use crate::support::within;
+
 /// A running wire; it ends when this is dropped.
 pub struct Wire {
     address: SocketAddr,
@@ -31,7 +33,7 @@ struct State {
     /// What is held back, where something is.
     from_client: Option<Vec<Vec<u8>>>,
     from_edge: Option<Vec<Vec<u8>>>,
-    /// How many of the edge's datagrams are let through nevertheless.
+    /// How many datagrams of the side that is held back are let through nevertheless.
     passes: usize,
 }
 
@@ -43,14 +45,29 @@ impl Wire {
 
     /// To this edge. What the edge sends is held back after so many datagrams.
     pub async fn after(passes: usize, edge: SocketAddr) -> Self {
-        let near = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let far = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = near.local_addr().unwrap();
         let state = State {
             from_edge: Some(Vec::new()),
             passes,
             ..State::default()
         };
+        Self::with(state, edge).await
+    }
+
+    /// To this edge. The client's first datagram passes, and nothing else on either side.
+    pub async fn begun(edge: SocketAddr) -> Self {
+        let state = State {
+            from_client: Some(Vec::new()),
+            from_edge: Some(Vec::new()),
+            passes: 1,
+            ..State::default()
+        };
+        Self::with(state, edge).await
+    }
+
+    async fn with(state: State, edge: SocketAddr) -> Self {
+        let near = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let far = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = near.local_addr().unwrap();
         let inside = Arc::new(Inside {
             near,
             far,
@@ -78,12 +95,47 @@ impl Wire {
         self.inside.state.lock().unwrap().sent.clone()
     }
 
+    /// Waits until a datagram of the client's is held back that begins with a packet of one of these
+    /// kinds, told by the first four bits but for the second, which may be anything (RFC 9287).
+    pub async fn until_held(&self, kinds: &[u8]) {
+        let is_of_kind = |datagram: &Vec<u8>| kinds.contains(&(datagram[0] & 0xb0));
+        let held = async {
+            loop {
+                let is_held = {
+                    let state = self.inside.state.lock().unwrap();
+                    let held = state.from_client.as_ref();
+                    held.is_some_and(|held| held.iter().any(is_of_kind))
+                };
+                match is_held {
+                    true => break,
+                    false => tokio::task::yield_now().await,
+                }
+            }
+        };
+        within("a packet", held).await;
+    }
+
     /// Lets through what the edge sends, and from now on holds back what the client sends: its
     /// Finished, above all.
     pub async fn turn(&self) {
+        self.inside.state.lock().unwrap().from_client = Some(Vec::new());
+        self.hear().await;
+    }
+
+    /// Waits until the edge has got something.
+    pub async fn until_sent(&self) {
+        let sent = async {
+            while self.sent().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        within("a datagram", sent).await;
+    }
+
+    /// Lets through what the edge sends.
+    pub async fn hear(&self) {
         let (held, client) = {
             let mut state = self.inside.state.lock().unwrap();
-            state.from_client = Some(Vec::new());
             (state.from_edge.take().unwrap(), state.client.unwrap())
         };
         for datagram in held {
@@ -127,9 +179,14 @@ async fn there(inside: Arc<Inside>) {
         {
             let mut state = inside.state.lock().unwrap();
             state.client = Some(client);
-            if let Some(held) = &mut state.from_client {
-                held.push(datagram);
-                continue;
+            let state = &mut *state;
+            match &mut state.from_client {
+                Some(_) if state.passes > 0 => state.passes -= 1,
+                Some(held) => {
+                    held.push(datagram);
+                    continue;
+                }
+                None => {}
             }
             state.sent.push(datagram.clone());
         }
@@ -147,11 +204,14 @@ async fn back(inside: Arc<Inside>) {
         let datagram = buffer[..length].to_vec();
         let client = {
             let mut state = inside.state.lock().unwrap();
-            if state.passes > 0 {
-                state.passes -= 1;
-            } else if let Some(held) = &mut state.from_edge {
-                held.push(datagram);
-                continue;
+            let state = &mut *state;
+            match &mut state.from_edge {
+                Some(_) if state.passes > 0 => state.passes -= 1,
+                Some(held) => {
+                    held.push(datagram);
+                    continue;
+                }
+                None => {}
             }
             state.client
         };

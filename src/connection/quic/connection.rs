@@ -351,8 +351,10 @@ impl Connection {
         }
         let id = u64::from(VarInt::from(recv.id()));
         let place = http3.begin(id);
-        // EARLY-DATA R23: before its end the handshake yields no keys but those of early data.
-        let early = recv.is_0rtt();
+        // EARLY-DATA R23. As long as Finished is not verified there are no keys but those of early data;
+        // whether it was is known before any request is seen here. quinn's own word is of no use: it
+        // takes a connection that has ended meanwhile for one whose handshake is over.
+        let early = self.report.is_handshaking() || self.progress.is_early(id);
         // Boxed: it has some kilobytes, and tokio moves what it spawns, and again when that ends.
         let mut task = Box::pin(stream::serve(
             Arc::clone(http3),

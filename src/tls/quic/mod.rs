@@ -8,6 +8,7 @@
 //! What is chosen must be there at once: a QUIC session is driven by packets and has nobody to wake
 //! it, whereas the choice costs two look-ups.
 
+mod early;
 mod session;
 mod watched;
 
@@ -125,6 +126,8 @@ struct Told {
     state: Mutex<State>,
     /// Authentic packets of the client.
     packets: AtomicU64,
+    /// The first stream for a request that no packet of early data was about.
+    first_confirmed: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -155,6 +158,17 @@ impl Progress {
     /// How many packets of the client were authentic.
     pub fn packets(&self) -> u64 {
         self.0.packets.load(Ordering::Relaxed)
+    }
+
+    /// Whether the stream of a request was opened in early data (EARLY-DATA R23).
+    pub fn is_early(&self, stream: u64) -> bool {
+        stream < self.0.first_confirmed.load(Ordering::Relaxed)
+    }
+
+    /// Early data was about streams for requests up to this one.
+    fn came_early(&self, stream: u64) {
+        let after = stream.saturating_add(4);
+        self.0.first_confirmed.fetch_max(after, Ordering::Relaxed);
     }
 
     /// One more; how many there were before.

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::io::Cursor;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use quinn_proto::crypto::{
@@ -13,6 +14,7 @@ use rustls::AlertDescription;
 use rustls::pki_types::CertificateDer;
 use rustls::quic::{Connection, KeyChange, Secrets, ServerConnection, Version};
 
+use super::early::last_request;
 use super::watched::{Few, PACKETS, Watched};
 use super::{Hellos, Known, Progress, header, initial_keys, keys, packet, pair};
 use crate::certs::shown::Shown;
@@ -191,11 +193,59 @@ impl Waiting {
 }
 
 impl Waiting {
+    /// Runs what may run code that is not ours: selectors, certificate resolvers. quinn calls us under a
+    /// lock of its endpoint's, where a panic would end all connections; so it ends this handshake, as it
+    /// would over TCP. `None` if it did.
+    fn alone<T>(&mut self, run: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        // What it leaves behind is thrown away.
+        let ran = panic::catch_unwind(AssertUnwindSafe(|| run(self)));
+        ran.inspect_err(|_| {
+            self.engine = None;
+            self.hellos = None;
+            self.progress.give_up();
+        })
+        .ok()
+    }
+
+    fn read(&mut self, bytes: &[u8]) -> Result<bool, TransportError> {
+        if self.engine.is_some() {
+            return self.advance(bytes).map(|()| false);
+        }
+        match self.gather(bytes) {
+            Ok(None) => Ok(false),
+            Ok(Some(hello)) => self.begin(hello).map(|()| true),
+            Err(error) => {
+                if let Some(hellos) = &self.hellos {
+                    hellos.refused(&error);
+                }
+                Err(self.fail(error.alert(), error.to_string()))
+            }
+        }
+    }
+
+    /// What rustls has to say, and the keys of the next level.
+    fn write(&mut self, out: &mut Vec<u8>) -> Option<Keys> {
+        let engine = self.engine.as_mut()?;
+        let change = engine.tls.write_hs(out)?;
+        let in_handshake = matches!(change, KeyChange::Handshake { .. });
+        let Keys { header, packet } = keys(change, &mut engine.next);
+        let KeyPair { local, remote } = packet;
+        let remote = if in_handshake {
+            self.bounded(remote)
+        } else {
+            self.counted(remote)
+        };
+        Some(Keys {
+            header,
+            packet: KeyPair { local, remote },
+        })
+    }
+
     /// A key of the client's, in the handshake.
     fn bounded(&self, key: Box<dyn PacketKey>) -> Box<dyn PacketKey> {
         let (progress, hellos) = (self.progress.clone(), self.hellos.clone());
         let few = Few::default();
-        Watched::boxed(key, move || {
+        Watched::boxed(key, move |_| {
             progress.count();
             let is_sign = few.one_more(|| beyond(hellos.as_deref(), Limit::HandshakePackets))?;
             if is_sign && let Some(hellos) = &hellos {
@@ -208,7 +258,7 @@ impl Waiting {
     /// A key of the client's, after the handshake.
     fn counted(&self, key: Box<dyn PacketKey>) -> Box<dyn PacketKey> {
         let (progress, hellos) = (self.progress.clone(), self.hellos.clone());
-        Watched::boxed(key, move || {
+        Watched::boxed(key, move |_| {
             count(&progress, hellos.as_deref());
             Ok(())
         })
@@ -239,7 +289,7 @@ impl Session for Waiting {
         } = initial_keys(id, side);
         let (progress, hellos) = (self.progress.clone(), self.hellos.clone());
         let few = Few::default();
-        let remote = Watched::boxed(remote, move || {
+        let remote = Watched::boxed(remote, move |_| {
             progress.count();
             few.one_more(|| beyond(hellos.as_deref(), Limit::Initials))
                 .map(|_| ())
@@ -266,9 +316,11 @@ impl Session for Waiting {
         let keys = self.engine.as_ref()?.tls.zero_rtt_keys()?;
         self.progress.lock().facts.early_accepted = true;
         let (progress, hellos) = (self.progress.clone(), self.hellos.clone());
-        // quinn does not say what a stream came as once the handshake is over.
-        let key = Watched::boxed(packet(keys.packet), move || {
+        let key = Watched::boxed(packet(keys.packet), move |frames| {
             progress.lock().facts.early_bytes = true;
+            if let Some(last) = last_request(frames) {
+                progress.came_early(last);
+            }
             count(&progress, hellos.as_deref());
             Ok(())
         });
@@ -287,19 +339,10 @@ impl Session for Waiting {
     }
 
     fn read_handshake(&mut self, bytes: &[u8]) -> Result<bool, TransportError> {
-        if self.engine.is_some() {
-            return self.advance(bytes).map(|()| false);
-        }
-        match self.gather(bytes) {
-            Ok(None) => Ok(false),
-            Ok(Some(hello)) => self.begin(hello).map(|()| true),
-            Err(error) => {
-                if let Some(hellos) = &self.hellos {
-                    hellos.refused(&error);
-                }
-                Err(self.fail(error.alert(), error.to_string()))
-            }
-        }
+        self.alone(|this| this.read(bytes)).unwrap_or_else(|| {
+            let reason = "a panic in the handshake".to_owned();
+            Err(self.fail(AlertDescription::InternalError, reason))
+        })
     }
 
     fn transport_parameters(&self) -> Result<Option<TransportParameters>, TransportError> {
@@ -312,20 +355,7 @@ impl Session for Waiting {
     }
 
     fn write_handshake(&mut self, out: &mut Vec<u8>) -> Option<Keys> {
-        let engine = self.engine.as_mut()?;
-        let change = engine.tls.write_hs(out)?;
-        let in_handshake = matches!(change, KeyChange::Handshake { .. });
-        let Keys { header, packet } = keys(change, &mut engine.next);
-        let KeyPair { local, remote } = packet;
-        let remote = if in_handshake {
-            self.bounded(remote)
-        } else {
-            self.counted(remote)
-        };
-        Some(Keys {
-            header,
-            packet: KeyPair { local, remote },
-        })
+        self.alone(|this| this.write(out)).flatten()
     }
 
     fn next_1rtt_keys(&mut self) -> Option<KeyPair<Box<dyn PacketKey>>> {

@@ -18,8 +18,8 @@ const SIGNS: u64 = 3;
 /// After how many packets a connection is looked at, what its client does with them.
 pub const PACKETS: u64 = 128;
 
-/// A key that asks `came` about each packet that was authentic: one that it does not want is as one
-/// that was not.
+/// A key that asks `came` about each packet that was authentic, and its frames: one that it does not want
+/// is as one that was not.
 pub(super) struct Watched<F> {
     key: Box<dyn PacketKey>,
     came: F,
@@ -48,7 +48,7 @@ impl Few {
 
 impl<F> Watched<F>
 where
-    F: Fn() -> Result<(), CryptoError> + Send + Sync + 'static,
+    F: Fn(&[u8]) -> Result<(), CryptoError> + Send + Sync + 'static,
 {
     pub(super) fn boxed(key: Box<dyn PacketKey>, came: F) -> Box<dyn PacketKey> {
         Box::new(Self { key, came })
@@ -57,7 +57,7 @@ where
 
 impl<F> PacketKey for Watched<F>
 where
-    F: Fn() -> Result<(), CryptoError> + Send + Sync,
+    F: Fn(&[u8]) -> Result<(), CryptoError> + Send + Sync,
 {
     fn encrypt(&self, packet: u64, buffer: &mut [u8], header: usize) {
         self.key.encrypt(packet, buffer, header);
@@ -70,7 +70,7 @@ where
         payload: &mut BytesMut,
     ) -> Result<(), CryptoError> {
         self.key.decrypt(packet, header, payload)?;
-        (self.came)()
+        (self.came)(payload)
     }
 
     fn tag_len(&self) -> usize {
