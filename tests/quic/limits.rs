@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use quinn::{Endpoint, TransportConfig, VarInt};
 use rustls::NamedGroup;
+use serde_json::Value;
 
 use crate::quic::client::{Client, closed, endpoint};
+use crate::quic::forger::{Forger, Level, whole};
 use crate::quic::scene::{NAME, Scene, Wants, route_to};
 use crate::support::origin::{Origin, Reply};
 use crate::support::within;
@@ -56,8 +58,8 @@ pub const GET: u8 = 0xd1;
 pub const POST: u8 = 0xd4;
 
 /// Time in which nothing is read: that is what a test is about.
-#[expect(clippy::disallowed_methods, reason = "a client that does not read")]
-async fn pause(time: Duration) {
+#[expect(clippy::disallowed_methods, reason = "a client that does nothing")]
+pub async fn pause(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
@@ -168,6 +170,40 @@ async fn an_answer_that_is_taken_in_part_is_logged_so() {
     quic.close(0x100u32.into(), b"");
     endpoint.wait_idle().await;
     scene.settle().await;
+}
+
+#[tokio::test]
+async fn who_takes_the_end_of_an_answer_slowly_is_waited_for() {
+    let body = vec![7; 200_000];
+    let origin = Origin::start(move |_| Reply::ok(body.clone())).await;
+    let keys = "timeouts = { write_idle = \"300ms\" }";
+    let mut scene = Scene::with(Wants {
+        routes: &route_to("/origin", &origin.url(), keys),
+        ..Wants::default()
+    })
+    .await;
+    let complete = |line: &Value| line["path"] == "/origin" && line["end"] == "complete";
+    let mut slow = Forger::connected(scene.address(), NAME, &scene.setup).await;
+    slow.send(Level::Full, &whole(0, &head(GET, "/origin", b"")))
+        .await;
+    // quinn has all of it long before the client has.
+    scene.edge.until_access(complete).await;
+    for _ in 0..10 {
+        // The slowness is what is tested.
+        pause(Duration::from_millis(100)).await;
+        slow.receive(Duration::from_millis(1)).await;
+        slow.acknowledge().await;
+    }
+    let idle = ["kind=\"write_idle\""];
+    assert_eq!(scene.metric("timeouts_total", &idle).await, 0.0);
+    // Nor is the connection closed on it.
+    scene.edge.signal("TERM").await;
+    slow.drain().await;
+    assert_eq!(slow.got.close, None);
+    // Until nothing is acknowledged any more.
+    scene.until_metric("timeouts_total", &idle, 1.0).await;
+    assert_eq!(slow.closed().await, (0x100, true));
+    assert!(scene.edge.exit().await.success());
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::quic::client::{answer, closed, get, request};
 use crate::quic::forger::{Forger, Level, whole};
+use crate::quic::limits::{GET, head, pause};
 use crate::quic::scene::{NAME, Scene, Wants, route_to};
 use crate::support::origin::{Origin, Reply};
 use crate::support::within;
@@ -172,7 +173,7 @@ async fn under_load_clients_prove_their_address_first() {
 
 #[tokio::test]
 async fn a_drain_lets_requests_end_and_turns_later_ones_away() {
-    let origin = Origin::start(|_| Reply::ok("slow").held()).await;
+    let origin = Origin::start(|_| Reply::default().held().and(Reply::ok("slow"))).await;
     let routes = route_to("/origin", &origin.url(), "");
     let wants = Wants {
         routes: &routes,
@@ -198,6 +199,57 @@ async fn a_drain_lets_requests_end_and_turns_later_ones_away() {
     assert_eq!(answer(&mut stream).await.text(), "slow");
     assert_eq!(closed(&client.quic).await, 0x100);
     assert!(scene.edge.exit().await.success());
+}
+
+#[tokio::test]
+async fn a_drain_cuts_what_is_left_at_its_timeout() {
+    let origin = Origin::start(|_| Reply::default().held().and(Reply::ok("slow"))).await;
+    let mut scene = Scene::with(Wants {
+        limits: "[server.drain]\ntimeout = \"300ms\"",
+        routes: &route_to("/origin", &origin.url(), ""),
+        ..Wants::default()
+    })
+    .await;
+    let mut client = scene.client().await;
+    let mut stream = client.begin(get("https://example.com/origin")).await;
+    stream.finish().await.unwrap();
+    origin.until_heads(1).await;
+    scene.edge.signal("TERM").await;
+    assert_eq!(closed(&client.quic).await, 0x100);
+    assert!(scene.edge.exit().await.success());
+    let line = scene
+        .edge
+        .until_connection(|line| line["alpn"] == "h3")
+        .await;
+    assert_eq!(line["end"], "timeout");
+    let line = scene
+        .edge
+        .until_access(|line| line["path"] == "/origin")
+        .await;
+    assert_ne!(line["end"], "complete", "{line:#}");
+}
+
+#[tokio::test]
+async fn a_connection_that_has_just_come_may_ask_once() {
+    let mut scene = Scene::start().await;
+    let client = scene.client().await;
+    let silent = scene.client().await;
+    scene.until_metric("handshakes_unfinished", &[], 0.0).await;
+    scene.edge.signal("TERM").await;
+    // Told goodbye, and after more than what is under way may take.
+    let told = async { while scene.edge.admin_get("/readyz").await.status != 503 {} };
+    within("the drain", told).await;
+    pause(Duration::from_millis(700)).await;
+    let (mut send, mut recv) = client.quic.open_bi().await.unwrap();
+    send.write_all(&head(GET, "/", b"")).await.unwrap();
+    send.finish().unwrap();
+    let answer = within("an answer", recv.read_to_end(1000)).await.unwrap();
+    assert!(answer.ends_with(b"hello"));
+    assert_eq!(closed(&client.quic).await, 0x100);
+    // Who asks nothing is not waited for until the drain is over.
+    assert_eq!(closed(&silent.quic).await, 0x100);
+    assert!(scene.edge.exit().await.success());
+    drop(client.http);
 }
 
 #[tokio::test]

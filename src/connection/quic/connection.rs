@@ -33,6 +33,10 @@ use crate::tls::quic::{Crypto, Facts, Progress};
 /// How long a ClientHello may take where no listener says so any more.
 const CLIENT_HELLO: Duration = Duration::from_secs(5);
 
+/// How long a connection that has asked nothing yet has for its first request before it is told
+/// goodbye for good, as over TCP.
+const FIRST_REQUEST: Duration = Duration::from_secs(2);
+
 /// What a listener knows of a connection.
 pub(super) struct Accepted {
     pub(super) listener: Arc<str>,
@@ -56,6 +60,8 @@ pub(super) struct Connection {
     quic: Option<quinn::Connection>,
     http3: Option<Arc<Http3>>,
     error: Option<ConnectionError>,
+    /// When it was accepted, on the worker's clock.
+    began: Duration,
 }
 
 impl Connection {
@@ -82,6 +88,7 @@ impl Connection {
             report.validated();
         }
         Self {
+            began: worker.ticker.now(),
             report,
             worker,
             accepted,
@@ -142,7 +149,9 @@ impl Connection {
         self.report.hello(Arc::clone(&opened.hello));
         self.report.chose(&opened.chosen, opened.generation);
         let timeouts = &opened.chosen.site.timeouts;
-        self.alarm.set(Some(timeouts.handshake));
+        let waited = self.worker.ticker.now().saturating_sub(self.began);
+        self.alarm
+            .set(Some(timeouts.handshake.saturating_sub(waited)));
         if let Some(end) = self.second_hello(&self.progress, &quic).await {
             self.cut(&quic, end);
             return false;
@@ -307,7 +316,11 @@ impl Connection {
                     stream::await_acknowledged(&http3);
                     tell.send_replace(Some(MAX & !3));
                     leaving = Leaving::Told;
-                    goodbye.set(Some(control::under_way(&http3)));
+                    let under_way = match http3.next() {
+                        0 => FIRST_REQUEST,
+                        _ => control::under_way(&http3),
+                    };
+                    goodbye.set(Some(under_way));
                 }
                 Woken::GoodbyeDue => match leaving {
                     Leaving::Last => {
@@ -427,6 +440,10 @@ impl Connection {
                     0x100 | 0 => ConnectionEnd::Clean,
                     _ => ConnectionEnd::Error,
                 }
+            }
+            // Cut, if nothing else ended it.
+            Some(ConnectionError::LocallyClosed) if self.worker.process.is_draining() => {
+                ConnectionEnd::Timeout
             }
             Some(ConnectionError::LocallyClosed) => ConnectionEnd::Clean,
             Some(ConnectionError::TimedOut) => ConnectionEnd::Timeout,

@@ -144,9 +144,15 @@ impl Http3 {
 
     /// Gives up answers that their client takes nothing of. Must be called whenever its task is woken.
     pub(super) fn give_up_late(&self, cx: &mut Context<'_>) {
-        for _ in 0..self.unacknowledged.poll_late(cx) {
+        let late = self.unacknowledged.poll_late(cx, || self.acknowledged());
+        for _ in 0..late {
             self.shared.metrics().timeouts.inc(TimeoutKind::WriteIdle);
         }
+    }
+
+    /// How often the client has acknowledged something.
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.quic.stats().frame_rx.acks
     }
 
     /// Turns away further requests.

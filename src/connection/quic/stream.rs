@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::EXPECT;
-use http::{Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode};
 use http_body::Body as _;
 use quinn::{RecvStream, SendStream};
 use tracing::Instrument;
@@ -16,7 +16,7 @@ use super::answer::{Sending, respond};
 use super::content::{Between, Content, Receiving};
 use super::http3::{Http3, Place};
 use super::http09;
-use super::unacknowledged::{SMALL, Sent};
+use super::unacknowledged::{Patience, SMALL, Sent};
 use crate::config::snapshot::RouteTimeouts;
 use crate::confirm::Confirmation;
 use crate::connection::incoming::Incoming;
@@ -178,8 +178,8 @@ async fn request(
     let shared = &http3.shared;
     let headers = head.request.headers();
     let between = Between::new(headers.contains_key(EXPECT), http3.is_http09());
-    let said = headers.get("priority");
-    let said = said.map_or_else(Priority::default, |said| Priority::parse(said.as_bytes()));
+    let said = headers.get_all("priority").iter();
+    let said = Priority::of_lines(said.map(HeaderValue::as_bytes));
     let rank = http3.ranks.begin(id, said);
     let limit = section_limit(http3);
     let mut content = Content::new(
@@ -264,12 +264,17 @@ pub(super) fn await_acknowledged(http3: &Arc<Http3>) {
     }
 }
 
-/// Waits until the client has an answer that is with quinn whole, or takes nothing of it for `limit`.
+/// Waits until the client has an answer that is with quinn whole, or takes nothing for `limit`.
 async fn acknowledged(http3: &Http3, mut answer: Sending, limit: Option<Duration>) {
     let ticker = &http3.shared.worker.ticker;
-    if let Err(Elapsed) = within(ticker, limit, answer.over()).await {
-        http3.shared.metrics().timeouts.inc(TimeoutKind::WriteIdle);
-        answer.give_up();
+    let mut patience = Patience::new(http3.acknowledged());
+    let mut over = std::pin::pin!(answer.over());
+    while let Err(Elapsed) = within(ticker, limit, over.as_mut()).await {
+        if !patience.goes_on(http3.acknowledged()) {
+            http3.shared.metrics().timeouts.inc(TimeoutKind::WriteIdle);
+            answer.give_up();
+            return;
+        }
     }
 }
 

@@ -39,10 +39,43 @@ struct Kept {
 /// An answer that is with quinn whole.
 pub(super) struct Sent {
     pub(super) answer: Sending,
-    /// How long it may take.
+    /// How long its client may take nothing.
     pub(super) limit: Option<Duration>,
     /// When that is over, on the ticker's clock.
     due: Option<Duration>,
+    patience: Patience,
+}
+
+/// How much longer a client is waited for that takes something, though perhaps of something else.
+///
+/// quinn does not tell what of a stream was acknowledged, only that something was on the connection. So a
+/// client that acknowledges is at work, but not for ever: what quinn has of all answers is bounded, and
+/// so is what is waited for.
+#[derive(Debug)]
+pub(super) struct Patience {
+    /// Frames that acknowledge, when it was last looked at.
+    seen: u64,
+    /// How often it may still be looked at.
+    left: u32,
+}
+
+impl Patience {
+    /// How often `write_idle` may pass for the last of an answer, which has at most a megabyte.
+    const TURNS: u32 = 10;
+
+    pub(super) fn new(acknowledged: u64) -> Self {
+        Self {
+            seen: acknowledged,
+            left: Self::TURNS,
+        }
+    }
+
+    /// Whether to wait once more, where the client has acknowledged so often by now.
+    pub(super) fn goes_on(&mut self, acknowledged: u64) -> bool {
+        self.left = self.left.saturating_sub(1);
+        let moved = std::mem::replace(&mut self.seen, acknowledged) != acknowledged;
+        moved && self.left > 0
+    }
 }
 
 impl Sent {
@@ -69,7 +102,8 @@ impl Unacknowledged {
         }
     }
 
-    /// Keeps an answer that is with quinn whole, until it is over or `limit` is.
+    /// Keeps an answer that is with quinn whole, until it is over or its client has taken nothing for
+    /// `limit`.
     pub(super) fn keep(&self, answer: Sending, limit: Option<Duration>) {
         let due = limit.map(|limit| self.ticker.due(limit));
         let mut kept = self.kept();
@@ -79,7 +113,14 @@ impl Unacknowledged {
         if kept.answers.len() >= kept.room {
             kept.look();
         }
-        kept.answers.push(Sent { answer, limit, due });
+        // Looked at only for those that take long: then it has changed at the first look.
+        let patience = Patience::new(0);
+        kept.answers.push(Sent {
+            answer,
+            limit,
+            due,
+            patience,
+        });
     }
 
     /// Whether some are under way.
@@ -96,16 +137,23 @@ impl Unacknowledged {
         std::mem::take(&mut kept.answers)
     }
 
-    /// Gives up those that have taken too long, and tells how many they were. The task is woken when it
-    /// is time to look again.
-    pub(super) fn poll_late(&self, cx: &mut Context<'_>) -> usize {
+    /// Gives up those that have taken too long, and tells how many they were; `acknowledged` is how often
+    /// the client has acknowledged something. The task is woken when it is time to look again.
+    pub(super) fn poll_late(&self, cx: &mut Context<'_>, acknowledged: impl Fn() -> u64) -> usize {
         let mut late = 0;
         while let Poll::Ready(()) = self.alarm.poll_due(cx) {
             let mut kept = self.kept();
             kept.look();
             let now = self.ticker.now();
             let before = kept.answers.len();
-            let is_late = |sent: &mut Sent| sent.due.is_some_and(|due| due <= now);
+            let is_late = |sent: &mut Sent| {
+                let due = sent.due.is_some_and(|due| due <= now);
+                let late = due && !sent.patience.goes_on(acknowledged());
+                if due {
+                    sent.due = sent.limit.map(|limit| self.ticker.due(limit));
+                }
+                late
+            };
             for mut sent in kept.answers.extract_if(.., is_late) {
                 sent.answer.give_up();
             }
@@ -130,5 +178,20 @@ impl Kept {
     fn look(&mut self) {
         self.answers.retain(Sent::is_under_way);
         self.room = FEW.max(2 * self.answers.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_something_is_waited_for_but_not_for_ever() {
+        let mut patience = Patience::new(7);
+        assert!(patience.goes_on(8) && patience.goes_on(9));
+        assert!(!patience.goes_on(9));
+        let mut patience = Patience::new(0);
+        let turns = (1..100).take_while(|seen| patience.goes_on(*seen));
+        assert_eq!(turns.count(), Patience::TURNS as usize - 1);
     }
 }

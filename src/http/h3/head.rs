@@ -67,6 +67,8 @@ impl Pseudo {
                 let authority = usual.cloned().or_else(|| Authority::try_from(value).ok());
                 set(&mut self.authority, authority)
             }
+            // The http crate would cut a fragment off, which is no part of a path (RFC 9110 §7.1).
+            b":path" if value.contains(&b'#') => Err(Malformed),
             b":path" => set(&mut self.path, PathAndQuery::try_from(value).ok()),
             _ => Err(Malformed),
         }

@@ -22,8 +22,14 @@ impl Priority {
     /// Reads the value of a Priority field. It is a dictionary (RFC 9651); what is not understood
     /// counts for nothing (RFC 9218 §4).
     pub fn parse(value: &[u8]) -> Self {
+        Self::of_lines([value])
+    }
+
+    /// Reads a Priority field of any number of lines.
+    pub fn of_lines<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut priority = Self::default();
-        for member in value.split(|byte| *byte == b',') {
+        let lines = lines.into_iter();
+        for member in lines.flat_map(|line| line.split(|byte| *byte == b',')) {
             let member = member
                 .split(|byte| *byte == b';')
                 .next()

@@ -198,6 +198,41 @@ fn an_answer_says_nothing_of_connections() {
 }
 
 #[test]
+fn a_path_has_no_fragment() {
+    for (path, taken) in [
+        ("/a", true),
+        ("/a?b", true),
+        ("/a#b", false),
+        ("/#", false),
+        ("*", false),
+    ] {
+        let fields = [
+            (":method", "GET"),
+            (":scheme", "https"),
+            (":authority", "a.test"),
+            (":path", path),
+        ];
+        let head = head::request(&section(&fields), 1000, None);
+        assert_eq!(head.is_ok(), taken, "{path}");
+    }
+}
+
+#[test]
+fn an_authority_that_is_known_is_as_good_as_one_that_is_read() {
+    let usual = "a.test:443".parse().unwrap();
+    for authority in ["a.test:443", "A.test:443", "a.test", "b.test"] {
+        let fields = [
+            (":method", "GET"),
+            (":scheme", "https"),
+            (":authority", authority),
+            (":path", "/"),
+        ];
+        let head = head::request(&section(&fields), 1000, Some(&usual)).unwrap();
+        assert_eq!(head.request.uri().authority().unwrap().as_str(), authority);
+    }
+}
+
+#[test]
 fn a_head_is_framed_as_any_section_is() {
     for length in [
         0, 1, 40, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 100, 5000, 17_000, 20_000,
@@ -384,6 +419,17 @@ fn qpack_streams_have_nothing_to_say() {
     for instruction in [&[0x80][..], &[0x01], &[0x00]] {
         assert_eq!(decode(instruction), Err(Code::QPACK_DECODER_STREAM_ERROR));
     }
+}
+
+#[test]
+fn a_priority_may_have_several_lines() {
+    let lines: [&[u8]; 3] = [b"u=1, x", b"", b"i"];
+    let expected = Priority {
+        urgency: 1,
+        incremental: true,
+    };
+    assert_eq!(Priority::of_lines(lines), expected);
+    assert_eq!(Priority::of_lines([]), Priority::default());
 }
 
 #[test]
