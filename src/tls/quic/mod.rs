@@ -8,6 +8,7 @@
 //! What is chosen must be there at once: a QUIC session is driven by packets and has nobody to wake
 //! it, whereas the choice costs two look-ups.
 
+mod padding;
 mod session;
 mod watched;
 
