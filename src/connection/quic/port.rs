@@ -51,7 +51,7 @@ const WAITING_ALL: u64 = 16 * 1024 * 1024;
 const MTU_STEP: u16 = 127;
 
 /// How many address validation tokens a client gets: one spares its next connection a Retry, and that
-/// gets another one. Each costs a hundredth of a handshake.
+/// gets another one.
 const TOKENS: u32 = 1;
 
 /// How long the token of a Retry proves its client's address: it comes back at once, or is somebody
