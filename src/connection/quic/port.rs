@@ -135,9 +135,9 @@ impl Port {
         let crypto = Crypto::unopened(secrets.refused.child(TokenRefusal::Retry).clone());
         let base = server_config(quic.migration, crypto, shown);
         let mut config = EndpointConfig::new(secrets.reset.clone());
-        let ids = Ids::new(worker.index, workers);
+        let index = worker.index;
         config
-            .cid_generator(move || Box::new(ids))
+            .cid_generator(move || Box::new(Ids::new(index, workers)))
             .supported_versions(vec![VERSION]);
         let address = socket.address()?;
         let endpoint = Endpoint::new_with_abstract_socket(
