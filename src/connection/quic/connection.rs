@@ -33,6 +33,9 @@ use crate::tls::quic::{Crypto, Facts, Progress};
 /// How long a ClientHello may take where no listener says so any more.
 const CLIENT_HELLO: Duration = Duration::from_secs(5);
 
+/// What was received and sent is asked for once, at the end: quinn copies all of its figures for it.
+const NOT_COUNTED: (u64, u64) = (0, 0);
+
 /// What a listener knows of a connection.
 pub(super) struct Accepted {
     pub(super) listener: Arc<str>,
@@ -223,7 +226,7 @@ impl Connection {
             worker: self.worker.index,
             server_name: self.report.server_name(),
             protocol: Protocol::Http3,
-            alpn: self.seen().alpn.map(<[u8]>::to_vec),
+            alpn: self.seen(NOT_COUNTED).alpn.map(<[u8]>::to_vec),
             version: ProtocolVersion::TLSv1_3,
             suite: facts.suite?,
             group: facts.group,
@@ -376,7 +379,7 @@ impl Connection {
         let opening = Arc::clone(&self.opening);
         let opened = opening.opened();
         self.report.handshake_ended(
-            &self.seen(),
+            &self.seen(NOT_COUNTED),
             opened.and_then(Opened::take_prepared),
             opened.map(|opened| &opened.confirmation),
             &self.worker.process.metrics,
@@ -393,13 +396,17 @@ impl Connection {
         self.report.end(ConnectionEnd::Timeout);
     }
 
-    fn seen(&self) -> Seen<'static> {
-        let bytes = self.quic.as_ref().map_or((0, 0), |quic| {
-            let stats = quic.stats();
-            (stats.udp_rx.bytes, stats.udp_tx.bytes)
-        });
+    fn seen(&self, bytes: (u64, u64)) -> Seen<'static> {
         let facts: Facts = self.progress.facts();
         Seen::of_quic(facts, bytes, self.error.as_ref().and_then(alert))
+    }
+
+    /// What was received and sent.
+    fn bytes(&self) -> (u64, u64) {
+        self.quic.as_ref().map_or(NOT_COUNTED, |quic| {
+            let stats = quic.stats();
+            (stats.udp_rx.bytes, stats.udp_tx.bytes)
+        })
     }
 
     /// How it ended, if nothing of ours ended it.
@@ -457,6 +464,6 @@ impl Drop for Connection {
         }
         let requests = self.http3.as_ref().map_or(0, |http3| http3.shared.calls());
         self.report
-            .write(&self.seen(), &self.worker.process, requests);
+            .write(&self.seen(self.bytes()), &self.worker.process, requests);
     }
 }
