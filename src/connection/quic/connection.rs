@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use quinn::{Connecting, ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, VarInt};
 use rustls::ProtocolVersion;
-use tokio::sync::watch;
 use tracing::Instrument;
 
 use super::code;
+use super::control::{Control, under_way};
 use super::errors::{alert, broken};
 use super::http3::Http3;
 use super::opening::{Opened, Opening};
 use super::wake::{Leaving, Woken, at_once};
-use super::{control, peer, stream};
+use super::{peer, stream};
 use crate::config::snapshot::Listener;
 use crate::connection::context::{Permit, Worker};
 use crate::connection::report::Report;
@@ -254,20 +254,11 @@ impl Connection {
         let Some(http3) = self.http3.clone() else {
             return;
         };
-        let (tell, told) = watch::channel(None);
-        if !http3.is_http09() {
-            let mut control = Box::pin(control::run(http3.quic.clone(), told));
-            // Without a task of its own yet, so that SETTINGS leave with the first flight.
-            if poll_fn(|cx| Poll::Ready(control.as_mut().poll(cx)))
-                .await
-                .is_pending()
-            {
-                tokio::spawn(control.in_current_span());
-            }
-        }
+        let mut control = match http3.is_http09() {
+            true => Control::Nothing,
+            false => Control::begin(&http3.quic).await,
+        };
         let mut leaving = Leaving::No;
-        // Due when the next step of a goodbye is.
-        let goodbye = self.worker.ticker.alarm();
         // Made once, since each is entered in a list of quinn's when it is polled, and taken out of
         // that when it is dropped.
         let quic = &http3.quic;
@@ -276,7 +267,7 @@ impl Connection {
         let mut others = std::pin::pin!(quic.accept_uni());
         loop {
             let streams = (requests.as_mut(), others.as_mut());
-            let woken = self.wake(&http3, &leaving, &goodbye, ended.as_mut(), streams);
+            let woken = self.wake(&http3, &leaving, ended.as_mut(), streams);
             match woken.await {
                 end @ (Woken::Ended(_) | Woken::Evicted | Woken::HandshakeDue) => {
                     self.cut(quic, end);
@@ -307,25 +298,28 @@ impl Connection {
                 Woken::Leave => {
                     http3.forget_idle();
                     http3.shared.closing.store(true, Ordering::Relaxed);
-                    tell.send_replace(Some(MAX & !3));
-                    leaving = Leaving::Told;
-                    goodbye.set(Some(control::under_way(&http3)));
+                    control.goaway(quic, MAX & !3);
+                    leaving = Leaving::Told(self.after_what_is_under_way(&http3));
                 }
-                Woken::GoodbyeDue => match leaving {
-                    Leaving::Last => {
-                        self.report.end(ConnectionEnd::Clean);
-                        http3.quic.close(code(Code::NO_ERROR), b"");
-                        return;
-                    }
-                    _ => {
-                        http3.turn_away();
-                        tell.send_replace(Some(http3.next()));
-                        leaving = Leaving::Last;
-                        goodbye.set(Some(control::under_way(&http3)));
-                    }
-                },
+                Woken::GoodbyeDue if matches!(leaving, Leaving::Last(_)) => {
+                    self.report.end(ConnectionEnd::Clean);
+                    http3.quic.close(code(Code::NO_ERROR), b"");
+                    return;
+                }
+                Woken::GoodbyeDue => {
+                    http3.turn_away();
+                    control.goaway(quic, http3.next());
+                    leaving = Leaving::Last(self.after_what_is_under_way(&http3));
+                }
             }
         }
+    }
+
+    /// Due when the next step of a goodbye is.
+    fn after_what_is_under_way(&self, http3: &Http3) -> Alarm {
+        let due = self.worker.ticker.alarm();
+        due.set(Some(under_way(http3)));
+        due
     }
 
     /// It has ended, or ends before the handshake has.
