@@ -128,11 +128,17 @@ fn bind_one(address: SocketAddr, reuse_port: bool) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// How many ids random bytes are drawn for at once: a connection has six, and most of what it costs to
+/// draw does not depend on how much is drawn.
+const DRAWN: usize = 32;
+
 /// Makes the connection ids of one worker.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Ids {
     worker: u16,
     workers: u16,
+    /// Not made into ids yet: each is one of them.
+    random: Vec<[u8; LENGTH]>,
 }
 
 impl Ids {
@@ -142,11 +148,22 @@ impl Ids {
         Self {
             worker: bounded(worker),
             workers: bounded(workers).max(1),
+            random: Vec::new(),
         }
     }
 
+    fn random(&mut self) -> [u8; LENGTH] {
+        if self.random.is_empty() {
+            self.random.resize(DRAWN, [0; LENGTH]);
+            // Not known to fail once it has worked, which it has when the worker began; an id need
+            // only be one of its own.
+            let _ = rand::fill(self.random.as_flattened_mut());
+        }
+        self.random.pop().unwrap_or_default()
+    }
+
     /// The beginning of an id that leads to this worker: `random`, moved by as little as it takes.
-    fn begin(self, random: u16) -> u16 {
+    fn begin(&self, random: u16) -> u16 {
         let below = random - random % self.workers;
         // The last few numbers have no room for all workers.
         let below = match below.checked_add(self.workers - 1) {
@@ -159,11 +176,7 @@ impl Ids {
 
 impl ConnectionIdGenerator for Ids {
     fn generate_cid(&mut self) -> ConnectionId {
-        let mut id = [0; LENGTH];
-        // Not known to fail once it has worked, which it has when the worker began; an id need only
-        // be one of its own.
-        let _ = rand::fill(&mut id);
-        let [high, low, rest @ ..] = id;
+        let [high, low, rest @ ..] = self.random();
         let [high, low] = self.begin(u16::from_be_bytes([high, low])).to_be_bytes();
         let mut whole = [0; LENGTH];
         whole[..2].copy_from_slice(&[high, low]);

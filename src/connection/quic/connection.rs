@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use quinn::{Connecting, ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, VarInt};
 use rustls::ProtocolVersion;
-use tokio::sync::watch;
 use tracing::Instrument;
 
 use super::code;
+use super::control::{Control, under_way};
 use super::errors::{alert, broken};
 use super::http3::Http3;
 use super::opening::{Opened, Opening};
 use super::wake::{Leaving, Woken, at_once};
-use super::{control, peer, stream};
+use super::{peer, stream};
 use crate::config::snapshot::Listener;
 use crate::connection::context::{Permit, Worker};
 use crate::connection::report::Report;
@@ -36,6 +36,9 @@ const CLIENT_HELLO: Duration = Duration::from_secs(5);
 /// How long a connection that has asked nothing yet has for its first request before it is told
 /// goodbye for good, as over TCP.
 const FIRST_REQUEST: Duration = Duration::from_secs(2);
+
+/// What was received and sent is asked for once, at the end: quinn copies all of its figures for it.
+const NOT_COUNTED: (u64, u64) = (0, 0);
 
 /// What a listener knows of a connection.
 pub(super) struct Accepted {
@@ -232,7 +235,7 @@ impl Connection {
             worker: self.worker.index,
             server_name: self.report.server_name(),
             protocol: Protocol::Http3,
-            alpn: self.seen().alpn.map(<[u8]>::to_vec),
+            alpn: self.seen(NOT_COUNTED).alpn.map(<[u8]>::to_vec),
             version: ProtocolVersion::TLSv1_3,
             suite: facts.suite?,
             group: facts.group,
@@ -260,20 +263,11 @@ impl Connection {
         let Some(http3) = self.http3.clone() else {
             return;
         };
-        let (tell, told) = watch::channel(None);
-        if !http3.is_http09() {
-            let mut control = Box::pin(control::run(http3.quic.clone(), told));
-            // Without a task of its own yet, so that SETTINGS leave with the first flight.
-            if poll_fn(|cx| Poll::Ready(control.as_mut().poll(cx)))
-                .await
-                .is_pending()
-            {
-                tokio::spawn(control.in_current_span());
-            }
-        }
+        let mut control = match http3.is_http09() {
+            true => Control::Nothing,
+            false => Control::begin(&http3.quic).await,
+        };
         let mut leaving = Leaving::No;
-        // Due when the next step of a goodbye is.
-        let goodbye = self.worker.ticker.alarm();
         // Made once, since each is entered in a list of quinn's when it is polled, and taken out of
         // that when it is dropped.
         let quic = &http3.quic;
@@ -282,7 +276,7 @@ impl Connection {
         let mut others = std::pin::pin!(quic.accept_uni());
         loop {
             let streams = (requests.as_mut(), others.as_mut());
-            let woken = self.wake(&http3, &leaving, &goodbye, ended.as_mut(), streams);
+            let woken = self.wake(&http3, &leaving, ended.as_mut(), streams);
             match woken.await {
                 end @ (Woken::Ended(_) | Woken::Evicted | Woken::HandshakeDue) => {
                     self.cut(quic, end);
@@ -314,29 +308,30 @@ impl Connection {
                     http3.forget_idle();
                     http3.shared.closing.store(true, Ordering::Relaxed);
                     stream::await_acknowledged(&http3);
-                    tell.send_replace(Some(MAX & !3));
-                    leaving = Leaving::Told;
-                    let under_way = match http3.next() {
-                        0 => FIRST_REQUEST,
-                        _ => control::under_way(&http3),
-                    };
-                    goodbye.set(Some(under_way));
+                    control.goaway(quic, MAX & !3);
+                    let first = (http3.next() == 0).then_some(FIRST_REQUEST);
+                    let after = first.unwrap_or_else(|| under_way(&http3));
+                    leaving = Leaving::Told(self.due(after));
                 }
-                Woken::GoodbyeDue => match leaving {
-                    Leaving::Last => {
-                        self.report.end(ConnectionEnd::Clean);
-                        http3.quic.close(code(Code::NO_ERROR), b"");
-                        return;
-                    }
-                    _ => {
-                        http3.turn_away();
-                        tell.send_replace(Some(http3.next()));
-                        leaving = Leaving::Last;
-                        goodbye.set(Some(control::under_way(&http3)));
-                    }
-                },
+                Woken::GoodbyeDue if matches!(leaving, Leaving::Last(_)) => {
+                    self.report.end(ConnectionEnd::Clean);
+                    http3.quic.close(code(Code::NO_ERROR), b"");
+                    return;
+                }
+                Woken::GoodbyeDue => {
+                    http3.turn_away();
+                    control.goaway(quic, http3.next());
+                    leaving = Leaving::Last(self.due(under_way(&http3)));
+                }
             }
         }
+    }
+
+    /// Due when the next step of a goodbye is.
+    fn due(&self, after: Duration) -> Alarm {
+        let due = self.worker.ticker.alarm();
+        due.set(Some(after));
+        due
     }
 
     /// It has ended, or ends before the handshake has.
@@ -399,7 +394,7 @@ impl Connection {
         let opening = Arc::clone(&self.opening);
         let opened = opening.opened();
         self.report.handshake_ended(
-            &self.seen(),
+            &self.seen(NOT_COUNTED),
             opened.and_then(Opened::take_prepared),
             opened.map(|opened| &opened.confirmation),
             &self.worker.process.metrics,
@@ -416,13 +411,17 @@ impl Connection {
         self.report.end(ConnectionEnd::Timeout);
     }
 
-    fn seen(&self) -> Seen<'static> {
-        let bytes = self.quic.as_ref().map_or((0, 0), |quic| {
-            let stats = quic.stats();
-            (stats.udp_rx.bytes, stats.udp_tx.bytes)
-        });
+    fn seen(&self, bytes: (u64, u64)) -> Seen<'static> {
         let facts: Facts = self.progress.facts();
         Seen::of_quic(facts, bytes, self.error.as_ref().and_then(alert))
+    }
+
+    /// What was received and sent.
+    fn bytes(&self) -> (u64, u64) {
+        self.quic.as_ref().map_or(NOT_COUNTED, |quic| {
+            let stats = quic.stats();
+            (stats.udp_rx.bytes, stats.udp_tx.bytes)
+        })
     }
 
     /// How it ended, if nothing of ours ended it.
@@ -484,6 +483,6 @@ impl Drop for Connection {
         }
         let requests = self.http3.as_ref().map_or(0, |http3| http3.shared.calls());
         self.report
-            .write(&self.seen(), &self.worker.process, requests);
+            .write(&self.seen(self.bytes()), &self.worker.process, requests);
     }
 }

@@ -12,13 +12,13 @@ use super::http3::Http3;
 use crate::deadline::Alarm;
 use crate::tls::quic::Progress;
 
-/// How far a goodbye has come (RFC 9114 §5.2).
+/// How far a goodbye has come (RFC 9114 §5.2), and when its next step is due.
 pub(super) enum Leaving {
     No,
     /// The client was told that one is coming: what it has sent meanwhile is still answered.
-    Told,
+    Told(Alarm),
     /// It knows what was the last request.
-    Last,
+    Last(Alarm),
 }
 
 /// Why the task of a connection woke.
@@ -79,7 +79,6 @@ impl Connection {
         &self,
         http3: &Arc<Http3>,
         leaving: &Leaving,
-        goodbye: &Alarm,
         mut ended: Pin<&mut impl Future<Output = ConnectionError>>,
         (mut requests, mut others): (Pin<&mut AcceptBi<'_>>, Pin<&mut AcceptUni<'_>>),
     ) -> Woken {
@@ -124,8 +123,10 @@ impl Connection {
                     }
                     http3.poll_idle(cx).map(|()| Woken::Idle)
                 }
-                Leaving::Last if http3.is_busy() => Poll::Pending,
-                _ => goodbye.poll_due(cx).map(|()| Woken::GoodbyeDue),
+                Leaving::Last(_) if http3.is_busy() => Poll::Pending,
+                Leaving::Told(due) | Leaving::Last(due) => {
+                    due.poll_due(cx).map(|()| Woken::GoodbyeDue)
+                }
             }
         })
         .await

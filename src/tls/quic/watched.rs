@@ -1,10 +1,13 @@
 //! Packet keys that tell what was authentic under them: quinn tells of streams, not of packets.
+//! What they open they give on without its PADDING.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BytesMut;
 use prometheus::IntCounter;
 use quinn_proto::crypto::{CryptoError, PacketKey};
+
+use super::padding;
 
 /// How many Initial packets of one connection are read, and how many of the handshake: a client needs
 /// a few, a dozen where many are lost. Whoever sees an Initial packet can make more, since their keys
@@ -70,7 +73,9 @@ where
         payload: &mut BytesMut,
     ) -> Result<(), CryptoError> {
         self.key.decrypt(packet, header, payload)?;
-        (self.came)(payload)
+        (self.came)(payload)?;
+        padding::take_off(payload);
+        Ok(())
     }
 
     fn tag_len(&self) -> usize {
