@@ -3,6 +3,7 @@
 //! It measures: what a handshake was and when it ended, what of its early data was accepted. It
 //! holds no tickets; those are the TLS configuration's.
 
+mod answer;
 mod connection;
 mod session;
 

@@ -14,14 +14,11 @@ use quinn::{
 use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
 
+use super::answer::{Answer, Came};
 use super::session::{Crypto, Progress};
-use crate::http::h3::{
-    Code, Frames, Piece, Prefix, answered, data_header, headers, settings, stream_type,
-};
+use crate::http::h3::{Code, Frames, Piece, Prefix, data_header, headers, settings, stream_type};
 use crate::load::stats::{ErrorKind, TimedOut};
 
-/// The longest head of an answer that is taken, in bytes.
-const MAX_HEAD: usize = 64 * 1024;
 /// Flow-control windows that a fast server does not fill, in bytes.
 const WINDOW: u32 = 16 * 1024 * 1024;
 const CONTROL: u64 = 0x0;
@@ -179,6 +176,8 @@ pub struct Ask {
     pub section: Vec<u8>,
     /// Its content.
     pub body: Bytes,
+    /// Whether its method is HEAD: the answer then has no content, whatever length it announces.
+    pub is_head: bool,
 }
 
 /// Why a request has no answer.
@@ -279,7 +278,8 @@ impl Connection {
                 let _ = send.finish();
             }
         };
-        let mut receiving = pin!(self.receive(&mut receive, first, content));
+        let mut answer = Answer::new(ask.is_head);
+        let mut receiving = pin!(self.receive(&mut receive, &mut answer, first, content));
         tokio::select! {
             biased;
             result = &mut receiving => return result,
@@ -291,45 +291,22 @@ impl Connection {
     async fn receive(
         &self,
         stream: &mut RecvStream,
+        answer: &mut Answer,
         first: &mut Option<Instant>,
         mut content: impl FnMut(&[u8]),
     ) -> Result<u16, Lost> {
-        const BROKEN: Lost = Lost::Failed(ErrorKind::Http);
-        let mut frames = Frames::of_request(MAX_HEAD);
-        let (mut status, mut left) = (None, None);
         loop {
-            let read = stream.read_chunk(usize::MAX, true).await;
-            let Some(chunk) = read.map_err(|error| self.broken(error, status.is_some()))? else {
-                break;
+            let mut bytes = match stream.read_chunk(usize::MAX, true).await {
+                Ok(Some(chunk)) => chunk.bytes,
+                Ok(None) => return answer.end().map_err(Lost::Failed),
+                Err(error) => return Err(self.broken(error, answer.has_begun())),
             };
-            let mut bytes = chunk.bytes;
-            while let Some(piece) = frames.next(&mut bytes).map_err(|_| BROKEN)? {
-                match (piece, status) {
-                    (Piece::Headers(section), None) => {
-                        let (code, length) = answered(&section).map_err(|_| BROKEN)?;
-                        if !code.is_informational() {
-                            *first = Some(Instant::now());
-                            status = Some(code.as_u16());
-                            left = length;
-                        }
-                    }
-                    (Piece::Data(data), Some(_)) => {
-                        if let Some(left) = &mut left {
-                            // RFC 9114 §4.1.2.
-                            *left = left.checked_sub(data.len() as u64).ok_or(BROKEN)?;
-                        }
-                        content(&data);
-                    }
-                    // Trailers: nothing in them is measured.
-                    (Piece::Headers(_), Some(_)) => {}
-                    _ => return Err(BROKEN),
+            while let Some(came) = answer.next(&mut bytes).map_err(Lost::Failed)? {
+                match came {
+                    Came::Head => *first = Some(Instant::now()),
+                    Came::Content(piece) => content(&piece),
                 }
             }
-        }
-        match status {
-            None => Err(Lost::Failed(ErrorKind::NoAnswer)),
-            Some(_) if !frames.is_between() => Err(Lost::Failed(ErrorKind::HalfAnswer)),
-            Some(status) => Ok(status),
         }
     }
 

@@ -26,9 +26,9 @@ pub enum ErrorKind {
     Tls,
     /// The connection ended before the handshake did.
     ClosedInHandshake,
-    /// The connection ended before the answer began.
+    /// The connection, or the request's stream, ended before the answer began.
     NoAnswer,
-    /// The connection ended before the answer did.
+    /// The connection, or the request's stream, ended before the answer did.
     HalfAnswer,
     /// The server agreed on another protocol than the one asked for, or on none.
     Alpn,
