@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use cutwater::load::plan::{Plan, Protocol, Trust};
-use quinn::Connection;
 use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Connection, TransportConfig};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, version};
@@ -13,8 +13,20 @@ use rustls::{ServerConfig, version};
 use super::stand::{NAME, plan};
 use crate::support::pki::Pki;
 
+/// H3_REQUEST_CANCELLED. RFC 9114 §8.1
+pub const REQUEST_CANCELLED: u64 = 0x10c;
+
 /// What it is made of.
-pub struct Rogue;
+pub struct Rogue {
+    /// How much of each stream it takes without reading it, in bytes.
+    pub window: u32,
+}
+
+impl Default for Rogue {
+    fn default() -> Self {
+        Self { window: 1 << 20 }
+    }
+}
 
 impl Rogue {
     /// Does this with each connection that has shaken hands.
@@ -32,7 +44,10 @@ impl Rogue {
             .unwrap();
         tls.alpn_protocols = vec![b"h3".to_vec()];
         let crypto = QuicServerConfig::try_from(tls).unwrap();
-        let config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+        let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+        let mut transport = TransportConfig::default();
+        transport.stream_receive_window(self.window.into());
+        config.transport_config(Arc::new(transport));
         let any = (Ipv4Addr::LOCALHOST, 0).into();
         let endpoint = quinn::Endpoint::server(config, any).unwrap();
         let address = endpoint.local_addr().unwrap();

@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use quinn::{
-    ConnectionError, Endpoint, ReadError, RecvStream, SendStream, TransportConfig, VarInt,
-};
+use quinn::{ConnectionError, Endpoint, ReadError, RecvStream, SendStream, TransportConfig};
 use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
 
 use super::answer::{Answer, Came};
+use super::close;
 use super::session::{Crypto, Progress};
+use super::stream::{Receiving, Stream};
 use crate::http::h3::{Code, Frames, Piece, Prefix, data_header, headers, settings, stream_type};
 use crate::load::stats::{ErrorKind, TimedOut};
 
@@ -258,7 +258,7 @@ impl Connection {
     }
 
     /// One request and its whole answer: the status. `first` is when that began; `content` is given
-    /// its pieces.
+    /// its pieces. Dropped before its end, it gives the request up, and nothing else on this connection.
     pub async fn exchange(
         &self,
         ask: &Ask,
@@ -266,38 +266,33 @@ impl Connection {
         content: impl FnMut(&[u8]),
     ) -> Result<u16, Lost> {
         let opened = self.quic.open_bi().await;
-        let (mut send, mut receive) = opened.map_err(|error| self.lost(&error, false))?;
-        let sending = async {
-            let mut head = headers(&ask.section);
-            if !ask.body.is_empty() {
-                data_header(ask.body.len(), &mut head);
-            }
-            let mut chunks = [head.into(), ask.body.clone()];
-            // A server may answer without having read all; whatever else happens, the answer tells.
-            if send.write_all_chunks(&mut chunks).await.is_ok() {
-                let _ = send.finish();
-            }
-        };
+        let mut stream = Stream::new(opened.map_err(|error| self.lost(&error, false))?);
+        let Stream { sending, receiving } = &mut stream;
+        let mut head = headers(&ask.section);
+        if !ask.body.is_empty() {
+            data_header(ask.body.len(), &mut head);
+        }
+        let mut request = [head.into(), ask.body.clone()];
         let mut answer = Answer::new(ask.is_head);
-        let mut receiving = pin!(self.receive(&mut receive, &mut answer, first, content));
+        let mut receive = pin!(self.receive(receiving, &mut answer, first, content));
         tokio::select! {
             biased;
-            result = &mut receiving => return result,
-            () = sending => {}
+            result = &mut receive => return result,
+            () = sending.send(&mut request) => {}
         }
-        receiving.await
+        receive.await
     }
 
     async fn receive(
         &self,
-        stream: &mut RecvStream,
+        stream: &mut Receiving,
         answer: &mut Answer,
         first: &mut Option<Instant>,
         mut content: impl FnMut(&[u8]),
     ) -> Result<u16, Lost> {
         loop {
-            let mut bytes = match stream.read_chunk(usize::MAX, true).await {
-                Ok(Some(chunk)) => chunk.bytes,
+            let mut bytes = match stream.next().await {
+                Ok(Some(bytes)) => bytes,
                 Ok(None) => return answer.end().map_err(Lost::Failed),
                 Err(error) => return Err(self.broken(error, answer.has_begun())),
             };
@@ -338,11 +333,6 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-fn close(quic: &quinn::Connection, code: Code) {
-    // All codes are small.
-    quic.close(VarInt::from_u64(code.0).unwrap_or_default(), b"");
 }
 
 /// The kind of a connection's end.
