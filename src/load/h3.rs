@@ -5,6 +5,7 @@
 
 mod answer;
 mod connection;
+mod said;
 mod session;
 mod stream;
 

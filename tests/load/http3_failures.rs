@@ -13,8 +13,11 @@ use http_body_util::BodyExt;
 use quinn::{ReadError, RecvStream, SendStream, VarInt};
 use tokio::sync::{Notify, mpsc};
 
-use super::rogue::{REQUEST_CANCELLED, Rogue, frame, head, plan_for, without_content};
-use super::stand::{Stand, measure, measure_well};
+use super::rogue::{
+    CONTROL, FRAME_UNEXPECTED, NO_ERROR, REQUEST_CANCELLED, REQUEST_REJECTED, Rogue, frame, head,
+    plan_for, without_content,
+};
+use super::stand::{LONG, Stand, measure, measure_well};
 use crate::support::within;
 
 /// So many operations, and all of them failed for this one reason.
@@ -196,4 +199,103 @@ async fn an_upload_that_is_given_up_leaves_its_neighbours_alone() {
     let late = ErrorKind::Timeout(TimedOut::Request);
     assert_eq!(stats.errors.by_kind(), [(late, 1)]);
     assert_eq!((stats.counts.operations, stats.counts.connections), (1, 1));
+}
+
+#[tokio::test]
+async fn a_server_that_rejects_is_asked_three_times() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let address = Rogue::default().serve(move |quic| {
+        let count = Arc::clone(&count);
+        async move {
+            while let Ok((mut send, mut receive)) = quic.accept_bi().await {
+                count.fetch_add(1, Ordering::Relaxed);
+                let _ = send.reset(REQUEST_REJECTED.into());
+                let _ = receive.stop(REQUEST_REJECTED.into());
+            }
+        }
+    });
+    let mut plan = plan_for(address);
+    plan.usage = Usage::KeepAlive;
+    (plan.connections, plan.amount) = (1, Amount::Operations(1));
+    let stats = measure(&plan).await;
+    all(&stats, ErrorKind::Http3(REQUEST_REJECTED.into()), 1);
+    assert_eq!(asked.load(Ordering::Relaxed), 3);
+    assert_eq!(stats.counts.connections, 3);
+}
+
+/// A server that says this GOAWAY when it is asked, and closes then or leaves it at that; from the
+/// second connection on it answers.
+fn leaves(from: u8, closes: bool) -> std::net::SocketAddr {
+    let connections = Arc::new(AtomicUsize::new(0));
+    Rogue::default().serve(move |quic| {
+        let number = connections.fetch_add(1, Ordering::Relaxed);
+        async move {
+            let mut control = quic.open_uni().await.unwrap();
+            control.write_all(&CONTROL).await.unwrap();
+            while let Ok((mut send, mut receive)) = quic.accept_bi().await {
+                let _ = receive.read_to_end(1000).await;
+                if number > 0 {
+                    send.write_all(&head(Some("0"))).await.unwrap();
+                    send.finish().unwrap();
+                    continue;
+                }
+                let before = quic.stats().frame_tx.stream;
+                control.write_all(&frame(7, &[from])).await.unwrap();
+                if closes {
+                    // Once it has left: what is closed sends nothing else.
+                    let sent = || quic.stats().frame_tx.stream;
+                    while sent() == before {
+                        tokio::task::yield_now().await;
+                    }
+                    quic.close(NO_ERROR.into(), b"");
+                }
+                quic.closed().await;
+            }
+        }
+    })
+}
+
+#[tokio::test]
+async fn what_a_goaway_passes_over_is_asked_elsewhere() {
+    for closes in [false, true] {
+        let mut plan = plan_for(leaves(0, closes));
+        plan.usage = Usage::KeepAlive;
+        (plan.connections, plan.amount) = (1, Amount::Operations(1));
+        plan.timeouts.request = LONG;
+        let stats = measure_well(&plan).await;
+        assert_eq!(stats.counts.connections, 2, "closes: {closes}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_goaway_leaves_to_be_answered_is_not_asked_again() {
+    // Stream 0 is before it: the server may have done what was asked.
+    let mut plan = plan_for(leaves(4, true));
+    plan.usage = Usage::KeepAlive;
+    (plan.connections, plan.amount) = (1, Amount::Operations(1));
+    plan.timeouts.request = LONG;
+    let stats = measure(&plan).await;
+    all(&stats, ErrorKind::NoAnswer, 1);
+    assert_eq!(stats.counts.connections, 1);
+}
+
+#[tokio::test]
+async fn a_control_stream_that_breaks_the_protocol_is_named() {
+    let address = Rogue::default().serve(|quic| async move {
+        let mut control = quic.open_uni().await.unwrap();
+        let asked = quic.accept_bi().await;
+        // Content, where there can be none.
+        let bytes = [&CONTROL[..], &frame(0, b"x")].concat();
+        control.write_all(&bytes).await.unwrap();
+        quic.closed().await;
+        drop(asked);
+    });
+    let mut plan = plan_for(address);
+    plan.timeouts.request = LONG;
+    all(
+        &measure(&plan).await,
+        ErrorKind::Http3(FRAME_UNEXPECTED),
+        20,
+    );
 }

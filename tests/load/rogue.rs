@@ -13,8 +13,14 @@ use rustls::{ServerConfig, version};
 use super::stand::{NAME, plan};
 use crate::support::pki::Pki;
 
-/// H3_REQUEST_CANCELLED. RFC 9114 §8.1
+/// Error codes of RFC 9114 §8.1.
+pub const NO_ERROR: u32 = 0x100;
+pub const FRAME_UNEXPECTED: u64 = 0x105;
+pub const REQUEST_REJECTED: u32 = 0x10b;
 pub const REQUEST_CANCELLED: u64 = 0x10c;
+
+/// The beginning of a control stream: its type, and SETTINGS that set nothing.
+pub const CONTROL: [u8; 3] = [0, 4, 0];
 
 /// What it is made of.
 pub struct Rogue {

@@ -1,7 +1,7 @@
 //! The stream of one request.
 
 use bytes::Bytes;
-use quinn::{ReadError, RecvStream, SendStream, WriteError};
+use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
 
 use super::code;
 use crate::http::h3::Code;
@@ -36,6 +36,10 @@ impl Stream {
                 ended: false,
             },
         }
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        VarInt::from(self.sending.stream.id()).into_inner()
     }
 }
 
