@@ -7,10 +7,12 @@ mod load {
     mod engine;
     mod failures;
     mod http3;
+    mod http3_failures;
     mod others;
     mod programs;
     mod replay;
     mod replay_quic;
+    mod rogue;
     mod stand;
     mod tickets;
 }

@@ -97,6 +97,7 @@ async fn ask(
     let ask = Ask {
         section: asking(&Method::GET, name, "/", &HeaderMap::new(), 0),
         body: Bytes::new(),
+        is_head: false,
     };
     loop {
         let content = |piece: &[u8]| body.extend_from_slice(piece);

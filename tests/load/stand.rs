@@ -8,7 +8,7 @@ use cutwater::body::Body;
 use cutwater::config::spec::ListenSpec;
 use cutwater::early::EarlyDataPolicy;
 use cutwater::edge::{Edge, Site};
-use cutwater::handler::{EarlyRequest, early};
+use cutwater::handler::{EarlyRequest, Handler, early};
 use cutwater::load::plan::{Amount, Mode, Plan, Target, Trust, Usage};
 use cutwater::load::stats::Stats;
 use cutwater::load::{Stop, run};
@@ -37,6 +37,16 @@ impl Stand {
     }
 
     pub fn with_names(names: &[&str]) -> Self {
+        Self::made_of(names, || early(answer))
+    }
+
+    /// One whose requests go to this handler.
+    pub fn with_handler(handler: impl Handler) -> Self {
+        let mut handler = Some(handler);
+        Self::made_of(&[NAME], || handler.take().unwrap())
+    }
+
+    fn made_of<H: Handler>(names: &[&str], mut handler: impl FnMut() -> H) -> Self {
         let pki = Pki::new();
         let sites = names.iter().map(|name| {
             let leaf = pki.leaf(&[name]);
@@ -44,7 +54,7 @@ impl Stand {
                 .certificate(leaf.chain_pem.as_bytes(), leaf.key_pem.as_bytes())
                 .early_data(true)
                 .early_data_policy(EarlyDataPolicy::Allow)
-                .handler(early(answer))
+                .handler(handler())
         });
         let mut listener = ListenSpec::new(([127, 0, 0, 1], 0).into());
         listener.quic = true.into();

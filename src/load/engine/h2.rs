@@ -19,7 +19,7 @@ use crate::load::stats::{ErrorKind, TimedOut};
 
 /// Flow-control windows that a fast server does not fill.
 const WINDOW: u32 = 16 * 1024 * 1024;
-/// How often an operation may be sent again because its connection was going away (RFC 9113 §6.8).
+/// How often an operation is asked for in all, where connections were going away (RFC 9113 §6.8).
 const TRIES: usize = 3;
 
 /// The connection that some slots share.

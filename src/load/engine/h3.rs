@@ -8,13 +8,15 @@ use std::time::Instant;
 
 use super::opening::ask;
 use super::slot::{Ending, Failure, Slot};
+use crate::http::h3::Code;
 use crate::load::h3::{Ask, Connection, Lost};
 use crate::load::plan::{Mode, Usage};
 use crate::load::stats::{ErrorKind, TimedOut};
 
 pub(super) use self::opening::shake_only;
 
-/// How often an operation may be sent again because its connection was going away (RFC 9114 §5.2).
+/// How often an operation is asked for in all, where servers say that they have not looked at it (RFC
+/// 9114 §4.1.1, §5.2).
 const TRIES: usize = 3;
 
 /// The connection that some slots share.
@@ -64,7 +66,7 @@ impl Http3 {
                     Ok(Some(ending)) => break Ok(ending),
                     Err(failure) => break Err(failure),
                     Ok(None) if tries < TRIES => tries += 1,
-                    Ok(None) => break Err(ErrorKind::NoAnswer.into()),
+                    Ok(None) => break Err(ErrorKind::Http3(Code::REQUEST_REJECTED.0).into()),
                 }
             };
             self.slot.ended(begin, result);
@@ -78,7 +80,7 @@ impl Http3 {
         }
     }
 
-    /// One operation; `None` if the server had said already that it takes no more on this connection.
+    /// One operation; `None` if the server has said that it has not looked at it.
     async fn operation(&self) -> Result<Option<Ending>, Failure> {
         let (session, opened) = self.session().await?;
         let left = session.left.get().saturating_sub(1);

@@ -43,6 +43,7 @@ pub(in crate::load) fn ask(plan: &Plan, name: &ServerName<'_>) -> Ask {
     Ask {
         section: asking(&request.method, &authority, path, &request.headers, length),
         body: request.body.clone(),
+        is_head: request.method == Method::HEAD,
     }
 }
 

@@ -3,29 +3,25 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use quinn::{
-    ConnectionError, Endpoint, ReadError, RecvStream, SendStream, TransportConfig, VarInt,
-};
+use quinn::{ConnectionError, Endpoint, ReadError, SendStream, TransportConfig};
 use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
 
+use super::answer::{Answer, Came};
+use super::close;
+use super::said::Said;
 use super::session::{Crypto, Progress};
-use crate::http::h3::{
-    Code, Frames, Piece, Prefix, answered, data_header, headers, settings, stream_type,
-};
+use super::stream::{Receiving, Stream};
+use crate::http::h3::{Code, data_header, headers, settings, stream_type};
 use crate::load::stats::{ErrorKind, TimedOut};
 
-/// The longest head of an answer that is taken, in bytes.
-const MAX_HEAD: usize = 64 * 1024;
 /// Flow-control windows that a fast server does not fill, in bytes.
 const WINDOW: u32 = 16 * 1024 * 1024;
 const CONTROL: u64 = 0x0;
-const PUSH: u64 = 0x1;
 /// Errors of QUIC that are alerts of TLS. RFC 9000 §20.1
 const ALERTS: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
 
@@ -179,6 +175,8 @@ pub struct Ask {
     pub section: Vec<u8>,
     /// Its content.
     pub body: Bytes,
+    /// Whether its method is HEAD: the answer then has no content, whatever length it announces.
+    pub is_head: bool,
 }
 
 /// Why a request has no answer.
@@ -198,18 +196,18 @@ pub struct Connection {
     progress: Arc<Progress>,
     /// Kept open: its end would be the connection's (RFC 9114 §6.2.1).
     control: Mutex<Option<SendStream>>,
-    going: Arc<AtomicBool>,
+    said: Arc<Said>,
 }
 
 impl Connection {
     async fn on(quic: quinn::Connection, progress: Arc<Progress>) -> Result<Self, ErrorKind> {
-        let going = Arc::new(AtomicBool::new(false));
-        tokio::spawn(listen(quic.clone(), Arc::clone(&going)));
+        let said = Arc::<Said>::default();
+        tokio::spawn(Arc::clone(&said).listen(quic.clone()));
         let connection = Self {
             quic,
             progress,
             control: Mutex::new(None),
-            going,
+            said,
         };
         connection.greet().await?;
         Ok(connection)
@@ -218,7 +216,7 @@ impl Connection {
     /// Opens the control stream: once, and again if early data was refused.
     pub async fn greet(&self) -> Result<(), ErrorKind> {
         let opened = self.quic.open_uni().await;
-        let mut control = opened.map_err(|error| kind(&error, &self.progress, false))?;
+        let mut control = opened.map_err(|error| self.kind(&error, false))?;
         let mut greeting = [stream_type(CONTROL), settings()];
         // If it was early data and that is refused, the requests learn so too.
         let _ = control.write_all_chunks(&mut greeting).await;
@@ -239,7 +237,7 @@ impl Connection {
 
     /// Whether the server takes no more requests here.
     pub fn is_going(&self) -> bool {
-        self.going.load(Ordering::Relaxed) || self.quic.close_reason().is_some()
+        self.said.is_going() || self.quic.close_reason().is_some()
     }
 
     /// Bytes of datagrams sent and received so far.
@@ -259,85 +257,82 @@ impl Connection {
     }
 
     /// One request and its whole answer: the status. `first` is when that began; `content` is given
-    /// its pieces.
+    /// its pieces. Dropped before its end, it gives the request up, and nothing else on this connection.
     pub async fn exchange(
         &self,
         ask: &Ask,
         first: &mut Option<Instant>,
         content: impl FnMut(&[u8]),
     ) -> Result<u16, Lost> {
-        let opened = self.quic.open_bi().await;
-        let (mut send, mut receive) = opened.map_err(|error| self.lost(&error, false))?;
-        let sending = async {
-            let mut head = headers(&ask.section);
-            if !ask.body.is_empty() {
-                data_header(ask.body.len(), &mut head);
-            }
-            let mut chunks = [head.into(), ask.body.clone()];
-            // A server may answer without having read all; whatever else happens, the answer tells.
-            if send.write_all_chunks(&mut chunks).await.is_ok() {
-                let _ = send.finish();
-            }
+        // RFC 9114 §5.2: nothing new begins behind a GOAWAY.
+        if self.said.is_going() {
+            return Err(Lost::Again);
+        }
+        let opened = tokio::select! {
+            biased;
+            opened = self.quic.open_bi() => opened,
+            () = self.said.going() => return Err(Lost::Again),
         };
-        let mut receiving = pin!(self.receive(&mut receive, first, content));
+        let opened = opened.map_err(|error| Lost::Failed(self.kind(&error, false)))?;
+        let mut stream = Stream::new(opened);
+        let id = stream.id();
+        let Stream { sending, receiving } = &mut stream;
+        let mut head = headers(&ask.section);
+        if !ask.body.is_empty() {
+            data_header(ask.body.len(), &mut head);
+        }
+        let mut request = [head.into(), ask.body.clone()];
+        let mut answer = Answer::new(ask.is_head);
+        let mut receive = pin!(self.receive(id, receiving, &mut answer, first, content));
         tokio::select! {
             biased;
-            result = &mut receiving => return result,
-            () = sending => {}
+            result = &mut receive => return result,
+            () = sending.send(&mut request) => {}
         }
-        receiving.await
+        receive.await
     }
 
     async fn receive(
         &self,
-        stream: &mut RecvStream,
+        id: u64,
+        stream: &mut Receiving,
+        answer: &mut Answer,
         first: &mut Option<Instant>,
         mut content: impl FnMut(&[u8]),
     ) -> Result<u16, Lost> {
-        const BROKEN: Lost = Lost::Failed(ErrorKind::Http);
-        let mut frames = Frames::of_request(MAX_HEAD);
-        let (mut status, mut left) = (None, None);
         loop {
-            let read = stream.read_chunk(usize::MAX, true).await;
-            let Some(chunk) = read.map_err(|error| self.broken(error, status.is_some()))? else {
-                break;
+            let read = match answer.has_begun() {
+                true => stream.next().await,
+                false => tokio::select! {
+                    biased;
+                    read = stream.next() => read,
+                    () = self.said.passes_over(id) => return Err(Lost::Again),
+                },
             };
-            let mut bytes = chunk.bytes;
-            while let Some(piece) = frames.next(&mut bytes).map_err(|_| BROKEN)? {
-                match (piece, status) {
-                    (Piece::Headers(section), None) => {
-                        let (code, length) = answered(&section).map_err(|_| BROKEN)?;
-                        if !code.is_informational() {
-                            *first = Some(Instant::now());
-                            status = Some(code.as_u16());
-                            left = length;
-                        }
-                    }
-                    (Piece::Data(data), Some(_)) => {
-                        if let Some(left) = &mut left {
-                            // RFC 9114 §4.1.2.
-                            *left = left.checked_sub(data.len() as u64).ok_or(BROKEN)?;
-                        }
-                        content(&data);
-                    }
-                    // Trailers: nothing in them is measured.
-                    (Piece::Headers(_), Some(_)) => {}
-                    _ => return Err(BROKEN),
+            let mut bytes = match read {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => return answer.end().map_err(Lost::Failed),
+                Err(error) => return Err(self.broken(error, id, answer.has_begun()).await),
+            };
+            while let Some(came) = answer.next(&mut bytes).map_err(Lost::Failed)? {
+                match came {
+                    Came::Head => *first = Some(Instant::now()),
+                    Came::Content(piece) => content(&piece),
                 }
             }
         }
-        match status {
-            None => Err(Lost::Failed(ErrorKind::NoAnswer)),
-            Some(_) if !frames.is_between() => Err(Lost::Failed(ErrorKind::HalfAnswer)),
-            Some(status) => Ok(status),
-        }
     }
 
-    fn broken(&self, error: ReadError, begun: bool) -> Lost {
+    async fn broken(&self, error: ReadError, id: u64, begun: bool) -> Lost {
         match error {
             ReadError::ZeroRttRejected => Lost::Refused,
-            ReadError::ConnectionLost(error) => self.lost(&error, begun),
-            ReadError::Reset(code) if code.into_inner() == Code::REQUEST_REJECTED.0 => Lost::Again,
+            ReadError::ConnectionLost(_) if !begun && self.said.passed_over(id).await => {
+                Lost::Again
+            }
+            ReadError::ConnectionLost(error) => Lost::Failed(self.kind(&error, begun)),
+            ReadError::Reset(code) if !begun && code.into_inner() == Code::REQUEST_REJECTED.0 => {
+                Lost::Again
+            }
             ReadError::Reset(code) => Lost::Failed(ErrorKind::Http3(code.into_inner())),
             ReadError::ClosedStream | ReadError::IllegalOrderedRead => {
                 Lost::Failed(ErrorKind::NoAnswer)
@@ -345,15 +340,12 @@ impl Connection {
         }
     }
 
-    fn lost(&self, error: &ConnectionError, begun: bool) -> Lost {
-        if let ConnectionError::ApplicationClosed(close) = error
-            && close.error_code.into_inner() == Code::NO_ERROR.0
-            && self.going.load(Ordering::Relaxed)
-            && !begun
-        {
-            return Lost::Again;
+    /// The kind of the connection's end.
+    fn kind(&self, error: &ConnectionError, begun: bool) -> ErrorKind {
+        match (error, self.said.wrong()) {
+            (ConnectionError::LocallyClosed, Some(code)) => ErrorKind::Http3(code.0),
+            _ => kind(error, &self.progress, begun),
         }
-        Lost::Failed(kind(error, &self.progress, begun))
     }
 }
 
@@ -361,11 +353,6 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-fn close(quic: &quinn::Connection, code: Code) {
-    // All codes are small.
-    quic.close(VarInt::from_u64(code.0).unwrap_or_default(), b"");
 }
 
 /// The kind of a connection's end.
@@ -400,41 +387,4 @@ fn kind(error: &ConnectionError, progress: &Progress, begun: bool) -> ErrorKind 
         ConnectionError::TimedOut => ErrorKind::Timeout(TimedOut::Request),
         ConnectionError::LocallyClosed | ConnectionError::CidsExhausted => ended,
     }
-}
-
-/// Takes the server's own streams until the connection ends.
-async fn listen(quic: quinn::Connection, going: Arc<AtomicBool>) {
-    while let Ok(stream) = quic.accept_uni().await {
-        let (quic, going) = (quic.clone(), Arc::clone(&going));
-        tokio::spawn(async move {
-            if let Err(code) = heed(stream, &going).await {
-                close(&quic, code);
-            }
-        });
-    }
-}
-
-/// Reads one of them to its end. Of what is said there only GOAWAY matters here.
-async fn heed(mut stream: RecvStream, going: &AtomicBool) -> Result<(), Code> {
-    let (mut prefix, mut frames, mut kind) = (Prefix::default(), Frames::of_control(), None);
-    while let Ok(Some(chunk)) = stream.read_chunk(usize::MAX, true).await {
-        let mut bytes = chunk.bytes;
-        if kind.is_none() {
-            kind = prefix.take(&mut bytes);
-        }
-        match kind {
-            Some(CONTROL) => {
-                while let Some(piece) = frames.next(&mut bytes)? {
-                    if matches!(piece, Piece::GoAway(_)) {
-                        going.store(true, Ordering::Relaxed);
-                    }
-                }
-            }
-            // RFC 9114 §4.6: we have allowed none.
-            Some(PUSH) => return Err(Code::ID_ERROR),
-            // QPACK's streams have nothing to say without its table; others are not known.
-            _ => {}
-        }
-    }
-    Ok(())
 }

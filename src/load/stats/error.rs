@@ -26,9 +26,9 @@ pub enum ErrorKind {
     Tls,
     /// The connection ended before the handshake did.
     ClosedInHandshake,
-    /// The connection ended before the answer began.
+    /// The connection, or the request's stream, ended before the answer began.
     NoAnswer,
-    /// The connection ended before the answer did.
+    /// The connection, or the request's stream, ended before the answer did.
     HalfAnswer,
     /// The server agreed on another protocol than the one asked for, or on none.
     Alpn,
@@ -36,7 +36,8 @@ pub enum ErrorKind {
     Http,
     /// HTTP/2: the server reset the stream or said GOAWAY, with this error code.
     Http2(u32),
-    /// HTTP/3: the server reset the stream or closed the connection, with this error code.
+    /// HTTP/3: the server reset the stream or closed the connection, or broke the protocol on a stream of
+    /// its own, with this error code.
     Http3(u64),
     /// QUIC: the server broke the protocol, or says that we did, with this error code.
     Quic(u64),

@@ -252,6 +252,7 @@ async fn over_http3(
     let ask = Ask {
         section,
         body: Default::default(),
+        is_head: false,
     };
     let mut wrong = Ok(());
     let content = |piece: &[u8]| {
