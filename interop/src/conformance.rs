@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use self::settings::Settings;
 use crate::ground::Ground;
 use crate::lab::Lab;
-use crate::{plan, stop};
+use crate::{plan, report, stop};
 
 /// The file in which results are kept, beside the report.
 pub const FILE: &str = "conformance.json";
@@ -192,9 +192,11 @@ fn told(result: &ToolResult) -> bool {
 }
 
 /// What was found last, as it stands beside the report.
-pub fn read(output: &Path) -> Found {
-    let text = fs::read_to_string(output.join(FILE)).unwrap_or_default();
-    serde_json::from_str(&text).unwrap_or_default()
+///
+/// # Errors
+/// It cannot be read.
+pub fn read(output: &Path) -> Result<Option<Found>, String> {
+    report::beside(output, FILE)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use crate::images;
 use crate::peers::{Peer, Role};
 use crate::plan::Plan;
 use crate::results::Run;
-use crate::stop;
+use crate::{report, stop};
 
 /// The file of results, beside the report.
 pub const FILE: &str = "quic.json";
@@ -92,7 +92,9 @@ pub fn run(plan: &Plan, core: bool) -> Result<Run, String> {
 }
 
 /// What was found last, as it stands beside the report.
-pub fn read(output: &Path) -> Option<Run> {
-    let text = fs::read_to_string(output.join(FILE)).ok()?;
-    serde_json::from_str(&text).ok()
+///
+/// # Errors
+/// It cannot be read.
+pub fn read(output: &Path) -> Result<Option<Run>, String> {
+    report::beside(output, FILE)
 }

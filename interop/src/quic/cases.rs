@@ -119,7 +119,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "zerortt",
-        title: "39 requests as early data",
+        title: "39 requests, nearly all as early data",
         told: ["zerortt"; 2],
         files: &[(40, 32)],
         name_length: LONG_NAME,

@@ -3,6 +3,9 @@
 //! As quic-interop-runner checks it: the client's side of the line is what its "left" node sees, the
 //! server's side what its "right" one does.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
@@ -25,7 +28,7 @@ const V2: u32 = 0x6b33_43cf;
 const LONG_CHAIN: usize = 7500;
 
 /// A datagram with its packets.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Passed {
     pub datagram: Datagram,
     pub packets: Vec<Packet>,
@@ -36,7 +39,7 @@ pub struct Passed {
 }
 
 /// One side of the line.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Side(pub Vec<Passed>);
 
 impl Side {
@@ -191,10 +194,16 @@ pub fn early(trace: &Trace, notes: &mut Notes) {
     let (early, late) = (bytes(Kind::ZeroRtt), bytes(Kind::OneRtt));
     notes.note("bytes", [format!("{early} early, {late} later")]);
     notes.check("the client sent early data", early > 0);
-    // Half of the names, as the runner has it. Its client speaks HTTP/0.9: over HTTP/3 answers are
-    // many packets more, and each second one is acknowledged.
-    let most = if trace.http3 { early } else { trace.names / 2 };
-    notes.check("little came later", late <= most);
+    // Nine tenths of what the second connection asks for: quinn's first window ends before its tenth
+    // datagram. HTTP/3 has names in Huffman's code, which makes six bits of a letter on average (RFC
+    // 7541 appendix B).
+    let names = trace.names - trace.names / trace.files.max(1);
+    let names = if trace.http3 { names / 4 * 3 } else { names };
+    notes.check("nearly all requests came early", early >= names / 10 * 9);
+    // Half of the names, as the runner has it, whose clients speak HTTP/0.9. Over HTTP/3 what is no
+    // request takes more: its streams of control, acknowledgements of more packets, and probes of
+    // the path, a datagram each, for which connections last long enough there.
+    notes.check("little came later", trace.http3 || late <= trace.names / 2);
 }
 
 /// As many handshakes as files.
@@ -254,13 +263,15 @@ pub fn marked(trace: &Trace, notes: &mut Notes) {
     }
 }
 
-/// Each new path of the client was challenged at once, and the challenge answered.
+/// Each new path of the client was challenged at once, and the challenge answered. The line has
+/// rebound twice: with one new path alone, the transfer was over too early to show anything of the
+/// second.
 pub fn ports_validated(trace: &Trace, notes: &mut Notes) {
-    trace.once(notes);
-    paths_validated(trace, notes);
+    paths_validated(trace, notes, 2);
 }
 
-fn paths_validated(trace: &Trace, notes: &mut Notes) {
+fn paths_validated(trace: &Trace, notes: &mut Notes, changes: usize) {
+    trace.once(notes);
     let mut paths: Vec<SocketAddr> = Vec::new();
     let mut challenges: BTreeSet<&str> = BTreeSet::new();
     for passed in trace.server.of(false) {
@@ -276,24 +287,31 @@ fn paths_validated(trace: &Trace, notes: &mut Notes) {
         }
         paths.push(path);
     }
-    notes.check("the client's path has changed", paths.len() > 1);
+    let found = paths.len().saturating_sub(1);
+    notes.check(
+        &format!("the client's path has changed {changes} times: {found}"),
+        found >= changes,
+    );
     let answers = trace.client.of(true).flat_map(|it| &it.frame.responses);
     let answers: BTreeSet<&str> = answers.map(String::as_str).collect();
-    let answered = challenges.is_subset(&answers);
+    let answered = !challenges.is_empty() && challenges.is_subset(&answers);
     notes.check("the client answered every challenge", answered);
 }
 
-/// The same, and addresses have changed.
+/// The same, and each time to another address.
 pub fn addresses_validated(trace: &Trace, notes: &mut Notes) {
     ports_validated(trace, notes);
     let addresses = trace.server.of(false).map(|it| it.datagram.to.ip());
     let addresses: BTreeSet<_> = addresses.collect();
-    notes.check("the client's address has changed", addresses.len() > 1);
+    notes.check(
+        &format!("the client had three addresses: {addresses:?}"),
+        addresses.len() >= 3,
+    );
 }
 
 /// The client itself has taken another path, with another id.
 pub fn migrated(trace: &Trace, notes: &mut Notes) {
-    ports_validated(trace, notes);
+    paths_validated(trace, notes, 1);
     let mut last: Option<(SocketAddr, SocketAddr, &[u8])> = None;
     for passed in trace.client.of(true) {
         let datagram = &passed.datagram;

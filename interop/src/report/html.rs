@@ -211,7 +211,7 @@ pub(super) mod tests {
         }
     }
 
-    fn tools() -> Found {
+    pub(in crate::report) fn tools() -> Found {
         let failure = |id: &str, conversation: Option<&str>, accepted: Option<&str>| Failure {
             conversation: conversation.map(str::to_owned),
             accepted: accepted.map(str::to_owned),

@@ -110,10 +110,11 @@ fn one_stale_expectation_makes_it_end_with_1() {
     assert_eq!(code, ExitCode::from(1));
 }
 
-/// Ends the edge during the first call, and goes on once it is gone for the runner to see.
+/// Ends the edge during the first call, and goes on once it is gone for the runner to see. What stands
+/// for the edge is ready before its script has begun, so its number may still be to come.
 const ENDS_IT: &str = r#"if [ ! -e ended ]; then
     : > ended
-    read edge < starts
+    until read edge 2> no-number < starts; do sleep 0.01; done
     kill -KILL "$edge"
     until [ ! -e "/proc/$edge" ] || grep -q '^State:.Z' "/proc/$edge/status"; do :; done
 fi
