@@ -60,14 +60,14 @@ class Options:
 
 
 def served(stack):
-    """The arguments of a server that speaks HTTP/3 alone, and cannot be told to refuse, to update keys, or what groups to take."""
+    """The arguments of a server that speaks HTTP/3 alone, and cannot be told to update keys, or what groups to take."""
     o, rest = {}, iter(sys.argv[1:])
     for argument in rest:
         key = argument.removeprefix("--")
         o[key] = True if key in ("early", "refuse-early", "key-update") else next(rest, None)
     if o.get("http") != "3":
         unsupported(f"{stack} speaks QUIC alone")
-    if "refuse-early" in o or "key-update" in o or "groups" in o:
+    if "key-update" in o or "groups" in o:
         unsupported(f"{stack} has no way to be told")
     return o
 

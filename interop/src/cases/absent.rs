@@ -133,21 +133,6 @@ pub const ABSENT: &[(Direction, &str, &str)] = &[
     (Direction::Servers, "h3-alpn-mismatch", RUSTLS),
     (
         Direction::Servers,
-        "h3-early-replayed",
-        "how our client tells that a flight of datagrams was taken twice is tried in tests/load",
-    ),
-    (
-        Direction::Servers,
-        "h3-early-refused",
-        "what our client does when it is refused is tried in tests/load, with a server of ours",
-    ),
-    (
-        Direction::Servers,
-        "h3-early-refused-large",
-        "as h3-early-refused",
-    ),
-    (
-        Direction::Servers,
         "staple",
         "our client loads and judges no staples; what `cutwater inspect` tells of a server's has its own tests (tests/certificates/inspect)",
     ),

@@ -1,5 +1,6 @@
 //! Our client, `cutwater load`, against peers' servers: what is tried.
 
+mod h3;
 mod play;
 mod shown;
 
@@ -282,99 +283,9 @@ pub const CASES: &[Case] = &[
     },
 ];
 
-const H3: Case = Case {
-    name: "h3-full",
-    server: &["--http", "3"],
-    client: &["--protocol", "h3"],
-    way: Way::V4,
-    ..FULL
-};
-
-const H3_EARLY: Case = Case {
-    name: "h3-early-accepted",
-    title: "0-RTT accepted",
-    server: &["--http", "3", "--early"],
-    client: &[
-        "--protocol",
-        "h3",
-        "--handshake",
-        "early",
-        "--groups",
-        "X25519",
-    ],
-    way: Way::Line,
-    says: "early",
-    holds: Holds::Well(early),
-    ..H3
-};
-
-/// The cases over QUIC.
-pub const OVER_QUIC: &[Case] = &[
-    H3,
-    Case {
-        name: "h3-full-ipv6",
-        title: "full handshake over IPv6",
-        way: Way::V6,
-        ..H3
-    },
-    Case {
-        name: "h3-resumption",
-        title: "resumption",
-        client: &["--protocol", "h3", "--handshake", "resumed"],
-        says: "resumed",
-        holds: Holds::Well(resumed),
-        ..H3
-    },
-    H3_EARLY,
-    Case {
-        name: "h3-wrong-authority",
-        title: "certificate of a wrong authority is refused",
-        certificate: "stranger-ecdsa",
-        says: "alert",
-        never: Some("full"),
-        holds: Holds::Fails("certificate: bad signature"),
-        ..H3
-    },
-    Case {
-        name: "h3-wrong-name",
-        title: "certificate for another name is refused",
-        certificate: "misnamed-ecdsa",
-        says: "alert",
-        never: Some("full"),
-        holds: Holds::Fails("certificate: not valid for the name"),
-        ..H3
-    },
-    Case {
-        name: "h3-download-10mb",
-        title: "10 MB answer",
-        server: &["--http", "3", "--origin", "{origin}"],
-        path: "/large",
-        says: "download",
-        holds: Holds::Well(downloaded),
-        ..H3
-    },
-    Case {
-        name: "h3-upload-10mb",
-        title: "10 MB request body",
-        server: &["--http", "3", "--origin", "{origin}"],
-        path: "/upload",
-        client: &[
-            "--protocol",
-            "h3",
-            "--method",
-            "POST",
-            "--body",
-            "@{pki}/large",
-        ],
-        says: "upload",
-        holds: Holds::Well(uploaded),
-        ..H3
-    },
-];
-
 /// The cases of both.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    CASES.iter().chain(OVER_QUIC)
+    CASES.iter().chain(h3::CASES)
 }
 
 /// Operations of a cell.

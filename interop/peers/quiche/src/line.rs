@@ -4,6 +4,7 @@ use crate::{broken, flush, is_passing, random, receive, RECEIVED};
 use boring::ssl::{SslContextBuilder, SslRef};
 use boring_sys as ffi;
 use foreign_types_shared::ForeignTypeRef;
+use std::ffi::CStr;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::raw::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -51,6 +52,16 @@ pub fn retried(tls: &SslRef) -> bool {
 pub fn accepted(tls: &SslRef) -> bool {
     // SAFETY: the connection is alive.
     unsafe { ffi::SSL_early_data_accepted(tls.as_ptr()) == 1 }
+}
+
+/// Why early data was not accepted, as BoringSSL calls it: `hello_retry_request` only of a client that sent some.
+pub fn reason(tls: &SslRef) -> &'static str {
+    // SAFETY: the connection is alive, and the text is a constant, or there is none.
+    let text = unsafe {
+        let text = ffi::SSL_early_data_reason_string(ffi::SSL_get_early_data_reason(tls.as_ptr()));
+        (!text.is_null()).then(|| CStr::from_ptr(text))
+    };
+    text.and_then(|text| text.to_str().ok()).unwrap_or("none")
 }
 
 /// A connection under way.

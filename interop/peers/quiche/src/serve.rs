@@ -1,6 +1,6 @@
 //! A server: connections over one socket, HTTP/3 or HTTP/0.9 on each.
 
-use crate::line::accepted;
+use crate::line::{accepted, reason};
 use crate::{broken, flush, is_passing, random, receive, RECEIVED};
 use quiche::h3::{self, Event, Header, NameValue};
 use quiche::{ConnectionId, PathEvent, Shutdown, Type};
@@ -88,8 +88,8 @@ impl Client {
         if self.quic.is_established() && !self.told.kind {
             self.told.kind = true;
             let kind = if self.quic.is_resumed() { "resumed" } else { "full" };
-            let early = if accepted(self.quic.as_mut()) { " early=accepted" } else { "" };
-            eprintln!("{kind}{early}");
+            let early = if accepted(self.quic.as_mut()) { "accepted" } else { reason(self.quic.as_mut()) };
+            eprintln!("{kind} early={early}");
         }
         if let Some(error) = self.quic.peer_error().filter(|_| !self.told.end) {
             self.told.end = true;

@@ -20,18 +20,22 @@ fn main() {
     if o.text("http", "1") != "3" {
         unsupported("quiche speaks QUIC alone");
     }
-    if o.has("refuse-early") || o.has("key-update") {
+    if o.has("key-update") {
         unsupported("not asked for over QUIC");
     }
     let mut tls = tls();
-    let groups = o.list("groups");
+    let mut groups = o.list("groups");
+    if o.has("refuse-early") {
+        // A HelloRetryRequest to who has another share.
+        groups = vec!["P-256"];
+    }
     if !groups.is_empty() && tls.set_curves_list(&groups.join(":")).is_err() {
         unsupported(&format!("BoringSSL has not all of {groups:?}"));
     }
     let mut config = config(tls, quiche::h3::APPLICATION_PROTOCOL);
     config.load_cert_chain_from_pem_file(o.required("chain")).expect("the chain is readable");
     config.load_priv_key_from_pem_file(o.required("key")).expect("the key belongs to it");
-    if o.has("early") {
+    if o.has("early") || o.has("refuse-early") {
         config.enable_early_data();
     }
     serve(o.number("port", 443) as u16, config, false, &answer)
