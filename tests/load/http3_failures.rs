@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cutwater::body::Body;
-use cutwater::handler::{EarlyRequest, HandlerError, early};
+use cutwater::handler::{EarlyRequest, HandlerError};
 use cutwater::load::plan::{Amount, Plan, Protocol, Usage};
 use cutwater::load::stats::{ErrorKind, Stats, TimedOut};
 use http::{Method, Response};
@@ -169,7 +169,7 @@ async fn an_upload_that_is_given_up_leaves_its_neighbours_alone() {
         Arc::new(Notify::new()),
         Arc::new(Notify::new()),
     );
-    let stand = Stand::with_handler(early(move |request: EarlyRequest| {
+    let stand = Stand::with_handler(move |request: EarlyRequest| {
         let number = asked.fetch_add(1, Ordering::Relaxed);
         let (given_up, broke_off) = (Arc::clone(&given_up), Arc::clone(&broke_off));
         async move {
@@ -190,7 +190,7 @@ async fn an_upload_that_is_given_up_leaves_its_neighbours_alone() {
             }
             Ok::<_, HandlerError>(Response::new(Body::from("whole\n")))
         }
-    }));
+    });
     let mut plan = stand.plan();
     plan.protocol = Protocol::Http3;
     two_in_turn(&mut plan);
