@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use cutwater::body::Body;
 use cutwater::handler::{EarlyRequest, HandlerError};
-use cutwater::load::plan::{Amount, Plan, Protocol, Usage};
-use cutwater::load::stats::{ErrorKind, Stats, TimedOut};
+use cutwater::load::plan::{Amount, Mode, Plan, Protocol, Usage};
+use cutwater::load::relay::DatagramRelay;
+use cutwater::load::stats::{ErrorKind, Phase, Stats, TimedOut};
+use cutwater::load::{Stop, run};
 use http::{Method, Response};
 use http_body_util::BodyExt;
 use quinn::{ReadError, RecvStream, SendStream, VarInt};
+use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc};
 
 use super::rogue::{
@@ -298,4 +301,29 @@ async fn a_control_stream_that_breaks_the_protocol_is_named() {
         ErrorKind::Http3(FRAME_UNEXPECTED),
         20,
     );
+}
+
+#[tokio::test]
+async fn an_early_request_waits_for_a_handshake_as_long_as_any() {
+    let stand = Stand::start();
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let nobody = silent.local_addr().unwrap();
+    let line = DatagramRelay::to(stand.address()).bind().await.unwrap();
+    let mut plan = stand.plan();
+    plan.protocol = Protocol::Http3;
+    plan.mode = Mode::Early;
+    plan.connect = vec![line.address()];
+    (plan.connections, plan.amount) = (1, Amount::Operations(1));
+    plan.timeouts.handshake = Duration::from_millis(500);
+    plan.timeouts.request = LONG;
+    let stats = tokio::task::spawn_blocking(move || {
+        run(&plan, &Stop::default(), |progress| {
+            if progress.phase == Phase::Running && progress.operations == 0 {
+                line.retarget(nobody);
+            }
+        })
+    });
+    let stats = within("the run", stats).await.unwrap().unwrap();
+    all(&stats, ErrorKind::Timeout(TimedOut::Handshake), 1);
+    assert!(stats.latencies.failed.max() < LONG);
 }
