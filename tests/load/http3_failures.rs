@@ -10,6 +10,7 @@ use cutwater::load::plan::{Amount, Mode, Plan, Protocol, Usage};
 use cutwater::load::relay::DatagramRelay;
 use cutwater::load::stats::{ErrorKind, Phase, Stats, TimedOut};
 use cutwater::load::{Stop, run};
+use cutwater::telemetry::labels::Alert;
 use http::{Method, Response};
 use http_body_util::BodyExt;
 use quinn::{ReadError, RecvStream, SendStream, VarInt};
@@ -115,7 +116,10 @@ async fn what_is_given_up_is_reset_and_not_ended() {
         (whole.clone(), (None, cancelled)),
     ] {
         let (tell, mut told) = mpsc::channel(1);
-        let rogue = Rogue { window: 1000 };
+        let rogue = Rogue {
+            window: 1000,
+            ..Rogue::default()
+        };
         let (says, whole) = (first.clone(), whole.clone());
         let address = rogue.serve(move |quic| {
             let (tell, first, second) = (tell.clone(), says.clone(), whole.clone());
@@ -326,4 +330,33 @@ async fn an_early_request_waits_for_a_handshake_as_long_as_any() {
     let stats = within("the run", stats).await.unwrap().unwrap();
     all(&stats, ErrorKind::Timeout(TimedOut::Handshake), 1);
     assert!(stats.latencies.failed.max() < LONG);
+}
+
+#[tokio::test]
+async fn connections_for_tickets_count_their_bytes() {
+    let rogue = Rogue {
+        tickets: 0,
+        ..Rogue::default()
+    };
+    let mut plan = plan_for(rogue.says(head(Some("0"))));
+    plan.mode = Mode::Resumed;
+    plan.timeouts.closing = Duration::from_millis(10);
+    let stats = measure(&plan).await;
+    all(&stats, ErrorKind::NoTicket, 20);
+    assert_eq!(stats.counts.collecting, 24);
+    // RFC 9000 §14.1: of either side one datagram at least has 1200 bytes.
+    assert!(stats.counts.sent > 24 * 1200, "{:?}", stats.counts);
+    assert!(stats.counts.received > 24 * 1200, "{:?}", stats.counts);
+}
+
+#[tokio::test]
+async fn a_server_that_wants_a_certificate_says_so_instead_of_giving_a_ticket() {
+    let rogue = Rogue {
+        verifies: true,
+        ..Rogue::default()
+    };
+    let mut plan = plan_for(rogue.says(head(Some("0"))));
+    plan.mode = Mode::Resumed;
+    let alert = Alert::from(rustls::AlertDescription::CertificateRequired);
+    all(&measure(&plan).await, ErrorKind::Alert(alert), 20);
 }
