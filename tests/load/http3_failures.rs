@@ -5,12 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cutwater::body::Body;
-use cutwater::handler::{EarlyRequest, HandlerError, early};
-use cutwater::load::plan::{Amount, Plan, Protocol, Usage};
-use cutwater::load::stats::{ErrorKind, Stats, TimedOut};
+use cutwater::handler::{EarlyRequest, HandlerError};
+use cutwater::load::plan::{Amount, Mode, Plan, Protocol, Usage};
+use cutwater::load::relay::DatagramRelay;
+use cutwater::load::stats::{ErrorKind, Phase, Stats, TimedOut};
+use cutwater::load::{Stop, run};
+use cutwater::telemetry::labels::Alert;
 use http::{Method, Response};
 use http_body_util::BodyExt;
 use quinn::{ReadError, RecvStream, SendStream, VarInt};
+use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc};
 
 use super::rogue::{
@@ -112,7 +116,10 @@ async fn what_is_given_up_is_reset_and_not_ended() {
         (whole.clone(), (None, cancelled)),
     ] {
         let (tell, mut told) = mpsc::channel(1);
-        let rogue = Rogue { window: 1000 };
+        let rogue = Rogue {
+            window: 1000,
+            ..Rogue::default()
+        };
         let (says, whole) = (first.clone(), whole.clone());
         let address = rogue.serve(move |quic| {
             let (tell, first, second) = (tell.clone(), says.clone(), whole.clone());
@@ -169,7 +176,7 @@ async fn an_upload_that_is_given_up_leaves_its_neighbours_alone() {
         Arc::new(Notify::new()),
         Arc::new(Notify::new()),
     );
-    let stand = Stand::with_handler(early(move |request: EarlyRequest| {
+    let stand = Stand::with_handler(move |request: EarlyRequest| {
         let number = asked.fetch_add(1, Ordering::Relaxed);
         let (given_up, broke_off) = (Arc::clone(&given_up), Arc::clone(&broke_off));
         async move {
@@ -190,7 +197,7 @@ async fn an_upload_that_is_given_up_leaves_its_neighbours_alone() {
             }
             Ok::<_, HandlerError>(Response::new(Body::from("whole\n")))
         }
-    }));
+    });
     let mut plan = stand.plan();
     plan.protocol = Protocol::Http3;
     two_in_turn(&mut plan);
@@ -298,4 +305,58 @@ async fn a_control_stream_that_breaks_the_protocol_is_named() {
         ErrorKind::Http3(FRAME_UNEXPECTED),
         20,
     );
+}
+
+#[tokio::test]
+async fn an_early_request_waits_for_a_handshake_as_long_as_any() {
+    let stand = Stand::start();
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let nobody = silent.local_addr().unwrap();
+    let line = DatagramRelay::to(stand.address()).bind().await.unwrap();
+    let mut plan = stand.plan();
+    plan.protocol = Protocol::Http3;
+    plan.mode = Mode::Early;
+    plan.connect = vec![line.address()];
+    (plan.connections, plan.amount) = (1, Amount::Operations(1));
+    plan.timeouts.handshake = Duration::from_millis(500);
+    plan.timeouts.request = LONG;
+    let stats = tokio::task::spawn_blocking(move || {
+        run(&plan, &Stop::default(), |progress| {
+            if progress.phase == Phase::Running && progress.operations == 0 {
+                line.retarget(nobody);
+            }
+        })
+    });
+    let stats = within("the run", stats).await.unwrap().unwrap();
+    all(&stats, ErrorKind::Timeout(TimedOut::Handshake), 1);
+    assert!(stats.latencies.failed.max() < LONG);
+}
+
+#[tokio::test]
+async fn connections_for_tickets_count_their_bytes() {
+    let rogue = Rogue {
+        tickets: 0,
+        ..Rogue::default()
+    };
+    let mut plan = plan_for(rogue.says(head(Some("0"))));
+    plan.mode = Mode::Resumed;
+    plan.timeouts.closing = Duration::from_millis(10);
+    let stats = measure(&plan).await;
+    all(&stats, ErrorKind::NoTicket, 20);
+    assert_eq!(stats.counts.collecting, 24);
+    // RFC 9000 §14.1: of either side one datagram at least has 1200 bytes.
+    assert!(stats.counts.sent > 24 * 1200, "{:?}", stats.counts);
+    assert!(stats.counts.received > 24 * 1200, "{:?}", stats.counts);
+}
+
+#[tokio::test]
+async fn a_server_that_wants_a_certificate_says_so_instead_of_giving_a_ticket() {
+    let rogue = Rogue {
+        verifies: true,
+        ..Rogue::default()
+    };
+    let mut plan = plan_for(rogue.says(head(Some("0"))));
+    plan.mode = Mode::Resumed;
+    let alert = Alert::from(rustls::AlertDescription::CertificateRequired);
+    all(&measure(&plan).await, ErrorKind::Alert(alert), 20);
 }

@@ -8,7 +8,8 @@ use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, TransportConfig};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
-use rustls::{ServerConfig, version};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, version};
 
 use super::stand::{NAME, plan};
 use crate::support::pki::Pki;
@@ -24,13 +25,21 @@ pub const CONTROL: [u8; 3] = [0, 4, 0];
 
 /// What it is made of.
 pub struct Rogue {
+    /// Tickets for each connection.
+    pub tickets: usize,
+    /// Whether it wants a certificate of its clients.
+    pub verifies: bool,
     /// How much of each stream it takes without reading it, in bytes.
     pub window: u32,
 }
 
 impl Default for Rogue {
     fn default() -> Self {
-        Self { window: 1 << 20 }
+        Self {
+            tickets: 2,
+            verifies: false,
+            window: 1 << 20,
+        }
     }
 }
 
@@ -40,15 +49,26 @@ impl Rogue {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let leaf = Pki::new().leaf(&[NAME]);
+        let pki = Pki::new();
+        let leaf = pki.leaf(&[NAME]);
         let key = PrivateKeyDer::try_from(leaf.key_der).unwrap();
-        let mut tls = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&version::TLS13])
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(leaf.chain, key)
             .unwrap();
+        let builder = match self.verifies {
+            false => builder.with_no_client_auth(),
+            true => {
+                let mut roots = RootCertStore::empty();
+                roots.add_parsable_certificates(pki.roots_der());
+                let roots = Arc::new(roots);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+                builder.with_client_cert_verifier(verifier.unwrap())
+            }
+        };
+        let mut tls = builder.with_single_cert(leaf.chain, key).unwrap();
         tls.alpn_protocols = vec![b"h3".to_vec()];
+        tls.send_tls13_tickets = self.tickets;
         let crypto = QuicServerConfig::try_from(tls).unwrap();
         let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
         let mut transport = TransportConfig::default();

@@ -1,5 +1,6 @@
 //! An edge in this process, and runs against it and others.
 
+use std::io::ErrorKind::AddrInUse;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -7,8 +8,8 @@ use std::time::Duration;
 use cutwater::body::Body;
 use cutwater::config::spec::ListenSpec;
 use cutwater::early::EarlyDataPolicy;
-use cutwater::edge::{Edge, Site};
-use cutwater::handler::{EarlyRequest, Handler, early};
+use cutwater::edge::{Edge, EdgeError, Site};
+use cutwater::handler::{EarlyRequest, Handler, HandlerError, early};
 use cutwater::load::plan::{Amount, Mode, Plan, Target, Trust, Usage};
 use cutwater::load::stats::Stats;
 use cutwater::load::{Stop, run};
@@ -40,14 +41,33 @@ impl Stand {
         Self::made_of(names, || early(answer))
     }
 
-    /// One whose requests go to this handler.
-    pub fn with_handler(handler: impl Handler) -> Self {
-        let mut handler = Some(handler);
-        Self::made_of(&[NAME], || handler.take().unwrap())
+    /// One whose requests go to this function.
+    pub fn with_handler<F, A>(function: F) -> Self
+    where
+        F: Fn(EarlyRequest) -> A + Clone + Send + Sync + 'static,
+        A: Future<Output = Result<Response<Body>, HandlerError>> + Send + 'static,
+    {
+        Self::made_of(&[NAME], || early(function.clone()))
     }
 
-    fn made_of<H: Handler>(names: &[&str], mut handler: impl FnMut() -> H) -> Self {
+    fn made_of<H: Handler>(names: &[&str], handler: impl Fn() -> H) -> Self {
         let pki = Pki::new();
+        let mut tries = 1;
+        let edge = loop {
+            match Self::edge(&pki, names, &handler) {
+                // A port that is free over TCP may be some client's over UDP.
+                Err(EdgeError::Io(error)) if error.kind() == AddrInUse && tries < 5 => tries += 1,
+                edge => break edge.unwrap(),
+            }
+        };
+        Self { pki, edge }
+    }
+
+    fn edge<H: Handler>(
+        pki: &Pki,
+        names: &[&str],
+        handler: impl Fn() -> H,
+    ) -> Result<Edge, EdgeError> {
         let sites = names.iter().map(|name| {
             let leaf = pki.leaf(&[name]);
             Site::new(name)
@@ -60,8 +80,7 @@ impl Stand {
         listener.quic = true.into();
         let builder = Edge::builder().listener(listener).workers(1);
         let builder = sites.fold(builder, |builder, site| builder.site(site));
-        let edge = builder.build().unwrap();
-        Self { pki, edge }
+        builder.build()
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -84,7 +103,7 @@ impl Stand {
     }
 }
 
-async fn answer(request: EarlyRequest) -> Result<Response<Body>, cutwater::handler::HandlerError> {
+async fn answer(request: EarlyRequest) -> Result<Response<Body>, HandlerError> {
     match request.uri().path() {
         "/wait" => {
             request.confirmed().await?;

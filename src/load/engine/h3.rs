@@ -3,7 +3,10 @@
 mod opening;
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Instant;
 
 use super::opening::ask;
@@ -152,7 +155,6 @@ impl Http3 {
         session: &Rc<Session>,
         begin: Option<Instant>,
     ) -> Result<Option<Ending>, Failure> {
-        self.slot.limit(self.slot.plan().timeouts.request);
         let (mut first, mut length) = (None, 0);
         let exchange = async {
             loop {
@@ -167,7 +169,7 @@ impl Http3 {
                 }
             }
         };
-        let result = self.slot.bounded(exchange, TimedOut::Request).await;
+        let result = self.within_limits(session, exchange).await;
         self.count(session);
         let failure = match result {
             Ok(Ok(status)) => {
@@ -197,12 +199,42 @@ impl Http3 {
             Err(failure) => failure,
         };
         self.forget(session);
-        Err(match failure {
-            Failure::Error(ErrorKind::Timeout(_)) if !session.counted.get() => {
-                ErrorKind::Timeout(TimedOut::Handshake).into()
+        Err(failure)
+    }
+
+    /// Waits for an exchange: as long as a handshake may take, which it may be ahead of, and from its
+    /// end as long as an answer.
+    async fn within_limits<T>(
+        &self,
+        session: &Session,
+        exchange: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let timeouts = self.slot.plan().timeouts;
+        let mut exchange = pin!(exchange);
+        let mut what = TimedOut::Handshake;
+        self.slot
+            .limit(match session.http.progress().facts().finished {
+                None => timeouts.handshake,
+                Some(_) => {
+                    what = TimedOut::Request;
+                    timeouts.request
+                }
+            });
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = exchange.as_mut().poll(cx) {
+                return Poll::Ready(result);
             }
-            failure => failure,
+            // Nobody need be woken at its end: this is seen before the limit is.
+            if what == TimedOut::Handshake
+                && let Some(finished) = session.http.progress().facts().finished
+            {
+                what = TimedOut::Request;
+                let left = timeouts.request.saturating_sub(finished.elapsed());
+                self.slot.limit(left);
+            }
+            self.slot.poll_limit(cx, what).map(Err)
         })
+        .await
     }
 
     /// Nothing new begins on this connection.

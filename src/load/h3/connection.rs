@@ -240,6 +240,12 @@ impl Connection {
         self.said.is_going() || self.quic.close_reason().is_some()
     }
 
+    /// How the connection has ended, if it has.
+    pub fn end(&self) -> Option<ErrorKind> {
+        let error = self.quic.close_reason()?;
+        Some(self.kind(&error, false))
+    }
+
     /// Bytes of datagrams sent and received so far.
     pub fn bytes(&self) -> (u64, u64) {
         let stats = self.quic.stats();

@@ -132,13 +132,21 @@ impl Slot {
         let http = self.bounded(opening.complete(), TimedOut::Handshake);
         let http = agreed(http.await?)?;
         self.gain_over_quic(&http, place).await?;
-        http.close();
+        self.part_over_quic(&http, false).await;
         Ok(http.progress().facts().tickets > 0)
     }
 
     /// Waits for a ticket on a connection that has asked for nothing, as [`gain`](Self::gain) does
-    /// over TCP.
+    /// over TCP. Of what goes wrong meanwhile only alerts count, as there.
     async fn gain_over_quic(&self, http: &Connection, place: Place<'_>) -> Result<(), Failure> {
+        self.wait_or_ask(http, place).await?;
+        match http.end() {
+            Some(kind @ ErrorKind::Alert(_)) => Err(kind.into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn wait_or_ask(&self, http: &Connection, place: Place<'_>) -> Result<(), Failure> {
         let holds = &place.endpoint.holds_tickets;
         if http.progress().facts().tickets > 0 {
             // It was late before, not held back.
