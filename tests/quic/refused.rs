@@ -145,7 +145,8 @@ async fn trailers_past_their_limit_end_their_stream() {
     send.write_all(&[0, 1, b'x']).await.unwrap();
     // HEADERS of a mebibyte.
     send.write_all(b"\x01\x80\x10\x00\x00").await.unwrap();
-    let _ = send.write_all(&vec![b'x'; 100_000]).await;
+    // No more than may be under way at once: quinn says no goodbye while a full window holds back data.
+    let _ = send.write_all(&[b'x'; 5000]).await;
     let end = within("the end", recv.read_to_end(1000)).await;
     match end {
         // Answered without them, or ended by them.
