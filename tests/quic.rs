@@ -25,6 +25,7 @@ mod quic {
     mod selector;
     mod timeouts;
     mod tokens;
+    mod unidirectional;
     mod vanish;
     mod wire;
     mod workers;
