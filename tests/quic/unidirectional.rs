@@ -1,6 +1,9 @@
 //! What comes beside requests and is no HTTP/3: control stream, QPACK streams.
 
+use crate::quic::client::endpoint;
+use crate::quic::limits::{connect, hello};
 use crate::quic::raw::{Connection, On, each, frame, head, raw, settings};
+use crate::quic::scene::Scene;
 
 #[tokio::test]
 async fn each_stream_that_is_wrong_has_its_error() {
@@ -211,6 +214,32 @@ async fn each_stream_that_is_wrong_has_its_error() {
             raw(&[3, 0x01]),
             Connection(0x202),
         ),
+        (
+            "a cancellation of a stream of more than 62 bits",
+            On::Others,
+            raw(b"\x03\x7f\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f"),
+            Connection(0x202),
+        ),
     ])
     .await;
+}
+
+#[tokio::test]
+async fn any_stream_may_be_cancelled_for_the_decoder() {
+    let scene = Scene::start().await;
+    let endpoint = endpoint(&scene.setup);
+    let quic = connect(&endpoint, &scene).await;
+    let mut decoder = quic.open_uni().await.unwrap();
+    decoder.write_all(&[3, 0x40]).await.unwrap();
+    // The last that can be, 2^62 - 4, in pieces of one byte, again and again (RFC 9204 §4.4.2).
+    let last = b"\x7f\xbd\xff\xff\xff\xff\xff\xff\xff\x3f";
+    for _ in 0..3 {
+        for byte in last {
+            decoder.write_all(&[*byte]).await.unwrap();
+        }
+        hello(&quic).await;
+    }
+    quic.close(0x100u32.into(), b"");
+    endpoint.wait_idle().await;
+    scene.settle().await;
 }
