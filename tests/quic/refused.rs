@@ -7,15 +7,16 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::quic::client::{endpoint, request};
+use crate::quic::forger::{Forger, Level, by_transport};
 use crate::quic::limits::{GET, POST, connect, head, hello};
-use crate::quic::scene::{Scene, Wants};
+use crate::quic::scene::{NAME, Scene, Wants};
 use crate::support::within;
 
 /// Extended CONNECT and datagrams. RFC 9220 §3, RFC 9297 §2.1.1
 const NOT_OFFERED: [u64; 2] = [0x08, 0x33];
 
 /// A HEADERS frame of these field lines.
-fn section(lines: &[u8]) -> Vec<u8> {
+pub fn section(lines: &[u8]) -> Vec<u8> {
     let length = u8::try_from(lines.len() + 2).unwrap();
     assert!(length < 64);
     [&[1, length, 0, 0], lines].concat()
@@ -75,6 +76,19 @@ async fn tunnels_and_datagrams_are_neither_offered_nor_made() {
     hello(&quic).await;
     quic.close(0x100u32.into(), b"");
     endpoint.wait_idle().await;
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn a_datagram_that_was_not_offered_ends_the_connection() {
+    const PROTOCOL_VIOLATION: u64 = 0xa;
+    let scene = Scene::start().await;
+    // RFC 9221 §3, §4: without its length and with it.
+    for datagram in [&b"\x30\x00text"[..], b"\x31\x05\x00text"] {
+        let mut forger = Forger::connected(scene.address(), NAME, &scene.setup).await;
+        forger.send(Level::Full, datagram).await;
+        assert_eq!(forger.closed().await, by_transport(PROTOCOL_VIOLATION));
+    }
     scene.settle().await;
 }
 
