@@ -9,6 +9,7 @@ mod quic {
     mod early;
     mod floods;
     mod forger;
+    mod goodbye;
     mod handshakes;
     mod hellos;
     mod http;
