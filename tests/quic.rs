@@ -27,6 +27,7 @@ mod quic {
     mod timeouts;
     mod tokens;
     mod unidirectional;
+    mod uploads;
     mod vanish;
     mod wire;
     mod workers;
