@@ -9,6 +9,7 @@ mod quic {
     mod early;
     mod floods;
     mod forger;
+    mod goodbye;
     mod handshakes;
     mod hellos;
     mod http;
@@ -25,6 +26,8 @@ mod quic {
     mod selector;
     mod timeouts;
     mod tokens;
+    mod unidirectional;
+    mod uploads;
     mod vanish;
     mod wire;
     mod workers;

@@ -2,8 +2,11 @@
 
 use quinn::ConnectionError;
 
-use crate::quic::client::Client;
+use crate::quic::client::{Client, endpoint};
+use crate::quic::limits::{connect, hello};
+use crate::quic::refused::section;
 use crate::quic::scene::{NAME, Scene, WILD, Wants};
+use crate::support::within;
 
 /// The TLS alert that a connection ended with (RFC 9001 §4.8).
 pub fn alert(error: &ConnectionError) -> Option<u64> {
@@ -114,4 +117,45 @@ async fn requests_for_other_sites_are_misdirected() {
     assert_eq!(answer.status, 421);
     // It is the request that is wrong, not the connection.
     assert_eq!(client.get("https://example.com/").await.status, 200);
+}
+
+/// `:status 200` and `:status 400` of the static table (RFC 9204, appendix A).
+const OK: &[u8] = &[0xd9];
+const BAD_REQUEST: &[u8] = &[0xff, 0x04];
+
+#[tokio::test]
+async fn a_request_names_one_host_and_nobody() {
+    let scene = Scene::start().await;
+    let endpoint = endpoint(&scene.setup);
+    let quic = connect(&endpoint, &scene).await;
+    let host = |name: &str| [&[0x24], &b"host"[..], &[name.len() as u8], name.as_bytes()].concat();
+    let authority = |name: &str| [&[0x50, name.len() as u8], name.as_bytes()].concat();
+    for (lines, expected) in [
+        // RFC 9114 §4.3.1: one of both will do, and both that say the same.
+        (vec![authority(NAME)], OK),
+        (vec![host(NAME)], OK),
+        (vec![authority(NAME), host(NAME)], OK),
+        // Not both that differ, in whichever part.
+        (vec![authority(NAME), host("a.wild.example")], BAD_REQUEST),
+        (vec![authority(NAME), host("example.com:8443")], BAD_REQUEST),
+        (vec![authority(NAME), host("")], BAD_REQUEST),
+        (vec![host(NAME), host(NAME)], BAD_REQUEST),
+        // Nor user information.
+        (vec![authority("me@example.com")], BAD_REQUEST),
+        (vec![authority("me:secret@example.com")], BAD_REQUEST),
+        (vec![host("me@example.com")], BAD_REQUEST),
+        (vec![authority(NAME), host("me@example.com")], BAD_REQUEST),
+    ] {
+        let head = [b"\xd1\xd7\xc1".to_vec(), lines.concat()].concat();
+        let (mut send, mut recv) = quic.open_bi().await.unwrap();
+        send.write_all(&section(&head)).await.unwrap();
+        send.finish().unwrap();
+        let answer = within("an answer", recv.read_to_end(1000)).await.unwrap();
+        let text = String::from_utf8_lossy(&head);
+        assert!(answer[4..].starts_with(expected), "{text}: {answer:x?}");
+    }
+    hello(&quic).await;
+    quic.close(0x100u32.into(), b"");
+    endpoint.wait_idle().await;
+    scene.settle().await;
 }

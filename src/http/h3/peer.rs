@@ -167,21 +167,26 @@ pub fn encoder(input: &mut Bytes) -> Result<(), Code> {
 /// streams that it has given up (RFC 9204 §4.4.2).
 #[derive(Debug, Default)]
 pub struct Decoder {
-    /// Whether an identifier goes on.
-    inside: bool,
+    /// How much of an identifier has come that goes on, in bytes.
+    begun: u8,
 }
 
 impl Decoder {
     /// # Errors
     /// The code to close the connection with.
     pub fn take(&mut self, input: &mut Bytes) -> Result<(), Code> {
+        /// The most that an identifier takes, in bytes: it has 62 bits, and what is longer than anybody
+        /// has to read is an error (RFC 7541 §5.1, RFC 9204 §4.1.1).
+        const LONGEST: u8 = 10;
         while input.has_remaining() {
             let byte = input.get_u8();
-            if self.inside {
-                self.inside = byte & 0x80 != 0;
-            } else if byte & 0b1100_0000 == 0b0100_0000 {
-                self.inside = byte & 0x3f == 0x3f;
-            } else {
+            let goes_on = match self.begun {
+                0 if byte & 0b1100_0000 == 0b0100_0000 => byte & 0x3f == 0x3f,
+                0 => return Err(Code::QPACK_DECODER_STREAM_ERROR),
+                _ => byte & 0x80 != 0,
+            };
+            self.begun = if goes_on { self.begun + 1 } else { 0 };
+            if self.begun == LONGEST {
                 return Err(Code::QPACK_DECODER_STREAM_ERROR);
             }
         }
