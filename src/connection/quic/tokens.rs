@@ -18,8 +18,8 @@ pub(super) const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// How long a key seals. It opens for as long again.
 const ROTATION: Duration = Duration::from_secs(12 * 3600);
 
-/// How many used tokens are remembered for each half of [`LIFETIME`]; 16 bytes each and some. Past
-/// that none is believed, and clients prove their address anew.
+/// How many used tokens are remembered for each [`LIFETIME`]; 16 bytes each and some. Past that
+/// none is believed, and clients prove their address anew.
 const REMEMBERED: usize = 256 * 1024;
 
 /// The key that seals tokens and the one before it.
