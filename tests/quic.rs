@@ -23,6 +23,7 @@ mod quic {
     mod rules;
     mod scene;
     mod selector;
+    mod sites;
     mod timeouts;
     mod tokens;
     mod vanish;
