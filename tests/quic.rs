@@ -7,6 +7,7 @@ mod quic {
     mod client;
     mod datagrams;
     mod early;
+    mod flight;
     mod floods;
     mod forger;
     mod handshakes;
@@ -23,6 +24,7 @@ mod quic {
     mod rules;
     mod scene;
     mod selector;
+    mod sessions;
     mod sites;
     mod timeouts;
     mod tokens;
