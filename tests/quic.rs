@@ -7,6 +7,7 @@ mod quic {
     mod client;
     mod datagrams;
     mod early;
+    mod failed;
     mod flight;
     mod floods;
     mod forger;
