@@ -21,6 +21,7 @@ mod quic {
     mod priorities;
     mod raw;
     mod refused;
+    mod reload;
     mod replays;
     mod rules;
     mod scene;
