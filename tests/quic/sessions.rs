@@ -141,6 +141,10 @@ async fn r9_a_wrong_binder_does_not_burn_the_ticket_of_its_owner() {
                 (&line["end"], &line["resumed"]),
                 (&"alert".into(), &false.into())
             );
+            assert_eq!(
+                (&line["sni"], &line["early"]),
+                (&NAME.into(), &"offered".into())
+            );
         }
     }
     is_taken(&scene, seen).await;
