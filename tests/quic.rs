@@ -7,6 +7,8 @@ mod quic {
     mod client;
     mod datagrams;
     mod early;
+    mod failed;
+    mod flight;
     mod floods;
     mod forger;
     mod goodbye;
@@ -20,10 +22,13 @@ mod quic {
     mod priorities;
     mod raw;
     mod refused;
+    mod reload;
     mod replays;
     mod rules;
     mod scene;
     mod selector;
+    mod sessions;
+    mod sites;
     mod timeouts;
     mod tokens;
     mod unidirectional;

@@ -4,7 +4,7 @@ use rustls::{AlertDescription, CipherSuite, HandshakeKind, NamedGroup};
 
 use crate::early::scene::{GET, NAME, OTHER, PLAIN, Scene, get, get_of};
 use crate::support::client::{Client, Ending};
-use crate::support::hello::{Hello, garble_binder, garble_random, garble_ticket};
+use crate::support::hello::{Hello, garble_binder, garble_random, garble_ticket, with_identities};
 
 #[tokio::test]
 async fn a_forged_binder_does_not_burn_its_owner() {
@@ -73,7 +73,7 @@ async fn a_garbled_ticket_brings_a_full_handshake() {
 async fn more_than_two_identities_bring_a_full_handshake_without_an_alert() {
     let scene = Scene::start().await;
     let flight = scene.flight(GET).await;
-    let hello = with_identities(&Hello::find(&flight), 3);
+    let hello = with_identities(&flight, 3);
     let mut client = scene.connect().await;
     client.hold_finished();
     client.send_raw(&hello).await;
@@ -96,40 +96,6 @@ async fn more_than_two_identities_bring_a_full_handshake_without_an_alert() {
     let accepted = |line: &serde_json::Value| line["early"] == "accepted";
     scene.edge.until_connection(accepted).await;
     scene.settle(0).await;
-}
-
-/// The ClientHello with its first identity and binder so many times, as one record.
-fn with_identities(hello: &Hello, count: usize) -> Vec<u8> {
-    let psk = hello.psks().remove(0);
-    let data = hello.extension(41).unwrap();
-    let message = hello.message();
-    let identity = &message[psk.identity.start - 2..psk.age.end];
-    let binder = &message[psk.binder.start - 1..psk.binder.end];
-    let mut list = Vec::new();
-    for part in [identity, binder] {
-        let part = part.repeat(count);
-        list.extend(u16::try_from(part.len()).unwrap().to_be_bytes());
-        list.extend(part);
-    }
-    let grown = list.len() - data.len();
-    let mut out = message[..data.start].to_vec();
-    out[data.start - 2..].copy_from_slice(&u16::try_from(list.len()).unwrap().to_be_bytes());
-    out.extend(list);
-    let add = |bytes: &mut [u8], by: usize| {
-        let old = usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
-        bytes.copy_from_slice(&u16::try_from(old + by).unwrap().to_be_bytes());
-    };
-    // The message's length, and that of all extensions.
-    add(&mut out[2..4], grown);
-    let mut at = 4 + 2 + 32;
-    at += 1 + usize::from(out[at]);
-    at += 2 + usize::from(u16::from_be_bytes([out[at], out[at + 1]]));
-    at += 1 + usize::from(out[at]);
-    add(&mut out[at..at + 2], grown);
-    let mut record = vec![22, 3, 1];
-    record.extend(u16::try_from(out.len()).unwrap().to_be_bytes());
-    record.extend(out);
-    record
 }
 
 /// Comes back as `setup` and `name` say; what the connection log says of the early data.

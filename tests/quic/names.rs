@@ -74,6 +74,11 @@ async fn unknown_and_absent_names_get_the_alert_that_they_get_over_tcp() {
         assert_eq!(alert(&ended.err().unwrap()), Some(expected), "{name}");
         let after = scene.metric("client_hello_errors_total", &[&before]).await;
         assert_eq!(after, counted + 1.0, "{name}");
+        let sni = (name != NAME).then_some(name);
+        let of_this = |line: &serde_json::Value| line["sni"].as_str() == sni;
+        let line = scene.edge.until_connection(of_this).await;
+        assert_eq!(line["end"], "alert", "{name}");
+        assert!(line["ja4"].is_string(), "{line}");
     }
     scene.settle().await;
 }

@@ -5,15 +5,13 @@
 //! the ClientHello in them can be put into others, to any worker. Early data cannot: its packets are
 //! sealed with the id, by keys that the attacker lacks.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rustls::Side;
 use serde_json::Value;
 use tokio::net::UdpSocket;
 
 use crate::quic::client::{Client, get};
-use crate::quic::forger::{Got, Level, crypto, initial_keys, open, seal};
+use crate::quic::flight::Flight;
 use crate::quic::scene::{NAME, Scene, Wants};
 use crate::quic::wire::{Wire, replay};
 use crate::support::edge::Edge;
@@ -54,76 +52,6 @@ async fn unseen(scene: &Scene, paths: &[&str]) -> Flight {
     let more = async { while nobody.recv(&mut [0; 2048]).await.is_ok() {} };
     let _ = tokio::time::timeout(QUIET, more).await;
     Flight::of(wire.sent())
-}
-
-/// What an attacker has.
-struct Flight {
-    datagrams: Vec<Vec<u8>>,
-    hello: Vec<u8>,
-    /// The ids that the client's first packets go to and come from.
-    to: Vec<u8>,
-    source: Vec<u8>,
-}
-
-impl Flight {
-    fn of(datagrams: Vec<Vec<u8>>) -> Self {
-        let mut pieces = Vec::new();
-        let (mut to, mut source) = (Vec::new(), Vec::new());
-        for datagram in &datagrams {
-            to = datagram[6..][..usize::from(datagram[5])].to_vec();
-            let keys = initial_keys(&to, Side::Server);
-            let opened = open(&mut datagram.clone(), 0, 0, |_| Some(&keys.remote));
-            // Packets of early data stay shut.
-            let Some(opened) = opened.filter(|opened| opened.level == Level::Initial) else {
-                continue;
-            };
-            pieces.extend(Got::default().read(&opened.payload));
-            source = opened.source.unwrap();
-        }
-        pieces.sort();
-        let mut hello = Vec::new();
-        for (offset, bytes) in pieces {
-            assert!(offset as usize <= hello.len());
-            hello.truncate(offset as usize);
-            hello.extend(bytes);
-        }
-        Self {
-            datagrams,
-            hello,
-            to,
-            source,
-        }
-    }
-
-    /// An Initial packet that closes the connection: anybody who has seen the flight can make one.
-    fn close(&self) -> Vec<u8> {
-        let keys = initial_keys(&self.to, Side::Client);
-        let ids = (&self.to[..], &self.source[..]);
-        let close = [0x1c, 0, 0, 0];
-        seal((Level::Initial, false), &keys.local, ids, &[], 100, &close)
-    }
-
-    /// The same hello in packets to this worker, each time to another connection.
-    fn again(&self, worker: u16) -> Vec<Vec<u8>> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        let to = [&worker.to_be_bytes()[..], b"id", &next.to_be_bytes()].concat();
-        let keys = initial_keys(&to, Side::Client);
-        let frames = self.hello.chunks(1000).zip((0..).step_by(1000));
-        let sealed = frames.zip(0..).map(|((piece, offset), number)| {
-            let ids = (&to[..], &self.source[..]);
-            let frames = crypto(offset, piece);
-            seal(
-                (Level::Initial, false),
-                &keys.local,
-                ids,
-                &[],
-                number,
-                &frames,
-            )
-        });
-        sealed.collect()
-    }
 }
 
 /// Sends so many copies to each of the two workers, all at the same time.

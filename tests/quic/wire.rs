@@ -64,6 +64,16 @@ impl Wire {
         Self::with(state, edge).await
     }
 
+    /// To this edge. Nothing passes, on either side.
+    pub async fn shut(edge: SocketAddr) -> Self {
+        let state = State {
+            from_client: Some(Vec::new()),
+            from_edge: Some(Vec::new()),
+            ..State::default()
+        };
+        Self::with(state, edge).await
+    }
+
     async fn with(state: State, edge: SocketAddr) -> Self {
         let near = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let far = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -95,18 +105,19 @@ impl Wire {
         self.inside.state.lock().unwrap().sent.clone()
     }
 
+    /// Copies of what the client has sent and is held back.
+    pub fn held(&self) -> Vec<Vec<u8>> {
+        let state = self.inside.state.lock().unwrap();
+        state.from_client.clone().unwrap_or_default()
+    }
+
     /// Waits until a datagram of the client's is held back that begins with a packet of one of these
     /// kinds, told by the first four bits but for the second, which may be anything (RFC 9287).
     pub async fn until_held(&self, kinds: &[u8]) {
         let is_of_kind = |datagram: &Vec<u8>| kinds.contains(&(datagram[0] & 0xb0));
         let held = async {
             loop {
-                let is_held = {
-                    let state = self.inside.state.lock().unwrap();
-                    let held = state.from_client.as_ref();
-                    held.is_some_and(|held| held.iter().any(is_of_kind))
-                };
-                match is_held {
+                match self.held().iter().any(is_of_kind) {
                     true => break,
                     false => tokio::task::yield_now().await,
                 }

@@ -128,6 +128,46 @@ pub fn garble_random(flight: &[u8]) -> Vec<u8> {
     Hello::find(flight).flip(flight, &(6..38))
 }
 
+/// The ClientHello alone, with its first identity and binder so many times, as one record.
+pub fn with_identities(flight: &[u8], count: usize) -> Vec<u8> {
+    let hello = Hello::find(flight);
+    let psk = hello.first_psk();
+    let data = hello.extension(PRE_SHARED_KEY).unwrap();
+    let message = hello.message();
+    let identity = &message[psk.identity.start - 2..psk.age.end];
+    let binder = &message[psk.binder.start - 1..psk.binder.end];
+    let mut list = Vec::new();
+    for part in [identity, binder] {
+        let part = part.repeat(count);
+        list.extend(u16::try_from(part.len()).unwrap().to_be_bytes());
+        list.extend(part);
+    }
+    let grown = list.len() - data.len();
+    let mut out = message[..data.start].to_vec();
+    out[data.start - 2..].copy_from_slice(&u16::try_from(list.len()).unwrap().to_be_bytes());
+    out.extend(list);
+    let add = |bytes: &mut [u8], by: usize| {
+        let old = number(bytes, 0);
+        bytes.copy_from_slice(&u16::try_from(old + by).unwrap().to_be_bytes());
+    };
+    // The message's length, and that of all extensions.
+    add(&mut out[2..4], grown);
+    let mut at = 4 + 2 + 32;
+    at += 1 + usize::from(out[at]);
+    at += 2 + number(&out, at);
+    at += 1 + usize::from(out[at]);
+    add(&mut out[at..at + 2], grown);
+    record(&out)
+}
+
+/// A handshake message as one record: what QUIC carries without.
+pub fn record(message: &[u8]) -> Vec<u8> {
+    let mut record = vec![HANDSHAKE, 3, 1];
+    record.extend(u16::try_from(message.len()).unwrap().to_be_bytes());
+    record.extend(message);
+    record
+}
+
 /// An early-data record that nobody can read, as long as one of `plaintext` bytes: for a server
 /// that refuses early data it is as good as a true one.
 pub fn unreadable_early_record(plaintext: usize) -> Vec<u8> {

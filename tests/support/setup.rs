@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use rustls::client::danger::ServerCertVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::compress::CertDecompressor;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{
-    CipherSuite, ClientConfig, NamedGroup, RootCertStore, SignatureScheme,
-    SupportedProtocolVersion, version,
+    CipherSuite, ClientConfig, DigitallySignedStruct, Error, NamedGroup, RootCertStore,
+    SignatureScheme, SupportedProtocolVersion, version,
 };
 
 use super::pki::Leaf;
@@ -135,6 +135,16 @@ impl ClientSetup {
         self
     }
 
+    /// Says that it verifies signatures of servers by these schemes alone. Forgets tickets: rustls
+    /// binds them to the verifier.
+    pub fn schemes(mut self, schemes: &[SignatureScheme]) -> Self {
+        self.verifier = Arc::new(Limited {
+            verifier: self.verifier,
+            schemes: schemes.to_vec(),
+        });
+        self.fresh()
+    }
+
     /// Sends no server name.
     pub fn no_sni(mut self) -> Self {
         self.sni = false;
@@ -178,5 +188,48 @@ impl ResolvesClientCert for Identity {
 
     fn has_certs(&self) -> bool {
         self.0.is_some()
+    }
+}
+
+/// Verifies as another does, and offers fewer schemes.
+#[derive(Debug)]
+struct Limited {
+    verifier: Arc<dyn ServerCertVerifier>,
+    schemes: Vec<SignatureScheme>,
+}
+
+impl ServerCertVerifier for Limited {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        staple: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.verifier
+            .verify_server_cert(leaf, others, name, staple, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls12_signature(message, leaf, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls13_signature(message, leaf, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes.clone()
     }
 }

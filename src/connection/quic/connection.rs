@@ -149,8 +149,7 @@ impl Connection {
         let Some(opened) = opening.opened() else {
             return false;
         };
-        self.report.hello(Arc::clone(&opened.hello));
-        self.report.chose(&opened.chosen, opened.generation);
+        self.tell();
         let timeouts = &opened.chosen.site.timeouts;
         let waited = self.worker.ticker.now().saturating_sub(self.began);
         self.alarm
@@ -209,8 +208,19 @@ impl Connection {
         }
     }
 
+    /// Tells the log what was asked for and what was chosen, as far as it came to that.
+    fn tell(&mut self) {
+        if let Some(hello) = self.opening.hello() {
+            self.report.hello(Arc::clone(hello));
+        }
+        if let Some(opened) = self.opening.opened() {
+            self.report.chose(&opened.chosen, opened.generation);
+        }
+    }
+
     /// The connection ended before its ClientHello was whole, or by it.
     fn no_hello(&mut self, error: ConnectionError) -> bool {
+        self.tell();
         match self.opening.failed() {
             Some(reason) => self.report.fail(reason.to_owned()),
             None if self.opening.opened().is_none() => {

@@ -26,6 +26,8 @@ pub(super) struct Opening {
     ticker: Arc<Ticker>,
     /// Wakes the connection's task.
     nudge: Nudge,
+    /// Known also where nobody serves it.
+    hello: OnceLock<Arc<ClientHello>>,
     opened: OnceLock<Opened>,
     /// Why there is no handshake.
     failed: OnceLock<String>,
@@ -33,7 +35,6 @@ pub(super) struct Opening {
 
 /// What the choice has come to.
 pub(super) struct Opened {
-    pub(super) hello: Arc<ClientHello>,
     pub(super) chosen: Chosen,
     pub(super) confirmation: Confirmation,
     /// The snapshot that the site is from.
@@ -67,9 +68,14 @@ impl Opening {
             vitals: permit.vitals().map(Arc::downgrade).unwrap_or_default(),
             ticker: Arc::clone(&worker.ticker),
             nudge,
+            hello: OnceLock::new(),
             opened: OnceLock::new(),
             failed: OnceLock::new(),
         })
+    }
+
+    pub(super) fn hello(&self) -> Option<&Arc<ClientHello>> {
+        self.hello.get()
     }
 
     pub(super) fn opened(&self) -> Option<&Opened> {
@@ -97,6 +103,8 @@ impl Opening {
 impl Hellos for Opening {
     fn choose(&self, hello: Arc<ClientHello>) -> Result<Start, AlertDescription> {
         let process = &self.process;
+        // A session asks once.
+        let _ = self.hello.set(Arc::clone(&hello));
         let selection = self.select(&hello);
         let snapshot = process.current.peek();
         let mut listeners = snapshot.listeners.iter();
@@ -124,9 +132,7 @@ impl Hellos for Opening {
             sessions: prepared.sessions.clone(),
             settler,
         };
-        // A session asks once.
         let _ = self.opened.set(Opened {
-            hello,
             chosen,
             confirmation,
             generation: snapshot.generation,

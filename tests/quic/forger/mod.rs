@@ -47,6 +47,8 @@ pub struct Forger {
     /// What Initial packets show as token.
     pub token: Vec<u8>,
     keys: Levels,
+    /// Our keys of early data, if there is a ticket for it.
+    early: Option<DirectionalKeys>,
     /// Of the keys of the next phase.
     secrets: Option<Secrets>,
     phase: bool,
@@ -79,6 +81,7 @@ impl Forger {
         let mut tls = ClientConnection::new(config, Version::V1, name, parameters()).unwrap();
         let mut hello = Vec::new();
         assert!(tls.write_hs(&mut hello).is_none());
+        let early = tls.zero_rtt_keys();
         let mut forger = Self {
             socket,
             server,
@@ -86,6 +89,7 @@ impl Forger {
             to: Vec::new(),
             token: Vec::new(),
             keys: [None, None, None],
+            early,
             secrets: None,
             phase: false,
             next: [0; 3],
@@ -168,15 +172,23 @@ impl Forger {
         self.send(Level::Handshake, &finished).await;
     }
 
+    /// Sends a Finished that is not the handshake's, in a packet with its keys.
+    pub async fn finish_wrongly(&mut self) {
+        *self.finished.last_mut().expect("the server's flight") ^= 1;
+        self.finish().await;
+    }
+
     /// A packet with these frames, as a datagram of its own.
     pub fn packet(&mut self, level: Level, frames: &[u8]) -> Vec<u8> {
-        let place = level as usize;
-        let number = self.next[place];
-        self.next[place] += 1;
-        let (ours, _) = self.keys[place].as_ref().expect("keys of that level");
+        let number = self.next[level.space()];
+        self.next[level.space()] += 1;
+        let ours = match level {
+            Level::Early => self.early.as_ref(),
+            other => self.keys[other as usize].as_ref().map(|(ours, _)| ours),
+        };
         seal(
             (level, self.phase),
-            ours,
+            ours.expect("keys of that level"),
             (&self.to, &SOURCE),
             &self.token,
             number,
@@ -204,7 +216,7 @@ impl Forger {
 
     /// The number of the next packet of this level.
     pub fn next_number(&self, level: Level) -> u64 {
-        self.next[level as usize]
+        self.next[level.space()]
     }
 
     /// Takes one datagram of the server's, if one comes in time.

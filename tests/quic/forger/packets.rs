@@ -13,6 +13,18 @@ pub enum Level {
     Initial = 0,
     Handshake = 1,
     Full = 2,
+    /// 0-RTT: of the client alone, and numbered together with what comes after the handshake.
+    Early = 3,
+}
+
+impl Level {
+    /// Which packet numbers it has (RFC 9000 §12.3).
+    pub fn space(self) -> usize {
+        match self {
+            Self::Early => Self::Full as usize,
+            other => other as usize,
+        }
+    }
 }
 
 /// Packet numbers are written in so many bytes.
@@ -40,6 +52,7 @@ pub fn seal(
 ) -> Vec<u8> {
     let mut header = match level {
         Level::Initial => vec![0xc3, 0, 0, 0, 1],
+        Level::Early => vec![0xd3, 0, 0, 0, 1],
         Level::Handshake => vec![0xe3, 0, 0, 0, 1],
         Level::Full => vec![0x43 | u8::from(phase) << 2],
     };
