@@ -98,7 +98,7 @@ fn decoder(pieces: &[&[u8]]) -> Result<(), h3::Code> {
 fn section(data: &[u8]) {
     let _ = h3::request(data, LIMIT, None);
     if let Ok(trailers) = h3::trailers(data, LIMIT) {
-        let again = h3::fields(&trailers);
+        let again = h3::fields(&trailers).finish();
         assert_eq!(h3::trailers(&again, 1 << 20).ok(), Some(trailers));
     }
 }
