@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::steer;
 
-/// How many connection ids are remembered: about a megabyte. The last one that came to a place has it.
+/// How many connection ids are remembered: about two megabytes. The last one that came to a place has it.
 /// Whose place is whose nobody can know, so to have one forgotten takes as many packets as there are.
 const PLACES: usize = 16 * 1024;
 
