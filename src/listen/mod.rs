@@ -1,7 +1,6 @@
 //! Listening sockets: one per worker and address, and an accept that never ends.
 
 mod defer;
-mod moves;
 pub mod proxy;
 mod sorted;
 mod steer;

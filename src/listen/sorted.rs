@@ -4,8 +4,7 @@
 //! with GRO the kernel joins datagrams of one client socket before it looks where they belong, and
 //! goes by the first: where a client has several connections on one socket, what is behind it may be
 //! another worker's. This was seen, with two connections whose datagrams took turns, for half of them.
-//! So what was joined is sorted, and what is another worker's goes there by post. What moves too often
-//! is left out (see [`moves`](super::moves)).
+//! So what was joined is sorted, and what is another worker's goes there by post.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,14 +13,11 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
 
 use bytes::Bytes;
-use prometheus::IntCounter;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 
-use super::moves::Moves;
 use super::udp::worker_of;
 
 /// How many datagrams wait for one worker. What comes when so many do is lost, as in the kernel's own
@@ -96,31 +92,19 @@ pub struct Sorted {
     socket: Arc<dyn AsyncUdpSocket>,
     worker: usize,
     post: Arc<Post>,
-    moves: Mutex<Moves>,
-    /// Counts what is left out because it moves too often.
-    restless: IntCounter,
 }
 
 impl Sorted {
-    pub(super) fn new(
-        socket: Arc<dyn AsyncUdpSocket>,
-        worker: usize,
-        post: Arc<Post>,
-        restless: IntCounter,
-    ) -> Self {
+    pub(super) fn new(socket: Arc<dyn AsyncUdpSocket>, worker: usize, post: Arc<Post>) -> Self {
         Self {
             socket,
             worker,
             post,
-            moves: Mutex::default(),
-            restless,
         }
     }
 
-    /// Sends what is not ours where it belongs, leaves out what may not come, and moves together what is
-    /// left.
+    /// Sends what is not ours where it belongs, and moves together what is.
     fn sort(&self, buffer: &mut [u8], meta: &mut RecvMeta) {
-        let mut moves = self.moves.lock().unwrap_or_else(PoisonError::into_inner);
         let workers = self.post.0.len();
         let stride = meta.stride.max(1);
         let mut kept = 0;
@@ -129,9 +113,7 @@ impl Sorted {
             let end = (start + stride).min(meta.len);
             let datagram = buffer.get(start..end).unwrap_or_default();
             let worker = worker_of(datagram, workers);
-            if worker == self.worker && !moves.may_come(datagram, meta.addr, Instant::now) {
-                self.restless.inc();
-            } else if worker == self.worker {
+            if worker == self.worker {
                 // Only the last of them is shorter than the others, and stays the last.
                 if kept < start {
                     buffer.copy_within(start..end, kept);
@@ -176,13 +158,16 @@ impl AsyncUdpSocket for Sorted {
         metas: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         let taken = self.post.take(self.worker, cx, buffers, metas);
-        let received = match taken {
-            0 => self.socket.poll_recv(cx, buffers, metas),
-            _ => Poll::Ready(Ok(taken)),
-        };
+        if taken > 0 {
+            return Poll::Ready(Ok(taken));
+        }
+        let received = self.socket.poll_recv(cx, buffers, metas);
         if let Poll::Ready(Ok(count)) = &received {
             for (buffer, meta) in buffers.iter_mut().zip(metas.iter_mut()).take(*count) {
-                self.sort(buffer, meta);
+                // One alone is where its own id has led it.
+                if meta.stride < meta.len {
+                    self.sort(buffer, meta);
+                }
             }
         }
         received

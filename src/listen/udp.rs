@@ -6,13 +6,13 @@
 //! id that it made up: they go to the worker that this happens to lead to, again and again, until the
 //! client has learned the worker's own.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use prometheus::IntCounter;
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime};
 use quinn_proto::{ConnectionId, ConnectionIdGenerator, InvalidCid};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -47,15 +47,13 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// The socket as quinn takes it, within a runtime. `restless` counts datagrams of connections that
-    /// change their address more often than they may.
+    /// The socket as quinn takes it, within a runtime.
     ///
     /// # Errors
     /// The system's.
-    pub fn open(self, restless: IntCounter) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    pub fn open(self) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let socket = TokioRuntime.wrap_udp_socket(self.socket)?;
-        let sorted = Sorted::new(socket, self.worker, self.post, restless);
-        Ok(Arc::new(sorted))
+        Ok(Arc::new(Sorted::new(socket, self.worker, self.post)))
     }
 
     /// Where it is bound.
@@ -155,9 +153,14 @@ impl Ids {
     fn random(&mut self) -> [u8; LENGTH] {
         if self.random.is_empty() {
             self.random.resize(DRAWN, [0; LENGTH]);
-            // Not known to fail once it has worked, which it has when the worker began; an id need
-            // only be one of its own.
-            let _ = rand::fill(self.random.as_flattened_mut());
+            // Not known to fail once it has worked, which it has when the worker began.
+            if rand::fill(self.random.as_flattened_mut()).is_err() {
+                // An id need only be one of its own.
+                let others = std::iter::repeat_with(|| RandomState::new().hash_one(self.worker));
+                for (id, other) in self.random.iter_mut().zip(others) {
+                    *id = other.to_ne_bytes();
+                }
+            }
         }
         self.random.pop().unwrap_or_default()
     }

@@ -376,7 +376,7 @@ labels! {
         ConnectionIds => "connection_ids",
         /// Too many questions over QUIC whether a path works: the connection ends.
         PathChallenges => "path_challenges",
-        /// A connection over QUIC moves more often than it may: a datagram is not read.
+        /// Too many proofs of addresses that a connection over QUIC has moved to: it ends.
         Moves => "moves",
         /// More Initial packets of one connection than are read.
         Initials => "initials",

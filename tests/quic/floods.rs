@@ -147,7 +147,7 @@ async fn questions_about_paths_are_answered_so_often_and_no_more() {
 }
 
 #[tokio::test]
-async fn who_moves_with_each_packet_is_not_followed() {
+async fn who_moves_with_each_packet_is_followed_so_often_and_no_more() {
     let scene = Scene::start().await;
     let mut forger = connected(&scene).await;
     // To each that a connection seems to move to goes a full datagram, for a packet of thirty bytes.
@@ -157,28 +157,22 @@ async fn who_moves_with_each_packet_is_not_followed() {
     }
     let mut buffer = [0; 2048];
     let began = Instant::now();
-    let mut got = 0;
-    for turn in 0..100 {
+    let label = ["limit=\"moves\""];
+    let mut proofs = 0;
+    for turn in 0..20_000 {
         let victim = &victims[turn % 2];
         forger.send_from(victim, Level::Full, PING).await;
         let answer = victim.recv(&mut buffer);
-        if let Ok(length) = tokio::time::timeout(Duration::from_millis(20), answer).await {
-            got += length.unwrap();
+        match tokio::time::timeout(Duration::from_millis(20), answer).await {
+            Ok(length) => proofs += usize::from(length.unwrap() >= 1200),
+            Err(_) if scene.metric("limits_hit_total", &label).await == 1.0 => break,
+            Err(_) => {}
         }
     }
-    let label = ["limit=\"moves\""];
-    let left_out = scene.metric("limits_hit_total", &label).await;
-    let moves = 8 + began.elapsed().as_secs() as usize;
-    // At one of them it stays.
-    assert!(left_out >= 50.0 - moves as f64, "{left_out} left out");
-    // What asks for the proof, and as much again if it is lost.
-    assert!((1200..=moves * 2 * 1500).contains(&got), "{got} bytes");
-    // Who has not moved is still served.
-    forger.send(Level::Full, &whole(0, &get("/"))).await;
-    let label = ["protocol=\"h3\""];
-    scene.until_metric("requests_total", &label, 1.0).await;
-    assert_eq!(forger.got.close, None);
-    forger.send(Level::Full, &[0x1d, 0x41, 0, 0]).await;
+    scene.until_metric("limits_hit_total", &label, 1.0).await;
+    // Those that the budget has, and what came until it was looked at.
+    let most = 2048 + 32 * began.elapsed().as_secs() as usize + 2 * 128;
+    assert!((1000..=most).contains(&proofs), "{proofs} proofs");
     scene.settle().await;
 }
 

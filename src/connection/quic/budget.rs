@@ -80,14 +80,22 @@ const RETIRED: u64 = 256;
 /// each second.
 const CHALLENGES: u64 = 64;
 
+/// Proofs that are asked for of addresses that a connection moves to, with 1200 bytes each, for packets of
+/// thirty and to whomever these seem to come from (quinn-rs/quinn#1082). quinn asks with each packet until
+/// the proof is there: of one honest move that is what is under way in a round trip, of which there is at
+/// most a megabyte. So many, and so many for each second.
+const PROOFS: u64 = 2048;
+const PROOFS_EACH_SECOND: u64 = 32;
+
 /// Frames for each request, beside those for its packet: one that is all from the static table needs
 /// some twenty bytes, so that a packet of a client with a hundred under way holds fifty.
 const FRAMES_OF_REQUEST: u64 = 4;
 
 /// What a connection of this age has had more of, among the frames of QUIC, than a client needs: in
-/// so many packets and for so many requests.
+/// so many packets and for so many requests. `proofs` are those of its addresses that were asked for.
 pub(super) fn too_much(
     frames: &FrameStats,
+    proofs: u64,
     packets: u64,
     requests: u64,
     age: Duration,
@@ -98,6 +106,8 @@ pub(super) fn too_much(
         Some(Limit::ConnectionIds)
     } else if frames.path_challenge > CHALLENGES + age.as_secs() {
         Some(Limit::PathChallenges)
+    } else if proofs > PROOFS + PROOFS_EACH_SECOND * age.as_secs() {
+        Some(Limit::Moves)
     } else if all(frames) > MORE_FRAMES.saturating_add(due).saturating_add(asked) {
         Some(Limit::Frames)
     } else {
@@ -163,10 +173,10 @@ mod tests {
         frames.stream = MORE_FRAMES;
         frames.ping = 3 * FRAMES;
         let limit = Some(Limit::Frames);
-        assert_eq!(too_much(&frames, 3, 0, SECOND), None);
-        assert_eq!(too_much(&frames, 2, 0, SECOND), limit);
-        assert_eq!(too_much(&frames, 2, 0, 1000 * SECOND), limit);
-        assert_eq!(too_much(&frames, 2, 4, SECOND), None);
+        assert_eq!(too_much(&frames, 0, 3, 0, SECOND), None);
+        assert_eq!(too_much(&frames, 0, 2, 0, SECOND), limit);
+        assert_eq!(too_much(&frames, 0, 2, 0, 1000 * SECOND), limit);
+        assert_eq!(too_much(&frames, 0, 2, 4, SECOND), None);
     }
 
     #[test]
@@ -176,8 +186,17 @@ mod tests {
         let mut paths = FrameStats::default();
         paths.path_challenge = CHALLENGES + 10;
         for (frames, limit) in [(ids, Limit::ConnectionIds), (paths, Limit::PathChallenges)] {
-            assert_eq!(too_much(&frames, 1000, 0, 10 * SECOND), None);
-            assert_eq!(too_much(&frames, 1000, 0, 9 * SECOND), Some(limit));
+            assert_eq!(too_much(&frames, 0, 1000, 0, 10 * SECOND), None);
+            assert_eq!(too_much(&frames, 0, 1000, 0, 9 * SECOND), Some(limit));
         }
+    }
+
+    #[test]
+    fn a_connection_moves_often_but_not_for_ever() {
+        let frames = FrameStats::default();
+        let most = PROOFS + 10 * PROOFS_EACH_SECOND;
+        assert_eq!(too_much(&frames, most, 1000, 0, 10 * SECOND), None);
+        let limit = Some(Limit::Moves);
+        assert_eq!(too_much(&frames, most + 1, 1000, 0, 10 * SECOND), limit);
     }
 }

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use quinn::{Connecting, ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, VarInt};
@@ -373,23 +373,7 @@ impl Connection {
         // whether it was is known before any request is seen here. quinn's own word is of no use: it
         // takes a connection that has ended meanwhile for one whose handshake is over.
         let early = self.report.is_handshaking() || self.progress.is_early(id);
-        // Boxed: it has some kilobytes, and tokio moves what it spawns, and again when that ends.
-        let mut task = Box::pin(stream::serve(
-            Arc::clone(http3),
-            place,
-            id,
-            send,
-            recv,
-            early,
-        ));
-        // Most are answered at once. The waker does not matter: a task that is spawned is polled at once.
-        if task
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-            .is_pending()
-        {
-            tokio::spawn(task.in_current_span());
-        }
+        stream::begin(http3, place, id, send, recv, early);
     }
 
     fn confirmed(&mut self, http3: &Http3) {

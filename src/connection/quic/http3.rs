@@ -227,7 +227,9 @@ impl Http3 {
         let age = self.shared.worker.ticker.now().saturating_sub(self.began);
         // Streams of requests count by four (RFC 9000 §2.1).
         let requests = self.next() / 4;
-        if let Some(limit) = too_much(&self.quic.stats().frame_rx, packets, requests, age) {
+        let stats = self.quic.stats();
+        let proofs = stats.frame_tx.path_challenge;
+        if let Some(limit) = too_much(&stats.frame_rx, proofs, packets, requests, age) {
             self.exceed(limit);
         }
     }

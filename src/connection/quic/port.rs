@@ -28,7 +28,7 @@ use crate::connection::context::Worker;
 use crate::http::h3::Code;
 use crate::listen::udp::{Bound, Ids};
 use crate::telemetry::family::Counters;
-use crate::telemetry::labels::{Cap, Label, Limit, TokenRefusal};
+use crate::telemetry::labels::{Cap, Label, TokenRefusal};
 use crate::tls::quic::{Crypto, VERSION};
 
 /// How long a connection may be silent: after that its client is gone, and the state goes too. Who
@@ -140,12 +140,10 @@ impl Port {
             .cid_generator(move || Box::new(Ids::new(index, workers)))
             .supported_versions(vec![VERSION]);
         let address = socket.address()?;
-        let limits_hit = &worker.process.metrics.requests.limits_hit;
-        let restless = limits_hit.child(Limit::Moves);
         let endpoint = Endpoint::new_with_abstract_socket(
             config,
             Some(base.clone()),
-            socket.open(restless.clone())?,
+            socket.open()?,
             Arc::new(TokioRuntime),
         )?;
         let gauge = worker.process.metrics.quic.closing.clone();

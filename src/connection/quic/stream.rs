@@ -1,8 +1,9 @@
 //! One request: its head, and what becomes of it.
 
 use std::future::{Future, poll_fn};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,8 +48,28 @@ impl From<Wrong> for Unserved {
     }
 }
 
+/// Serves one request, in a task of its own if it has to wait.
+pub(super) fn begin(
+    http3: &Arc<Http3>,
+    place: Place,
+    id: u64,
+    send: SendStream,
+    recv: RecvStream,
+    early: bool,
+) {
+    // Boxed: it has some kilobytes, and tokio moves what it spawns, and again when that ends.
+    let mut task = Box::pin(serve(Arc::clone(http3), place, id, send, recv, early));
+    // Most are answered at once. The waker does not matter: a task that is spawned is polled at once.
+    let mut cx = Context::from_waker(Waker::noop());
+    // A handler's panic ends its request alone, as it does in a task.
+    let polled = panic::catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(&mut cx)));
+    if matches!(polled, Ok(Poll::Pending)) {
+        tokio::spawn(task.in_current_span());
+    }
+}
+
 /// Serves one request.
-pub(super) async fn serve(
+async fn serve(
     http3: Arc<Http3>,
     place: Place,
     id: u64,

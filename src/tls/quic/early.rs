@@ -27,8 +27,23 @@ pub(super) fn last_request(mut frames: &[u8]) -> Option<u64> {
 fn next(frames: &mut &[u8]) -> Option<Option<u64>> {
     let kind = number(frames)?;
     match kind {
-        // PADDING, PING.
-        0x00 | 0x01 => Some(None),
+        // PADDING, PING, IMMEDIATE_ACK.
+        0x00 | 0x01 | 0x1f => Some(None),
+        // ACK, which is none of early data, but quinn takes it.
+        0x02 | 0x03 => {
+            number(frames)?;
+            number(frames)?;
+            let ranges = number(frames)?;
+            number(frames)?;
+            for _ in 0..ranges {
+                number(frames)?;
+                number(frames)?;
+            }
+            for _ in 0..3 * (kind & 1) {
+                number(frames)?;
+            }
+            Some(None)
+        }
         // RESET_STREAM; STOP_SENDING, MAX_STREAM_DATA, STREAM_DATA_BLOCKED.
         0x04 => about(frames, 2),
         0x05 | 0x11 | 0x15 => about(frames, 1),
@@ -57,9 +72,16 @@ fn next(frames: &mut &[u8]) -> Option<Option<u64>> {
             skip(frames, usize::from(length) + 16)?;
             Some(None)
         }
-        // PATH_CHALLENGE.
-        0x1a => {
+        // PATH_CHALLENGE, PATH_RESPONSE.
+        0x1a | 0x1b => {
             skip(frames, 8)?;
+            Some(None)
+        }
+        // ACK_FREQUENCY.
+        0xaf => {
+            for _ in 0..4 {
+                number(frames)?;
+            }
             Some(None)
         }
         _ => None,
@@ -99,6 +121,9 @@ mod tests {
             &[0x18, 0x01, 0x00, 0x04, 1, 2, 3, 4],
             &[7; 16],
             &[0x1a, 1, 2, 3, 4, 5, 6, 7, 8],
+            &[0x1b, 1, 2, 3, 4, 5, 6, 7, 8],
+            &[0x1f, 0x40, 0xaf, 0, 1, 2, 3],
+            &[0x02, 9, 0, 1, 2, 0, 1, 0x03, 9, 0, 0, 2, 1, 1, 1],
             // A stream of another kind.
             &[0x0a, 0x02, 0x01, 0xff],
         ]

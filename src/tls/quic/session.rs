@@ -41,6 +41,8 @@ pub(super) struct Waiting {
     /// What has come of the ClientHello.
     message: Vec<u8>,
     engine: Option<Engine>,
+    /// What later keys come from. Not the engine's: quinn asks for them as long as packets come.
+    next: Option<Secrets>,
     shown: Shown,
 }
 
@@ -48,7 +50,6 @@ pub(super) struct Waiting {
 struct Engine {
     tls: Connection,
     sessions: Option<Arc<ConnectionSessions>>,
-    next: Option<Secrets>,
 }
 
 impl Waiting {
@@ -63,6 +64,7 @@ impl Waiting {
             parameters,
             message: Vec::new(),
             engine: None,
+            next: None,
             shown: Shown::default(),
         }
     }
@@ -120,7 +122,6 @@ impl Waiting {
         self.engine = Some(Engine {
             tls: tls.into(),
             sessions: start.sessions,
-            next: None,
         });
         {
             let mut state = self.progress.lock();
@@ -228,7 +229,7 @@ impl Waiting {
         let engine = self.engine.as_mut()?;
         let change = engine.tls.write_hs(out)?;
         let in_handshake = matches!(change, KeyChange::Handshake { .. });
-        let Keys { header, packet } = keys(change, &mut engine.next);
+        let Keys { header, packet } = keys(change, &mut self.next);
         let KeyPair { local, remote } = packet;
         let remote = if in_handshake {
             self.bounded(remote)
@@ -359,7 +360,7 @@ impl Session for Waiting {
     }
 
     fn next_1rtt_keys(&mut self) -> Option<KeyPair<Box<dyn PacketKey>>> {
-        let keys = self.engine.as_mut()?.next.as_mut()?.next_packet_keys();
+        let keys = self.next.as_mut()?.next_packet_keys();
         let KeyPair { local, remote } = pair(keys);
         let remote = self.counted(remote);
         Some(KeyPair { local, remote })
