@@ -3,107 +3,21 @@
 //! quinn tells that of a stream as long as the handshake is under way. What comes together with the
 //! client's Finished, or behind it, is looked at when that is over. So the packets themselves are read.
 
-use bytes::Buf;
-use quinn_proto::VarInt;
-use quinn_proto::coding::Codec;
+use super::frame;
 
 /// The last of the streams of requests that the frames of a packet of early data (RFC 9000 §12.4) are
 /// about; clients open them in order.
 pub(super) fn last_request(mut frames: &[u8]) -> Option<u64> {
     let mut last = None;
-    while frames.has_remaining() {
-        let Some(stream) = next(&mut frames) else {
-            // quinn ends the connection for it.
+    while !frames.is_empty() {
+        let Some(stream) = frame::take(&mut frames) else {
+            // quinn ends the connection for what may not come here.
             break;
         };
         // Of those that clients open, and that go both ways (§2.1).
         last = last.max(stream.filter(|stream| stream & 3 == 0));
     }
     last
-}
-
-/// Takes a frame from the front; the stream that it is about, if it is about one. `None` if it is no
-/// frame that may come.
-fn next(frames: &mut &[u8]) -> Option<Option<u64>> {
-    let kind = number(frames)?;
-    match kind {
-        // PADDING, PING, IMMEDIATE_ACK.
-        0x00 | 0x01 | 0x1f => Some(None),
-        // ACK, which is none of early data, but quinn takes it.
-        0x02 | 0x03 => {
-            number(frames)?;
-            number(frames)?;
-            let ranges = number(frames)?;
-            number(frames)?;
-            for _ in 0..ranges {
-                number(frames)?;
-                number(frames)?;
-            }
-            for _ in 0..3 * (kind & 1) {
-                number(frames)?;
-            }
-            Some(None)
-        }
-        // RESET_STREAM; STOP_SENDING, MAX_STREAM_DATA, STREAM_DATA_BLOCKED.
-        0x04 => about(frames, 2),
-        0x05 | 0x11 | 0x15 => about(frames, 1),
-        0x08..=0x0f => {
-            let stream = number(frames)?;
-            if kind & 0x04 != 0 {
-                number(frames)?;
-            }
-            let length = match kind & 0x02 {
-                0 => frames.remaining(),
-                _ => usize::try_from(number(frames)?).ok()?,
-            };
-            skip(frames, length)?;
-            Some(Some(stream))
-        }
-        // MAX_DATA, MAX_STREAMS, DATA_BLOCKED, STREAMS_BLOCKED, RETIRE_CONNECTION_ID.
-        0x10 | 0x12..=0x14 | 0x16 | 0x17 | 0x19 => {
-            number(frames)?;
-            Some(None)
-        }
-        // NEW_CONNECTION_ID: two numbers, an id, a token.
-        0x18 => {
-            number(frames)?;
-            number(frames)?;
-            let length = frames.try_get_u8().ok()?;
-            skip(frames, usize::from(length) + 16)?;
-            Some(None)
-        }
-        // PATH_CHALLENGE, PATH_RESPONSE.
-        0x1a | 0x1b => {
-            skip(frames, 8)?;
-            Some(None)
-        }
-        // ACK_FREQUENCY.
-        0xaf => {
-            for _ in 0..4 {
-                number(frames)?;
-            }
-            Some(None)
-        }
-        _ => None,
-    }
-}
-
-/// The stream that a frame is about, and so many numbers behind it.
-fn about(frames: &mut &[u8], more: usize) -> Option<Option<u64>> {
-    let stream = number(frames)?;
-    for _ in 0..more {
-        number(frames)?;
-    }
-    Some(Some(stream))
-}
-
-fn number(frames: &mut &[u8]) -> Option<u64> {
-    VarInt::decode(frames).ok().map(VarInt::into_inner)
-}
-
-fn skip(frames: &mut &[u8], length: usize) -> Option<()> {
-    *frames = frames.get(length..)?;
-    Some(())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! it, whereas the choice costs two look-ups.
 
 mod early;
+mod frame;
 mod padding;
 mod session;
 mod watched;

@@ -4,23 +4,11 @@
 //! their handshakes and the probes of their path with took an eighth of a handshake.
 
 use bytes::{Buf, BytesMut};
-use quinn_proto::VarInt;
-use quinn_proto::coding::Codec;
+
+use super::frame;
 
 /// So many bytes at the end of a packet are worth a look at what is before them.
 const WORTH: usize = 32;
-
-const PING: u8 = 0x01;
-const ACK: u8 = 0x02;
-const ACK_ECN: u8 = 0x03;
-const CRYPTO: u8 = 0x06;
-const STREAM: u8 = 0x08;
-const STREAM_LAST: u8 = 0x0f;
-/// Of a STREAM frame's type: without the second it ends where the packet does, zeros and all.
-const WITH_OFFSET: u8 = 0x04;
-const WITH_LENGTH: u8 = 0x02;
-/// draft-ietf-quic-ack-frequency: what quinn's own probes say.
-const IMMEDIATE_ACK: u8 = 0x1f;
 
 /// Takes PADDING off the end of a packet, if nothing but what is known here is before it. One that is
 /// PADDING alone stays as it is, since a packet without frames is an error (RFC 9000 §12.4).
@@ -30,6 +18,8 @@ const IMMEDIATE_ACK: u8 = 0x1f;
 pub(super) fn take_off(payload: &mut BytesMut) {
     if payload.ends_with(&[0; WORTH])
         && let Some(length @ 1..) = before_padding(payload)
+        // Else the zeros are content that goes to the end.
+        && length < payload.len()
         && let Some(frames) = payload.get(..length)
     {
         *payload = BytesMut::from(frames);
@@ -59,54 +49,27 @@ fn zeros(bytes: &[u8]) -> usize {
 
 /// What is behind a frame. `None` if it is cut short, or not known here.
 fn after_frame(mut rest: &[u8]) -> Option<&[u8]> {
-    match rest.try_get_u8().ok()? {
-        PING | IMMEDIATE_ACK => {}
-        kind @ (ACK | ACK_ECN) => {
-            let _largest = integer(&mut rest)?;
-            let _delay = integer(&mut rest)?;
-            let ranges = integer(&mut rest)?;
-            let _first = integer(&mut rest)?;
-            for _ in 0..ranges {
-                let _gap = integer(&mut rest)?;
-                let _length = integer(&mut rest)?;
-            }
-            if kind == ACK_ECN {
-                let _counts = (
-                    integer(&mut rest)?,
-                    integer(&mut rest)?,
-                    integer(&mut rest)?,
-                );
-            }
-        }
-        CRYPTO => {
-            let _offset = integer(&mut rest)?;
-            rest = after_content(rest)?;
-        }
-        kind @ STREAM..=STREAM_LAST if kind & WITH_LENGTH != 0 => {
-            let _id = integer(&mut rest)?;
-            if kind & WITH_OFFSET != 0 {
-                let _offset = integer(&mut rest)?;
-            }
-            rest = after_content(rest)?;
-        }
-        _ => return None,
-    }
+    // Longer types are of extensions, or longer than they may be.
+    rest.first().filter(|kind| **kind < 0x40)?;
+    frame::take(&mut rest)?;
     Some(rest)
-}
-
-/// What is behind a length and so many bytes.
-fn after_content(mut rest: &[u8]) -> Option<&[u8]> {
-    let length = integer(&mut rest)?;
-    rest.get(usize::try_from(length).ok()?..)
-}
-
-fn integer(rest: &mut &[u8]) -> Option<u64> {
-    VarInt::decode(rest).ok().map(VarInt::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PING: u8 = 0x01;
+    const ACK: u8 = 0x02;
+    const ACK_ECN: u8 = 0x03;
+    const CRYPTO: u8 = 0x06;
+    const STREAM: u8 = 0x08;
+    const STREAM_LAST: u8 = 0x0f;
+    /// Of a STREAM frame's type: without the second it ends where the packet does, zeros and all.
+    const WITH_OFFSET: u8 = 0x04;
+    const WITH_LENGTH: u8 = 0x02;
+    /// draft-ietf-quic-ack-frequency: what quinn's own probes say.
+    const IMMEDIATE_ACK: u8 = 0x1f;
 
     fn left(payload: &[u8]) -> Vec<u8> {
         let mut payload = BytesMut::from(payload);
