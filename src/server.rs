@@ -17,7 +17,7 @@ use crate::config::snapshot::Snapshot;
 use crate::confirm::Confirmation;
 use crate::connection::context::{Process, Worker};
 use crate::connection::proxied::Awaited;
-use crate::connection::quic::{Port, Secrets};
+use crate::connection::quic::{Port, Prepared, Secrets};
 use crate::connection::{Accepted, Connection, redirect};
 use crate::deadline::{TICK, Ticker, within};
 use crate::listen::{self, udp};
@@ -343,6 +343,7 @@ fn work(
             process: Arc::clone(&process),
             ticker: Arc::clone(&ticker),
             confirmed: Confirmation::confirmed(),
+            prepared: Prepared::default(),
         });
         tokio::spawn(tick(Arc::clone(&worker)));
         let mut accepting = Vec::new();

@@ -10,6 +10,7 @@ use crate::certs::ocsp::keeper::Keeper;
 use crate::config::reload::Current;
 use crate::config::snapshot::Snapshot;
 use crate::confirm::Confirmation;
+use crate::connection::quic::Prepared;
 use crate::deadline::{Nudge, Ticker};
 use crate::origin::{Origins, Resolver, Upstreams};
 use crate::telemetry::connections::ConnectionLog;
@@ -174,6 +175,8 @@ pub struct Worker {
     pub origins: Origins,
     /// What every connection at rest shares: their handshakes are finished.
     pub confirmed: Confirmation,
+    /// Fixed answers as they go over HTTP/3.
+    pub prepared: Prepared,
 }
 
 impl Worker {

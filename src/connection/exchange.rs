@@ -11,12 +11,13 @@ use crate::config::snapshot::{Route, Snapshot, Target, Variable};
 use crate::confirm::Status;
 use crate::connection::record;
 use crate::connection::shared::Shared;
-use crate::connection::stage::Stage;
+use crate::connection::stage::{Stage, Watch};
 use crate::forwarded::{self, Told};
 use crate::handler::Waits;
 use crate::interim::Interims;
 use crate::origin::{Address, Effort};
 use crate::request_id::RequestId;
+use crate::state::Protocol;
 use crate::telemetry::access::{AccessRecord, AnswerEnd, Confirmed};
 use crate::telemetry::labels::{self, EarlyState, OriginError, TooEarlyBy};
 
@@ -210,6 +211,21 @@ impl Exchange {
             Target::Handler(_) => labels::Target::Handler,
         };
         self.route = Some(Arc::clone(route));
+    }
+
+    /// The answer will be watched over, where its stream is one of many: whoever serves that takes the
+    /// watch from the connection within the same call.
+    pub(super) fn watch(&mut self, route: &Route) {
+        if self.shared.state.protocol == Protocol::Http1 {
+            return;
+        }
+        let stage = Stage::default();
+        stage.source();
+        self.stage = Some(stage.clone());
+        self.shared.set_watch(Watch {
+            stage,
+            write_idle: route.timeouts.write_idle,
+        });
     }
 
     /// The head of the answer leaves.

@@ -1,7 +1,6 @@
 //! The content of a request as it comes, whatever it comes over.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -9,7 +8,6 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::body::BoxError;
 use crate::connection::quic::Content;
-use crate::interim::Interims;
 
 /// What hyper or an HTTP/3 stream yields.
 pub(super) enum Incoming {
@@ -17,16 +15,8 @@ pub(super) enum Incoming {
     Hyper(hyper::body::Incoming),
     /// HTTP/3.
     Http3(Box<Content>),
-}
-
-impl Incoming {
-    /// Where interim answers to the request go, where they can be sent.
-    pub(super) fn interims(&self) -> Option<Arc<dyn Interims>> {
-        match self {
-            Self::Hyper(_) => None,
-            Self::Http3(content) => Some(content.interims()),
-        }
-    }
+    /// None.
+    Nothing,
 }
 
 impl Body for Incoming {
@@ -42,6 +32,7 @@ impl Body for Incoming {
                 .poll_frame(cx)
                 .map_err(|error| Box::new(error).into()),
             Self::Http3(body) => Pin::new(&mut **body).poll_frame(cx),
+            Self::Nothing => Poll::Ready(None),
         }
     }
 
@@ -49,6 +40,7 @@ impl Body for Incoming {
         match self {
             Self::Hyper(body) => body.is_end_stream(),
             Self::Http3(body) => body.is_end_stream(),
+            Self::Nothing => true,
         }
     }
 
@@ -56,6 +48,7 @@ impl Body for Incoming {
         match self {
             Self::Hyper(body) => body.size_hint(),
             Self::Http3(body) => body.size_hint(),
+            Self::Nothing => SizeHint::with_exact(0),
         }
     }
 }

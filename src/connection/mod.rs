@@ -12,6 +12,7 @@ pub mod context;
 mod drain;
 mod exchange;
 mod fields;
+mod fixed;
 mod handshake;
 mod hyper;
 mod incoming;

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 
 use http::header::{ALT_SVC, CONNECTION, CONTENT_LENGTH};
@@ -19,14 +19,15 @@ use crate::connection::admit::admit;
 use crate::connection::bodies::{RequestBody, ResponseBody};
 use crate::connection::drain::{drained, is_small};
 use crate::connection::exchange::{BodyFault, Exchange, Received};
+use crate::connection::fixed::{Fixed, is_plain};
 use crate::connection::incoming::Incoming;
 use crate::connection::local::{empty, local, own};
 use crate::connection::plan::{Plan, Refusal, plan};
 use crate::connection::shared::Shared;
-use crate::connection::stage::{Stage, Watch};
 use crate::connection::target::{Failure, target};
 use crate::deadline::Deadline;
 use crate::gate::Decision;
+use crate::interim::Interims;
 use crate::state::Protocol;
 use crate::telemetry::access::AnswerEnd;
 use crate::telemetry::labels::{EarlyState, TimeoutKind, TooEarlyBy};
@@ -70,27 +71,51 @@ impl hyper::service::Service<Request<hyper::body::Incoming>> for Http {
     type Future = Answer;
 
     fn call(&self, request: Request<hyper::body::Incoming>) -> Answer {
-        self.answer(request.map(Incoming::Hyper), false)
+        begin(&self.0, request.map(Incoming::Hyper), false, || None).into_answer()
     }
 }
 
-impl Http {
-    /// Answers a request. `came_early` says that it came as early data for sure, whatever has become
-    /// of the handshake since (EARLY-DATA R23).
-    pub(super) fn answer(&self, request: Request<Incoming>, came_early: bool) -> Answer {
-        let shared = &self.0;
-        let snapshot = shared.worker.process.current.peek();
-        let mut exchange = Exchange::begin(shared, &snapshot, &request, came_early);
-        let (mut parts, incoming) = request.into_parts();
-        let ended = incoming.is_end_stream();
-        match plan(shared, &snapshot, &mut parts, ended, came_early) {
-            Ok(plan) => start(exchange, plan, parts, incoming),
-            Err(refusal) => {
-                if refusal.status == StatusCode::TOO_EARLY {
-                    exchange.too_early(TooEarlyBy::Edge);
-                }
-                Answer::refuse(exchange, refusal, &parts, incoming)
+/// What a request has got so far.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would cost every answer that is there at once an allocation"
+)]
+pub(super) enum Begun {
+    /// A fixed answer that needs nothing but to be sent.
+    Fixed(Fixed),
+    /// Any other.
+    Answer(Answer),
+}
+
+impl Begun {
+    /// The answer, whatever it is.
+    pub(super) fn into_answer(self) -> Answer {
+        match self {
+            Self::Fixed(fixed) => fixed.into_answer(),
+            Self::Answer(answer) => answer,
+        }
+    }
+}
+
+/// Answers a request. `came_early` says that it came as early data for sure, whatever has become of the
+/// handshake since (EARLY-DATA R23); `interims` is where an origin's interim answers go.
+pub(super) fn begin(
+    shared: &Arc<Shared>,
+    request: Request<Incoming>,
+    came_early: bool,
+    interims: impl FnOnce() -> Option<Arc<dyn Interims>>,
+) -> Begun {
+    let snapshot = shared.worker.process.current.peek();
+    let mut exchange = Exchange::begin(shared, &snapshot, &request, came_early);
+    let (mut parts, incoming) = request.into_parts();
+    let ended = incoming.is_end_stream();
+    match plan(shared, &snapshot, &mut parts, ended, came_early) {
+        Ok(plan) => start(exchange, plan, parts, incoming, interims),
+        Err(refusal) => {
+            if refusal.status == StatusCode::TOO_EARLY {
+                exchange.too_early(TooEarlyBy::Edge);
             }
+            Begun::Answer(Answer::refuse(exchange, refusal, &parts, incoming))
         }
     }
 }
@@ -153,19 +178,26 @@ impl Answer {
     }
 }
 
-fn start(mut exchange: Box<Exchange>, plan: Plan, parts: Parts, incoming: Incoming) -> Answer {
+fn start(
+    mut exchange: Box<Exchange>,
+    plan: Plan,
+    parts: Parts,
+    incoming: Incoming,
+    interims: impl FnOnce() -> Option<Arc<dyn Interims>>,
+) -> Begun {
     let shared = Arc::clone(&exchange.shared);
     let route = &plan.route;
     exchange.routed(route);
     if let Target::Origin(_) = route.target {
-        exchange.interims = incoming.interims();
+        exchange.interims = interims();
     }
     if route.request_headers.is_some() || route.response_headers.is_some() {
         exchange.host = Some(plan.host.clone());
     }
     if plan.decision == Decision::TooEarly {
         exchange.too_early(TooEarlyBy::Edge);
-        return Answer::refuse(exchange, StatusCode::TOO_EARLY.into(), &parts, incoming);
+        let refusal = StatusCode::TOO_EARLY.into();
+        return Begun::Answer(Answer::refuse(exchange, refusal, &parts, incoming));
     }
     if let Some(admission) = &route.admission
         && let Err(refusal) = admit(&shared, exchange.client().ip(), admission, plan.early)
@@ -173,36 +205,32 @@ fn start(mut exchange: Box<Exchange>, plan: Plan, parts: Parts, incoming: Incomi
         if refusal.status == StatusCode::TOO_EARLY {
             exchange.too_early(TooEarlyBy::Edge);
         }
-        return Answer::refuse(exchange, refusal, &parts, incoming);
+        return Begun::Answer(Answer::refuse(exchange, refusal, &parts, incoming));
     }
     shared.set_write_idle(route.timeouts.write_idle);
-    if shared.state.protocol != Protocol::Http1 {
-        let stage = Stage::default();
-        stage.source();
-        exchange.stage = Some(stage.clone());
-        *shared.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(Watch {
-            stage,
-            write_idle: route.timeouts.write_idle,
-        });
+    // A request with a body must be read, or hyper closes the connection after the answer.
+    let proceeds = matches!(plan.decision, Decision::Proceed { .. });
+    if proceeds && plan.early {
+        exchange.early = EarlyState::Served;
     }
-    if let Decision::Proceed { .. } = plan.decision {
-        if plan.early {
-            exchange.early = EarlyState::Served;
-        }
-        // A request with a body must be read, or hyper closes the connection after the answer.
-        if incoming.is_end_stream()
-            && let Some(response) = local(route, &parts.uri)
-        {
-            let total = total_deadline(&exchange, route);
-            return Answer::Ready(Some(finish(exchange, response, &parts.method, total)));
-        }
+    if proceeds && incoming.is_end_stream() && is_plain(route, &parts.method) {
+        return Begun::Fixed(Fixed::new(exchange, plan.route));
+    }
+    exchange.watch(route);
+    if proceeds
+        && incoming.is_end_stream()
+        && let Some(response) = local(route, &parts.uri)
+    {
+        let total = total_deadline(&exchange, route);
+        let response = finish(exchange, response, &parts.method, total);
+        return Begun::Answer(Answer::Ready(Some(response)));
     }
     let span = tracing::debug_span!("request", method = %parts.method, path = parts.uri.path());
     let running = run(exchange, plan, parts, incoming);
-    Answer::Running(match span.is_disabled() {
+    Begun::Answer(Answer::Running(match span.is_disabled() {
         true => Box::pin(running),
         false => Box::pin(running.instrument(span)),
-    })
+    }))
 }
 
 async fn run(
@@ -294,7 +322,7 @@ async fn wait(exchange: &mut Exchange) -> Result<(), NoAnswer> {
 }
 
 /// The total deadline of a request: one that is off is made only for a handler, who may set it.
-fn total_deadline(exchange: &Exchange, route: &Route) -> Option<Deadline> {
+pub(super) fn total_deadline(exchange: &Exchange, route: &Route) -> Option<Deadline> {
     let shared = &exchange.shared;
     let after = route.timeouts.total;
     if after.is_none() && !matches!(route.target, Target::Handler(_)) {
@@ -335,8 +363,13 @@ fn close_after(shared: &Shared, response: &mut Response<Body>) {
     }
 }
 
+/// Whether answers with this status have no content (RFC 9110 §6.4.1).
+pub(super) fn is_bare(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
 /// Hands the answer to hyper, its exchange in its body.
-fn finish(
+pub(super) fn finish(
     mut exchange: Box<Exchange>,
     response: Response<Body>,
     method: &Method,
@@ -366,10 +399,7 @@ fn finish(
         }
         body = Body::empty();
     }
-    if matches!(
-        parts.status,
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-    ) {
+    if is_bare(parts.status) {
         // RFC 9110 §6.4.1: whatever a handler made of it. hyper's HTTP/2 would send it as well.
         body = Body::empty();
     }

@@ -58,7 +58,7 @@ pub(super) struct Shared {
     /// The total deadline of the HTTP/1.1 request under way.
     total: Mutex<Option<Deadline>>,
     /// Handed from the service to the executor of HTTP/2 streams, within one call of hyper's.
-    pub(super) watch: Mutex<Option<Watch>>,
+    watch: Mutex<Option<Watch>>,
     /// The deadline that cut the connection, for the log lines of what was under way.
     pub(super) cut: OnceLock<TimeoutKind>,
     /// Access-log lines that wait for the handshake to end (EARLY-DATA R15).
@@ -275,6 +275,17 @@ impl Shared {
             0 => None,
             millis => Some(Duration::from_millis(millis)),
         }
+    }
+
+    /// What bounds the stream of the request that has just begun.
+    pub(super) fn set_watch(&self, watch: Watch) {
+        *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
+    }
+
+    /// What was set last, once.
+    pub(super) fn take_watch(&self) -> Option<Watch> {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        watch.take()
     }
 
     pub(super) fn set_total(&self, total: Option<Deadline>) {

@@ -1,5 +1,7 @@
 //! HTTP/3 as clients see it: methods, content both ways, trailers, fields.
 
+use std::time::{Duration, SystemTime};
+
 use bytes::Bytes;
 use http::HeaderMap;
 
@@ -35,6 +37,32 @@ async fn an_answer_has_length_and_date_and_head_has_no_content() {
         let body = if method == "GET" { "hello" } else { "" };
         assert_eq!(answer.text(), body);
     }
+    client.close().await;
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_given_again_tells_the_time_anew() {
+    let scene = Scene::start().await;
+    let mut client = scene.client().await;
+    let mut first = None;
+    let told = async {
+        loop {
+            let before = SystemTime::now();
+            let answer = client.get("https://example.com/").await;
+            assert_eq!(answer.text(), "hello");
+            let date = answer.headers["date"].to_str().unwrap();
+            let date = httpdate::parse_http_date(date).unwrap();
+            // It has whole seconds, and this machine may be busy.
+            let late = before.duration_since(date).unwrap_or_default();
+            assert!(late < Duration::from_secs(5), "{late:?}");
+            assert!(date <= SystemTime::now());
+            if date > *first.get_or_insert(date) {
+                break;
+            }
+        }
+    };
+    within("a later date", told).await;
     client.close().await;
     scene.settle().await;
 }

@@ -107,15 +107,16 @@ async fn no_answer_waits_for_ever_for_a_client_that_takes_nothing() {
     scene.settle().await;
 }
 
-/// What is longer than what the client lets come at once, and shorter than a piece of content.
-const LENGTH: usize = 60_000;
+/// Answers that are longer than what the client lets come at once, with that: one that is shorter than
+/// a piece of content, and one that the edge keeps ready to be sent.
+const LONGER: [(usize, u32); 2] = [(60_000, 8192), (1000, 300)];
 
 /// An edge that answers so much, and waits so long for a client that takes nothing.
-async fn slow(write_idle: &str) -> Scene {
+async fn slow(write_idle: &str, length: usize) -> Scene {
     let routes = format!(
         "[[site.route]]\npath = \"/slow\"\ntimeouts = {{ write_idle = \"{write_idle}\" }}\n\
          respond = {{ status = 200, body = \"{}\" }}",
-        "x".repeat(LENGTH)
+        "x".repeat(length)
     );
     let wants = Wants {
         routes: &routes,
@@ -126,50 +127,59 @@ async fn slow(write_idle: &str) -> Scene {
 
 #[tokio::test]
 async fn an_answer_that_is_taken_slowly_is_sent_whole() {
-    let scene = slow("1s").await;
-    let endpoint = taking(&scene, 8192);
-    let quic = connect(&endpoint, &scene).await;
-    let (mut send, mut recv) = quic.open_bi().await.unwrap();
-    send.write_all(&head(GET, "/slow", b"")).await.unwrap();
-    send.finish().unwrap();
-    let mut taken = 0;
-    let mut room = [0; 2048];
-    while let Some(read) = within("content", recv.read(&mut room)).await.unwrap() {
-        taken += read;
-        // The slowness is what is tested: three times as long as it may be silent.
-        pause(Duration::from_millis(100)).await;
+    for (length, window) in LONGER {
+        let scene = slow("1s", length).await;
+        let endpoint = taking(&scene, window);
+        let quic = connect(&endpoint, &scene).await;
+        let (mut send, mut recv) = quic.open_bi().await.unwrap();
+        send.write_all(&head(GET, "/slow", b"")).await.unwrap();
+        send.finish().unwrap();
+        let mut taken = Vec::new();
+        let mut room = vec![0; length / 30];
+        while let Some(read) = within("content", recv.read(&mut room)).await.unwrap() {
+            taken.extend_from_slice(&room[..read]);
+            // The slowness is what is tested: three times as long as it may be silent.
+            pause(Duration::from_millis(100)).await;
+        }
+        let content = taken.iter().rev().take_while(|byte| **byte == b'x');
+        assert_eq!(content.count(), length);
+        let idle = scene.metric("timeouts_total", &["kind=\"write_idle\""]);
+        assert_eq!(idle.await, 0.0);
+        let line = scene.edge.until_access(|line| line["end"] == "complete");
+        assert_eq!(line.await["bytes_out"], length);
+        quic.close(0x100u32.into(), b"");
+        endpoint.wait_idle().await;
+        scene.settle().await;
     }
-    assert!(taken > LENGTH);
-    let idle = scene.metric("timeouts_total", &["kind=\"write_idle\""]);
-    assert_eq!(idle.await, 0.0);
-    quic.close(0x100u32.into(), b"");
-    endpoint.wait_idle().await;
-    scene.settle().await;
 }
 
 /// It is handed out at once, and sent as the client lets it.
 #[tokio::test]
 async fn an_answer_that_is_taken_in_part_is_logged_so() {
-    let scene = slow("500ms").await;
-    let endpoint = taking(&scene, 8192);
-    let quic = connect(&endpoint, &scene).await;
-    for (leaves, end) in [(false, "timeout_write_idle"), (true, "aborted_by_client")] {
-        let (mut send, mut recv) = quic.open_bi().await.unwrap();
-        send.write_all(&head(GET, "/slow", b"")).await.unwrap();
-        send.finish().unwrap();
-        let mut some = [0; 64];
-        within("content", recv.read_exact(&mut some)).await.unwrap();
-        if leaves {
-            recv.stop(0x10cu32.into()).unwrap();
+    for (length, window) in LONGER {
+        let scene = slow("500ms", length).await;
+        let endpoint = taking(&scene, window);
+        let quic = connect(&endpoint, &scene).await;
+        for (leaves, end) in [(false, "timeout_write_idle"), (true, "aborted_by_client")] {
+            let (mut send, mut recv) = quic.open_bi().await.unwrap();
+            send.write_all(&head(GET, "/slow", b"")).await.unwrap();
+            send.finish().unwrap();
+            // So few that it gets no more room for them.
+            let mut some = [0; 16];
+            within("content", recv.read_exact(&mut some)).await.unwrap();
+            if leaves {
+                recv.stop(0x10cu32.into()).unwrap();
+            }
+            let line = scene.edge.until_access(|line| line["end"] == end).await;
+            let out = line["bytes_out"].as_u64().unwrap();
+            // All that the window had room for, but for the head.
+            let window = u64::from(window);
+            assert!((window - 100..window).contains(&out), "{out}");
         }
-        let line = scene.edge.until_access(|line| line["end"] == end).await;
-        let out = line["bytes_out"].as_u64().unwrap();
-        // All that the window had room for, but for the head.
-        assert!((7900..=8192).contains(&out), "{out}");
+        quic.close(0x100u32.into(), b"");
+        endpoint.wait_idle().await;
+        scene.settle().await;
     }
-    quic.close(0x100u32.into(), b"");
-    endpoint.wait_idle().await;
-    scene.settle().await;
 }
 
 #[tokio::test]

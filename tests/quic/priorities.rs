@@ -25,6 +25,12 @@ type Ends = Vec<(usize, Vec<usize>)>;
 /// Asks for large answers with these priorities and lets none begin before all are asked for; some
 /// streams have others, that are said in frames of their own.
 async fn ends(scene: &Scene, priorities: &[&str], updates: &[(u8, &str)]) -> Ends {
+    let asked: Vec<_> = priorities.iter().map(|said| ("/large", *said)).collect();
+    ends_of(scene, &asked, updates).await
+}
+
+/// The same of any answers: path and priority of each.
+async fn ends_of(scene: &Scene, asks: &[(&str, &str)], updates: &[(u8, &str)]) -> Ends {
     let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(
         scene.setup.clone().alpn(&["h3"]).config(),
     );
@@ -50,7 +56,7 @@ async fn ends(scene: &Scene, priorities: &[&str], updates: &[(u8, &str)]) -> End
         control.write_all(&frame).await.unwrap();
     }
     let mut asked = Vec::new();
-    for priority in priorities {
+    for (path, priority) in asks {
         let (mut send, recv) = quic.open_bi().await.unwrap();
         let mut more = Vec::new();
         if !priority.is_empty() {
@@ -58,7 +64,7 @@ async fn ends(scene: &Scene, priorities: &[&str], updates: &[(u8, &str)]) -> End
             more.push(u8::try_from(priority.len()).unwrap());
             more.extend_from_slice(priority.as_bytes());
         }
-        send.write_all(&head(GET, "/large", &more)).await.unwrap();
+        send.write_all(&head(GET, path, &more)).await.unwrap();
         send.finish().unwrap();
         // The edge has it all.
         within("its receipt", send.stopped()).await.unwrap();
@@ -87,7 +93,9 @@ async fn ends(scene: &Scene, priorities: &[&str], updates: &[(u8, &str)]) -> End
     quic.close(0x100u32.into(), b"");
     endpoint.wait_idle().await;
     let (had, ends) = got.lock().unwrap().clone();
-    assert!(had.iter().all(|had| *had > LENGTH));
+    for ((path, _), had) in asks.iter().zip(had) {
+        assert!(had > LENGTH || *path != "/large");
+    }
     ends
 }
 
@@ -106,7 +114,8 @@ async fn scene() -> Scene {
     // All of it is there at once: who has to read more meanwhile leaves the room to others.
     let body = "x".repeat(LENGTH);
     let routes = format!(
-        "[[site.route]]\npath = \"/large\"\nrespond = {{ status = 200, body = \"{body}\" }}"
+        "[[site.route]]\npath = \"/large\"\nrespond = {{ status = 200, body = \"{body}\" }}\n\
+         [[site.route]]\npath = \"/small\"\nrespond = {{ status = 200, body = \"small\" }}"
     );
     let wants = Wants {
         routes: &routes,
@@ -147,5 +156,23 @@ async fn what_is_of_use_as_a_whole_comes_before_what_is_of_use_in_pieces() {
     // The other two share.
     let (_, had) = &ends[1];
     assert!(had[0].min(had[2]) > LENGTH * 2 / 3, "{ends:?}");
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn a_small_answer_holds_up_nobody_and_comes_before_its_equals() {
+    let scene = scene().await;
+    let asks = [
+        ("/large", ""),
+        ("/large", "u=1"),
+        ("/small", ""),
+        ("/small", "u=5"),
+        ("/small", "u=0"),
+    ];
+    one_after_another(&ends_of(&scene, &asks, &[]).await, &[4, 1, 2, 0, 3]);
+    // A frame counts more than a field here too.
+    let asks = [("/large", ""), ("/small", "u=6")];
+    let ends = ends_of(&scene, &asks, &[(4, "u=3")]).await;
+    one_after_another(&ends, &[1, 0]);
     scene.settle().await;
 }

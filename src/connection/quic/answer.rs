@@ -1,15 +1,11 @@
 //! The answer to a request, as it goes.
 
-use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::SystemTime;
 
 use bytes::{Buf, Bytes};
-use http::header::{CONTENT_LENGTH, DATE};
-use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
 use quinn::{SendStream, VarInt, WriteError, Written};
@@ -18,6 +14,7 @@ use super::code;
 use super::content::Between;
 use super::http3::Http3;
 use super::ranks::{Rank, Ranks, Room, Waits, shares};
+use super::section::section;
 use crate::connection::bodies::ResponseBody;
 use crate::connection::service::{Answer, Answered};
 use crate::connection::stage::Stage;
@@ -113,7 +110,7 @@ impl Sending {
 
     /// Writes all of this, after those whose place is before ours; `stage` is told whenever the client
     /// has taken some. `before` is how many bytes come before content.
-    async fn write(
+    pub(super) async fn write(
         &mut self,
         ranks: &Ranks,
         stage: &Stage,
@@ -184,6 +181,23 @@ impl Sending {
         written
     }
 
+    /// Writes of this what there is room for now, unless others wait for that. How much that was.
+    pub(super) fn write_at_once(
+        &mut self,
+        ranks: &Ranks,
+        bytes: &mut Bytes,
+    ) -> Result<usize, WriteError> {
+        if ranks.is_waited_for() {
+            return Ok(0);
+        }
+        let pieces = std::slice::from_mut(bytes);
+        let write = std::pin::pin!(self.stream.write_chunks(pieces));
+        match write.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(written) => written.map(|written| written.bytes),
+            Poll::Pending => Ok(0),
+        }
+    }
+
     /// A field section as a frame, where there are such.
     fn head(&self, section: Encoder) -> Vec<u8> {
         match self.http09 {
@@ -227,12 +241,17 @@ impl Sending {
         Ok(())
     }
 
-    fn finish(&mut self) {
+    /// All of the answer was written.
+    pub(super) fn finish(&mut self) {
         self.ended = self.stream.finish().is_ok();
     }
 
     fn rank(&mut self, rank: &Rank) {
-        let order = rank.order();
+        self.order(rank.order());
+    }
+
+    /// Its place among others from now on: see [`Rank::order`].
+    pub(super) fn order(&mut self, order: i32) {
         if order != self.order {
             self.order = order;
             let _ = self.stream.set_priority(order);
@@ -365,7 +384,7 @@ async fn pass_on(
     let empty = body.is_end_stream();
     let length = body.size_hint().exact().filter(|_| !empty && !is_head);
     // Until it is sent: what there is of the content at once goes with it.
-    let mut head = send.head(section(&parts, length));
+    let mut head = send.head(section(parts.status, &parts.headers, length));
     let ranks = &http3.ranks;
     if empty {
         send.around(ranks, stage, head).await.ok()?;
@@ -433,35 +452,4 @@ async fn pass_on(
     // Before the body goes, which tells how the answer ended.
     stage.sent();
     Some(())
-}
-
-/// The field section of an answer's head. `length` is its content's, if that is known.
-fn section(parts: &Parts, length: Option<u64>) -> Encoder {
-    let mut encoder = h3::response(parts.status, &parts.headers);
-    if let Some(length) = length.filter(|_| !parts.headers.contains_key(CONTENT_LENGTH)) {
-        encoder.field("content-length", length.to_string().as_bytes(), false);
-    }
-    // RFC 9110 §6.6.1: whoever has a clock says the time.
-    if !parts.headers.contains_key(DATE) {
-        date(&mut encoder);
-    }
-    encoder
-}
-
-/// Appends the time. Made once a second, as it is the same for all answers until then.
-fn date(encoder: &mut Encoder) {
-    thread_local! {
-        static LAST: RefCell<(u64, Vec<u8>)> = const { RefCell::new((0, Vec::new())) };
-    }
-    let now = SystemTime::now();
-    let Ok(since) = now.duration_since(SystemTime::UNIX_EPOCH) else {
-        return;
-    };
-    LAST.with_borrow_mut(|(last, line)| {
-        if *last != since.as_secs() || line.is_empty() {
-            *last = since.as_secs();
-            *line = h3::line(DATE.as_str(), httpdate::fmt_http_date(now).as_bytes());
-        }
-        encoder.line(line);
-    });
 }

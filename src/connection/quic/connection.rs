@@ -16,6 +16,7 @@ use super::control::{Control, under_way};
 use super::errors::{alert, broken};
 use super::http3::Http3;
 use super::opening::{Opened, Opening};
+use super::sent::await_acknowledged;
 use super::wake::{Leaving, Woken, at_once};
 use super::{peer, stream};
 use crate::config::snapshot::Listener;
@@ -293,6 +294,7 @@ impl Connection {
                     return;
                 }
                 Woken::Request(send, recv) => {
+                    http3.shared.comes_from(quic.remote_address().ip());
                     self.request(&http3, send, recv);
                     requests.set(quic.accept_bi());
                     // Others have mostly come with it. Nothing else has run on this worker's one thread
@@ -317,7 +319,7 @@ impl Connection {
                 Woken::Leave => {
                     http3.forget_idle();
                     http3.shared.closing.store(true, Ordering::Relaxed);
-                    stream::await_acknowledged(&http3);
+                    await_acknowledged(&http3);
                     control.goaway(quic, MAX & !3);
                     let first = (http3.next() == 0).then_some(FIRST_REQUEST);
                     let after = first.unwrap_or_else(|| under_way(&http3));

@@ -1,8 +1,7 @@
-//! The content of a request, and the stream that it comes on.
+//! The content of a request, and what it tells the answer.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,65 +10,17 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use quinn::{ReadError, RecvStream};
 use tokio::sync::Notify;
 
-use super::code;
+use super::arriving::Arriving;
 use super::http3::Http3;
 use crate::body::BoxError;
-use crate::http::h3::{self, Code, Message, NoHead, Received, Wrong};
+use crate::http::h3::{self, Code, NoHead, Received, Wrong};
 use crate::interim::Interims;
-
-/// What one read may bring, in bytes.
-const READ: usize = 64 * 1024;
 
 /// How many interim answers wait for a client that takes nothing. Who is slower than an origin does
 /// not get all of them: they only help.
 const UNSENT: usize = 4;
-
-/// The half of a stream that a request comes on. Dropped before its end, it asks the client to stop.
-pub(super) struct Receiving {
-    stream: RecvStream,
-    ended: bool,
-}
-
-impl Receiving {
-    pub(super) fn new(stream: RecvStream) -> Self {
-        Self {
-            stream,
-            ended: false,
-        }
-    }
-
-    /// The next bytes; `None` at the end.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
-        if self.ended {
-            return Poll::Ready(Ok(None));
-        }
-        // It keeps nothing of its own: the stream remembers who waits.
-        let mut read = std::pin::pin!(self.stream.read_chunk(READ, true));
-        let read = ready!(read.as_mut().poll(cx));
-        let chunk = read.map(|chunk| chunk.map(|chunk| chunk.bytes));
-        if !matches!(chunk, Ok(Some(_))) {
-            self.ended = true;
-        }
-        Poll::Ready(chunk)
-    }
-
-    /// Asks the client to stop.
-    pub(super) fn stop(&mut self, why: Code) {
-        if !std::mem::replace(&mut self.ended, true) {
-            let _ = self.stream.stop(code(why));
-        }
-    }
-}
-
-impl Drop for Receiving {
-    fn drop(&mut self) {
-        // RFC 9114 §4.1: the answer stands without the rest.
-        self.stop(Code::NO_ERROR);
-    }
-}
 
 /// What a request's two halves tell each other.
 #[derive(Debug, Default)]
@@ -142,9 +93,7 @@ impl Interims for Between {
 
 /// The content of a request on a stream of HTTP/3.
 pub struct Content {
-    recv: Receiving,
-    message: Message,
-    chunk: Bytes,
+    arriving: Arriving,
     /// What was looked at before it was asked for.
     ahead: Option<Received>,
     /// Trailers that came. Nobody gets them before the stream has ended without more.
@@ -158,31 +107,24 @@ pub struct Content {
 }
 
 impl Content {
-    /// What comes behind a head. `chunk` is what was read of it already.
+    /// What comes behind a head, whose trailers take at most `limit` bytes. `ahead` is what has come of
+    /// it already.
     pub(super) fn new(
-        recv: Receiving,
-        message: Message,
-        chunk: Bytes,
+        arriving: Arriving,
+        ahead: Option<Received>,
         limit: usize,
         http3: Arc<Http3>,
         between: Arc<Between>,
     ) -> Box<Self> {
         Box::new(Self {
-            recv,
-            message,
-            chunk,
-            ahead: None,
+            arriving,
+            ahead,
             last: None,
             ended: false,
             limit,
             http3,
             between,
         })
-    }
-
-    /// Where interim answers to its request go.
-    pub(crate) fn interims(&self) -> Arc<dyn Interims> {
-        Arc::clone(&self.between) as _
     }
 
     /// Sees whether the stream has ended already, without waiting.
@@ -215,7 +157,7 @@ impl Content {
             Wrong::Connection(code) => self.http3.fail(code),
             Wrong::Stream(code) => {
                 self.between.wrong.store(code.0, Ordering::Relaxed);
-                self.recv.stop(code);
+                self.arriving.stop(code);
             }
         }
         Broken(wrong).into()
@@ -230,28 +172,9 @@ impl Content {
     }
 
     fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Received>, Wrong>> {
-        if let Some(received) = self.ahead.take() {
-            return Poll::Ready(Ok(Some(received)));
-        }
-        loop {
-            let received = self.message.next(&mut self.chunk);
-            self.http3.beside(self.message.idle());
-            if let Some(received) = received? {
-                return Poll::Ready(Ok(Some(received)));
-            }
-            match ready!(self.recv.poll(cx)) {
-                Ok(Some(chunk)) => self.chunk = chunk,
-                Ok(None) => {
-                    self.message.end()?;
-                    return Poll::Ready(Ok(None));
-                }
-                Err(error) => {
-                    if matches!(error, ReadError::ConnectionLost(_)) {
-                        self.http3.lost();
-                    }
-                    return Poll::Ready(Err(Wrong::Stream(Code::REQUEST_CANCELLED)));
-                }
-            }
+        match self.ahead.take() {
+            None => self.arriving.poll_received(cx, &self.http3),
+            ahead => Poll::Ready(Ok(ahead)),
         }
     }
 }
@@ -309,7 +232,7 @@ impl Body for Content {
             Some(Received::Data(data)) => data.len() as u64,
             _ => 0,
         };
-        match (self.ended, self.message.left()) {
+        match (self.ended, self.arriving.left()) {
             (true, _) => SizeHint::with_exact(0),
             (false, Some(left)) => SizeHint::with_exact(left.saturating_add(ahead)),
             (false, None) => SizeHint::default(),

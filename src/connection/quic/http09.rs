@@ -5,23 +5,20 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{Request, Uri, Version};
 
-use super::content::Receiving;
+use super::arriving::Arriving;
+use super::head::Unserved;
 use super::http3::Http3;
-use super::stream::Unserved;
 use crate::deadline::{Elapsed, within};
-use crate::http::h3::{Code, Head, Message, Wrong};
+use crate::http::h3::{Code, Head, Wrong};
 
 /// The longest line, in bytes.
 const LINE: usize = 4096;
 
 /// Reads the line and the stream's end.
-pub(super) async fn head(
-    http3: &Arc<Http3>,
-    recv: &mut Receiving,
-) -> Result<(Head, Message, Bytes), Unserved> {
+pub(super) async fn head(http3: &Arc<Http3>, arriving: &mut Arriving) -> Result<Head, Unserved> {
+    let recv = arriving.read_otherwise();
     let shared = &http3.shared;
     let limit = shared.site.timeouts.request_headers;
     let mut line = Vec::new();
@@ -47,11 +44,10 @@ pub(super) async fn head(
     }
     let name = shared.state.server_name.as_deref().unwrap_or("localhost");
     let request = parse(&line, name).ok_or(Wrong::Stream(Code::MESSAGE_ERROR))?;
-    let head = Head {
+    Ok(Head {
         request,
         length: None,
-    };
-    Ok((head, Message::without_content(), Bytes::new()))
+    })
 }
 
 /// The request that a line makes of this site.

@@ -6,18 +6,23 @@
 //! over TCP.
 
 mod answer;
+mod arriving;
 mod budget;
 mod closing;
 mod connection;
 mod content;
 mod control;
 mod errors;
+mod head;
 mod http09;
 mod http3;
 mod opening;
 mod peer;
 mod port;
+mod prepared;
 mod ranks;
+mod section;
+mod sent;
 mod shown;
 mod stream;
 mod tokens;
@@ -28,6 +33,7 @@ use quinn::VarInt;
 
 pub(super) use self::content::Content;
 pub use self::port::{Port, Secrets};
+pub use self::prepared::Prepared;
 use crate::http::h3::Code;
 
 /// An error code as quinn takes it.

@@ -2,50 +2,82 @@
 
 use std::future::{Future, poll_fn};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::EXPECT;
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body::Body as _;
 use quinn::{RecvStream, SendStream};
 use tracing::Instrument;
 
 use super::answer::{Sending, respond};
-use super::content::{Between, Content, Receiving};
+use super::arriving::Arriving;
+use super::content::{Between, Content};
+use super::head::{self, Unserved, arrive, said, section_limit};
 use super::http3::{Http3, Place};
-use super::http09;
-use super::unacknowledged::{Patience, SMALL, Sent};
-use crate::config::snapshot::RouteTimeouts;
+use super::sent::finished;
+use crate::config::snapshot::{RouteTimeouts, Target};
 use crate::confirm::Confirmation;
+use crate::connection::fixed::Fixed;
 use crate::connection::incoming::Incoming;
-use crate::connection::service::Http;
+use crate::connection::service::{self, Answer, Begun};
 use crate::connection::shared::Shared;
 use crate::connection::stage::{Stage, Stream, Watch};
 use crate::deadline::{Elapsed, within};
-use crate::http::h3::{self, Code, Head, Message, NoHead, Priority, Received, Wrong};
+use crate::http::h3::{Code, Head, Priority, Received, Wrong};
+use crate::interim::Interims;
 use crate::telemetry::labels::{Limit, TimeoutKind};
 
-/// Why a request is not served.
-pub(super) enum Unserved {
-    /// Something is wrong with it.
-    Wrong(Wrong),
-    /// Its head is too large.
-    TooLarge,
-    /// Too many heads of its connection are not whole.
-    NoRoom,
-    /// Its client gave it up.
-    GivenUp,
-    /// Its head did not come in time.
-    Late,
+/// The most content of a fixed answer that is kept ready to be sent, in bytes: about a packet.
+const PREPARED: usize = 1024;
+
+/// A request that is served.
+struct Asked {
+    http3: Arc<Http3>,
+    id: u64,
+    send: Sending,
+    arriving: Arriving,
+    early: bool,
+    place: Place,
 }
 
-impl From<Wrong> for Unserved {
-    fn from(wrong: Wrong) -> Self {
-        Self::Wrong(wrong)
-    }
+/// What a request waits for, if it was not answered at once.
+enum Next {
+    /// The rest of its head.
+    Head,
+    /// Whatever comes behind its head.
+    Request(Box<Head>, Option<Received>),
+    /// Its refusal to be sent.
+    Unserved(Unserved),
+    /// Its answer.
+    Answer(Box<Waiting>),
+    /// Room for what is left of a fixed answer.
+    Room(Fixed, Left),
+    /// All of the answer is with quinn.
+    Sent(Option<Duration>),
+    /// Nothing: it was given up.
+    Nothing,
+}
+
+/// What is left of a fixed answer.
+struct Left {
+    frames: Bytes,
+    /// How much of it stands before content.
+    before: usize,
+    /// How much content the client has taken.
+    taken: usize,
+}
+
+/// An answer that is not there yet, or not to be sent at once.
+struct Waiting {
+    answer: Answer,
+    watch: Option<Watch>,
+    between: Arc<Between>,
+    said: Priority,
+    is_head: bool,
 }
 
 /// Serves one request, in a task of its own if it has to wait.
@@ -57,44 +89,195 @@ pub(super) fn begin(
     recv: RecvStream,
     early: bool,
 ) {
-    // Boxed: it has some kilobytes, and tokio moves what it spawns, and again when that ends.
-    let mut task = Box::pin(serve(Arc::clone(http3), place, id, send, recv, early));
-    // Most are answered at once. The waker does not matter: a task that is spawned is polled at once.
-    let mut cx = Context::from_waker(Waker::noop());
+    let mut asked = Asked {
+        http3: Arc::clone(http3),
+        id,
+        send: Sending::new(send, http3.is_http09()),
+        arriving: Arriving::new(recv, section_limit(http3)),
+        early,
+        place,
+    };
     // A handler's panic ends its request alone, as it does in a task.
+    let next = match panic::catch_unwind(AssertUnwindSafe(|| at_once(&mut asked))) {
+        Ok(Next::Nothing) | Err(_) => return,
+        Ok(Next::Sent(limit)) if !http3.shared.is_closing() => {
+            http3.unacknowledged.keep(asked.send, limit);
+            return;
+        }
+        Ok(next) => next,
+    };
+    // Boxed: it has some kilobytes, and tokio moves what it spawns, and again when that ends.
+    let mut task = Box::pin(serve(asked, next));
+    // It may get by without one. The waker does not matter: a task that is spawned is polled at once.
+    let mut cx = Context::from_waker(Waker::noop());
     let polled = panic::catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(&mut cx)));
     if matches!(polled, Ok(Poll::Pending)) {
         tokio::spawn(task.in_current_span());
     }
 }
 
-/// Serves one request.
-async fn serve(
-    http3: Arc<Http3>,
-    place: Place,
-    id: u64,
-    send: SendStream,
-    recv: RecvStream,
-    early: bool,
-) {
-    let mut send = Sending::new(send, http3.is_http09());
-    let mut recv = Receiving::new(recv);
-    let head = match http3.is_http09() {
-        true => Box::pin(http09::head(&http3, &mut recv)).await,
-        false => head(&http3, &mut recv).await,
+/// Goes as far with a request as it can without waiting. Most are here as a whole and ask for something
+/// that is there: those need neither a task nor what goes with it.
+fn at_once(asked: &mut Asked) -> Next {
+    let http3 = &asked.http3;
+    if http3.is_http09() {
+        return Next::Head;
+    }
+    // What is not there is asked for again, by somebody who can wait for it.
+    let mut cx = Context::from_waker(Waker::noop());
+    let section = match asked.arriving.poll_head(&mut cx, http3) {
+        Poll::Ready(section) => section,
+        Poll::Pending => return Next::Head,
     };
-    match head {
-        Ok((head, message, chunk)) => {
-            request(&http3, id, head, message, chunk, send, recv, early).await;
+    let read = |section: Bytes| head::read(http3, &section, &mut asked.arriving);
+    let head = match section.and_then(read) {
+        Ok(head) => head,
+        Err(why) => return Next::Unserved(why),
+    };
+    let shared = &http3.shared;
+    match asked.arriving.poll_received(&mut cx, http3) {
+        Poll::Ready(Ok(None)) if shared.address_is_proved() => {}
+        Poll::Ready(Ok(ahead)) => return Next::Request(Box::new(head), ahead),
+        Poll::Ready(Err(why)) => return Next::Unserved(why.into()),
+        Poll::Pending => return Next::Request(Box::new(head), None),
+    }
+    let said = said(&head);
+    let is_head = head.request.method() == Method::HEAD;
+    let mut between = None;
+    let interims = || {
+        let between = between.insert(Between::new(false, false));
+        Some(Arc::clone(between) as Arc<dyn Interims>)
+    };
+    tracing::trace!(asked.id, asked.early, "request");
+    let request = head.request.map(|()| Incoming::Nothing);
+    let answer = match service::begin(shared, request, asked.early, interims) {
+        Begun::Answer(answer) => answer,
+        Begun::Fixed(fixed) => match send_fixed(asked, said, fixed) {
+            Ok(next) => return next,
+            Err(fixed) => fixed.into_answer(),
+        },
+    };
+    Next::Answer(Box::new(Waiting {
+        answer,
+        // Put there by that very call, on this thread.
+        watch: asked.http3.shared.take_watch(),
+        between: between.unwrap_or_else(|| Between::new(false, false)),
+        said,
+        is_head,
+    }))
+}
+
+/// Sends a small fixed answer, or as much of it as there is room for. Larger ones come back: they have to
+/// take turns.
+fn send_fixed(asked: &mut Asked, said: Priority, mut fixed: Fixed) -> Result<Next, Fixed> {
+    let Asked { http3, send, .. } = asked;
+    let route = Arc::clone(fixed.route());
+    let response = match &route.target {
+        Target::Respond(response) if response.body.len() <= PREPARED => response,
+        _ => return Err(fixed),
+    };
+    let worker = &http3.shared.worker;
+    let mut frames = worker.prepared.get(worker.ticker.now(), &route, response);
+    let (length, content) = (frames.len(), response.body.len());
+    send.order(http3.ranks.at_once(asked.id, said));
+    fixed.leave(response.status);
+    Ok(match send.write_at_once(&http3.ranks, &mut frames) {
+        Ok(written) if written == length => {
+            fixed.sent(content as u64, true);
+            send.finish();
+            Next::Sent(route.timeouts.write_idle)
         }
-        Err(Unserved::Wrong(Wrong::Connection(code))) => http3.fail(code),
-        Err(Unserved::Wrong(Wrong::Stream(code))) => {
+        Ok(written) => {
+            let before = length - content;
+            let left = Left {
+                frames,
+                before: before.saturating_sub(written),
+                taken: written.saturating_sub(before),
+            };
+            Next::Room(fixed, left)
+        }
+        Err(_) => {
+            http3.given_up();
+            Next::Nothing
+        }
+    })
+}
+
+/// Serves a request that has to wait.
+async fn serve(mut asked: Asked, next: Next) {
+    match next {
+        Next::Head => match arrive(&asked.http3, &mut asked.arriving).await {
+            Ok(head) => request(asked, head, None).await,
+            Err(why) => unserved(asked, why).await,
+        },
+        Next::Request(head, ahead) => request(asked, *head, ahead).await,
+        Next::Unserved(why) => unserved(asked, why).await,
+        Next::Answer(waiting) => {
+            let Asked {
+                http3,
+                id,
+                send,
+                place,
+                ..
+            } = asked;
+            wait(&http3, id, send, *waiting).await;
+            drop(place);
+        }
+        Next::Room(fixed, left) => rest(asked, fixed, left).await,
+        Next::Sent(limit) => finished(&asked.http3, asked.send, limit, 0).await,
+        Next::Nothing => {}
+    }
+}
+
+/// Sends what is left of a fixed answer.
+async fn rest(asked: Asked, mut fixed: Fixed, left: Left) {
+    let Asked {
+        http3,
+        mut send,
+        place,
+        ..
+    } = asked;
+    let watch = fixed.watch().unwrap_or_else(|| unrouted(&http3.shared));
+    let (stage, limit) = (watch.stage.clone(), watch.write_idle);
+    stage.take(left.taken);
+    let mut whole = false;
+    {
+        let write = std::pin::pin!(async {
+            let mut pieces = [left.frames];
+            let written = send.write(&http3.ranks, &stage, left.before, &mut pieces);
+            whole = written.await.is_ok();
+        });
+        Stream::new(write, Arc::clone(&http3.shared), Some(watch)).await;
+    }
+    if whole {
+        stage.sent();
+        send.finish();
+    } else {
+        http3.given_up();
+    }
+    fixed.sent(stage.taken(), whole);
+    finished(&http3, send, limit, 0).await;
+    drop(place);
+}
+
+/// A request that is not served.
+async fn unserved(asked: Asked, why: Unserved) {
+    let Asked {
+        http3,
+        mut send,
+        mut arriving,
+        place,
+        ..
+    } = asked;
+    match why {
+        Unserved::Wrong(Wrong::Connection(code)) => http3.fail(code),
+        Unserved::Wrong(Wrong::Stream(code)) => {
             http3.shared.metrics().requests.framing_violations.inc();
             send.end_with(code);
-            recv.stop(code);
+            arriving.stop(code);
             http3.given_up();
         }
-        Err(Unserved::TooLarge) => {
+        Unserved::TooLarge => {
             let metrics = &http3.shared.metrics().requests;
             metrics.limits_hit.inc(Limit::Headers);
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
@@ -105,112 +288,41 @@ async fn serve(
                 Err(Elapsed) => http3.shared.metrics().timeouts.inc(TimeoutKind::WriteIdle),
             }
         }
-        Err(Unserved::NoRoom) => {
+        Unserved::NoRoom => {
             http3.shared.metrics().requests.limits_hit.inc(Limit::Heads);
             // RFC 9114 §4.1.1: nobody has looked at it.
             send.end_with(Code::REQUEST_REJECTED);
-            recv.stop(Code::REQUEST_REJECTED);
+            arriving.stop(Code::REQUEST_REJECTED);
         }
-        Err(Unserved::GivenUp) => http3.given_up(),
-        Err(Unserved::Late) => {
+        Unserved::GivenUp => http3.given_up(),
+        Unserved::Late => {
             let timeouts = &http3.shared.metrics().timeouts;
             timeouts.inc(TimeoutKind::RequestHeaders);
             // RFC 9114 §4.1.1: nobody has looked at it.
             send.end_with(Code::REQUEST_REJECTED);
-            recv.stop(Code::REQUEST_REJECTED);
+            arriving.stop(Code::REQUEST_REJECTED);
         }
     }
     drop(place);
 }
 
-/// Reads the head of a request.
-async fn head(
-    http3: &Arc<Http3>,
-    recv: &mut Receiving,
-) -> Result<(Head, Message, Bytes), Unserved> {
+/// Serves a request with whatever comes behind its head.
+async fn request(asked: Asked, head: Head, ahead: Option<Received>) {
+    let Asked {
+        http3,
+        id,
+        mut send,
+        arriving,
+        early,
+        place,
+    } = asked;
     let shared = &http3.shared;
-    let limit = shared.site.timeouts.request_headers;
-    let mut message = Message::new(section_limit(http3));
-    let mut chunk = Bytes::new();
-    let mut held = http3.hold();
-    let read = async {
-        loop {
-            let received = message.next(&mut chunk);
-            http3.beside(message.idle());
-            match received? {
-                Some(Received::Head(section)) => break Ok(section),
-                Some(_) => break Err(Unserved::TooLarge),
-                None => {}
-            }
-            match poll_fn(|cx| recv.poll(cx)).await {
-                Ok(Some(bytes)) => {
-                    if !held.add(bytes.len()) {
-                        break Err(Unserved::NoRoom);
-                    }
-                    chunk = bytes;
-                }
-                Ok(None) => {
-                    message.end()?;
-                    break Err(Unserved::Wrong(Wrong::Stream(Code::REQUEST_INCOMPLETE)));
-                }
-                Err(_) => break Err(Unserved::GivenUp),
-            }
-        }
-    };
-    let section = match within(&shared.worker.ticker, Some(limit), read).await {
-        Ok(read) => read?,
-        Err(Elapsed) => return Err(Unserved::Late),
-    };
-    let usual = http3.authority.get();
-    let head = h3::request(&section, section_limit(http3), usual).map_err(|why| match why {
-        NoHead::Failed => Wrong::Connection(Code::QPACK_DECOMPRESSION_FAILED).into(),
-        NoHead::Malformed => Wrong::Stream(Code::MESSAGE_ERROR).into(),
-        NoHead::TooLarge => Unserved::TooLarge,
-    })?;
-    if let (None, Some(authority)) = (usual, head.request.uri().authority()) {
-        // Another request may have been quicker.
-        let _ = http3.authority.set(authority.clone());
-    }
-    message.announce(head.length);
-    Ok((head, message, chunk))
-}
-
-/// The most that a field section may take before its route is known. RFC 9114 §4.2.2 counts 32 more
-/// for each field.
-fn section_limit(http3: &Http3) -> usize {
-    let site = &http3.shared.site;
-    site.max_header_bytes + site.max_uri + 32 * site.max_headers
-}
-
-#[expect(
-    clippy::too_many_arguments,
-    reason = "all that a request consists of, once"
-)]
-async fn request(
-    http3: &Arc<Http3>,
-    id: u64,
-    head: Head,
-    message: Message,
-    chunk: Bytes,
-    mut send: Sending,
-    recv: Receiving,
-    early: bool,
-) {
-    let shared = &http3.shared;
-    let headers = head.request.headers();
-    let between = Between::new(headers.contains_key(EXPECT), http3.is_http09());
-    let said = headers.get_all("priority").iter();
-    let said = Priority::of_lines(said.map(HeaderValue::as_bytes));
-    let rank = http3.ranks.begin(id, said);
-    let limit = section_limit(http3);
-    let mut content = Content::new(
-        recv,
-        message,
-        chunk,
-        limit,
-        Arc::clone(http3),
-        Arc::clone(&between),
-    );
+    let expects = head.request.headers().contains_key(EXPECT);
+    let between = Between::new(expects, http3.is_http09());
+    let said = said(&head);
+    let limit = section_limit(&http3);
+    let (ours, theirs) = (Arc::clone(&http3), Arc::clone(&between));
+    let mut content = Content::new(arriving, ahead, limit, ours, theirs);
     let seen = match early && may_be_safe(&head.request) {
         true => until_known(&mut content, &shared.confirmation).await,
         false => content.look(),
@@ -227,7 +339,7 @@ async fn request(
         }
         return;
     }
-    if !prove(http3, &shared.confirmation).await {
+    if !prove(&http3, &shared.confirmation).await {
         send.end_with(Code::REQUEST_CANCELLED);
         return;
     }
@@ -236,18 +348,33 @@ async fn request(
     let ended = request.body().is_end_stream();
     tracing::trace!(id, early, ended, "request");
     shared.comes_from(http3.quic.remote_address().ip());
-    let answer = Http(Arc::clone(shared)).answer(request, early);
+    let interims = || Some(Arc::clone(&between) as Arc<dyn Interims>);
+    let answer = service::begin(shared, request, early, interims).into_answer();
     // Put there by that very call, on this thread.
-    let watch = shared
-        .watch
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take();
-    // An answer without a route is short: as a whole it has the time that others have for a pause.
-    let watch = watch.unwrap_or_else(|| Watch {
-        stage: Stage::default(),
-        write_idle: write_idle(shared),
-    });
+    let watch = shared.take_watch();
+    let waiting = Waiting {
+        answer,
+        watch,
+        between,
+        said,
+        is_head,
+    };
+    wait(&http3, id, send, waiting).await;
+    drop(place);
+}
+
+/// Awaits an answer and sends it.
+async fn wait(http3: &Arc<Http3>, id: u64, mut send: Sending, waiting: Waiting) {
+    let Waiting {
+        answer,
+        watch,
+        between,
+        said,
+        is_head,
+    } = waiting;
+    let shared = &http3.shared;
+    let rank = http3.ranks.begin(id, said);
+    let watch = watch.unwrap_or_else(|| unrouted(shared));
     let (stage, limit) = (watch.stage.clone(), watch.write_idle);
     {
         let respond = std::pin::pin!(respond(
@@ -258,47 +385,13 @@ async fn request(
     finished(http3, send, limit, stage.taken()).await;
 }
 
-/// An answer is over as far as it is ours; if it was not broken off, its client may not have it yet.
-/// `content` is what there was of that, in bytes.
-async fn finished(http3: &Arc<Http3>, answer: Sending, limit: Option<Duration>, content: u64) {
-    if !answer.is_finished() {
-        return;
-    }
-    // The end of the last one is what a connection waits for that is about to close.
-    if http3.shared.is_closing() || content > SMALL {
-        Box::pin(acknowledged(http3, answer, limit)).await;
-    } else {
-        http3.unacknowledged.keep(answer, limit);
+/// An answer without a route is short: as a whole it has the time that others have for a pause.
+fn unrouted(shared: &Shared) -> Watch {
+    Watch {
+        stage: Stage::default(),
+        write_idle: write_idle(shared),
     }
 }
-
-/// From now on somebody waits for all answers that their client does not have yet: the connection is
-/// about to close, and must not do so on them.
-pub(super) fn await_acknowledged(http3: &Arc<Http3>) {
-    for Sent { answer, limit, .. } in http3.unacknowledged.take() {
-        let (http3, place) = (Arc::clone(http3), http3.place(answer.id()));
-        let waiting = async move {
-            acknowledged(&http3, answer, limit).await;
-            drop(place);
-        };
-        tokio::spawn(waiting.in_current_span());
-    }
-}
-
-/// Waits until the client has an answer that is with quinn whole, or takes nothing for `limit`.
-async fn acknowledged(http3: &Http3, mut answer: Sending, limit: Option<Duration>) {
-    let ticker = &http3.shared.worker.ticker;
-    let mut patience = Patience::new(http3.acknowledged());
-    let mut over = std::pin::pin!(answer.over());
-    while let Err(Elapsed) = within(ticker, limit, over.as_mut()).await {
-        if !patience.goes_on(http3.acknowledged()) {
-            http3.shared.metrics().timeouts.inc(TimeoutKind::WriteIdle);
-            answer.give_up();
-            return;
-        }
-    }
-}
-
 /// What bounds answers without a route: the limit of the one that was asked last, as over TCP.
 fn write_idle(shared: &Shared) -> Option<Duration> {
     shared.write_idle().or(RouteTimeouts::default().write_idle)
