@@ -29,6 +29,7 @@ mod quic {
     mod selector;
     mod sessions;
     mod sites;
+    mod takers;
     mod timeouts;
     mod tokens;
     mod unidirectional;

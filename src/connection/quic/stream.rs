@@ -136,7 +136,7 @@ fn at_once(asked: &mut Asked) -> Next {
     };
     let shared = &http3.shared;
     match asked.arriving.poll_received(&mut cx, http3) {
-        Poll::Ready(Ok(None)) if shared.address_is_proved() => {}
+        Poll::Ready(Ok(None)) if may_go_on(shared) => {}
         Poll::Ready(Ok(ahead)) => return Next::Request(Box::new(head), ahead),
         Poll::Ready(Err(why)) => return Next::Unserved(why.into()),
         Poll::Pending => return Next::Request(Box::new(head), None),
@@ -339,7 +339,7 @@ async fn request(asked: Asked, head: Head, ahead: Option<Received>) {
         }
         return;
     }
-    if !prove(&http3, &shared.confirmation).await {
+    if !may_go_on(shared) && shared.confirmation.wait().await.is_err() {
         send.end_with(Code::REQUEST_CANCELLED);
         return;
     }
@@ -419,16 +419,12 @@ async fn until_known(content: &mut Content, confirmation: &Confirmation) -> Resu
     .await
 }
 
-/// EARLY-DATA R15: whether to believe what a proxy says of its client is decided by the proxy's
-/// address, so it waits until that is proved. False if it never will be.
-async fn prove(http3: &Http3, confirmation: &Confirmation) -> bool {
-    let shared = &http3.shared;
+/// EARLY-DATA R15: whether to believe what a proxy says of its client is decided by the proxy's address,
+/// so a request waits until that is proved, where a proxy may be believed.
+fn may_go_on(shared: &Shared) -> bool {
     if shared.address_is_proved() {
         return true;
     }
-    let trusts = {
-        let snapshot = shared.worker.process.current.peek();
-        shared.trusted(&snapshot).is_some()
-    };
-    !trusts || confirmation.wait().await.is_ok()
+    let snapshot = shared.worker.process.current.peek();
+    shared.trusted(&snapshot).is_none()
 }
