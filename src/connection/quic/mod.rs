@@ -13,6 +13,7 @@ mod connection;
 mod content;
 mod control;
 mod errors;
+mod fixed;
 mod head;
 mod http09;
 mod http3;

@@ -16,10 +16,11 @@ use tracing::Instrument;
 use super::answer::{Sending, respond};
 use super::arriving::Arriving;
 use super::content::{Between, Content};
+use super::fixed::{self, Left};
 use super::head::{self, Unserved, arrive, said, section_limit};
 use super::http3::{Http3, Place};
 use super::sent::finished;
-use crate::config::snapshot::{RouteTimeouts, Target};
+use crate::config::snapshot::RouteTimeouts;
 use crate::confirm::Confirmation;
 use crate::connection::fixed::Fixed;
 use crate::connection::incoming::Incoming;
@@ -31,21 +32,18 @@ use crate::http::h3::{Code, Head, Priority, Received, Wrong};
 use crate::interim::Interims;
 use crate::telemetry::labels::{Limit, TimeoutKind};
 
-/// The most content of a fixed answer that is kept ready to be sent, in bytes: about a packet.
-const PREPARED: usize = 1024;
-
 /// A request that is served.
-struct Asked {
-    http3: Arc<Http3>,
-    id: u64,
-    send: Sending,
+pub(super) struct Asked {
+    pub(super) http3: Arc<Http3>,
+    pub(super) id: u64,
+    pub(super) send: Sending,
     arriving: Arriving,
     early: bool,
     place: Place,
 }
 
 /// What a request waits for, if it was not answered at once.
-enum Next {
+pub(super) enum Next {
     /// The rest of its head.
     Head,
     /// Whatever comes behind its head.
@@ -62,17 +60,8 @@ enum Next {
     Nothing,
 }
 
-/// What is left of a fixed answer.
-struct Left {
-    frames: Bytes,
-    /// How much of it stands before content.
-    before: usize,
-    /// How much content the client has taken.
-    taken: usize,
-}
-
 /// An answer that is not there yet, or not to be sent at once.
-struct Waiting {
+pub(super) struct Waiting {
     answer: Answer,
     watch: Option<Watch>,
     between: Arc<Between>,
@@ -152,7 +141,7 @@ fn at_once(asked: &mut Asked) -> Next {
     let request = head.request.map(|()| Incoming::Nothing);
     let answer = match service::begin(shared, request, asked.early, interims) {
         Begun::Answer(answer) => answer,
-        Begun::Fixed(fixed) => match send_fixed(asked, said, fixed) {
+        Begun::Fixed(fixed) => match fixed::send(asked, said, fixed) {
             Ok(next) => return next,
             Err(fixed) => fixed.into_answer(),
         },
@@ -165,42 +154,6 @@ fn at_once(asked: &mut Asked) -> Next {
         said,
         is_head,
     }))
-}
-
-/// Sends a small fixed answer, or as much of it as there is room for. Larger ones come back: they have to
-/// take turns.
-fn send_fixed(asked: &mut Asked, said: Priority, mut fixed: Fixed) -> Result<Next, Fixed> {
-    let Asked { http3, send, .. } = asked;
-    let route = Arc::clone(fixed.route());
-    let response = match &route.target {
-        Target::Respond(response) if response.body.len() <= PREPARED => response,
-        _ => return Err(fixed),
-    };
-    let worker = &http3.shared.worker;
-    let mut frames = worker.prepared.get(worker.ticker.now(), &route, response);
-    let (length, content) = (frames.len(), response.body.len());
-    send.order(http3.ranks.at_once(asked.id, said));
-    fixed.leave(response.status);
-    Ok(match send.write_at_once(&http3.ranks, &mut frames) {
-        Ok(written) if written == length => {
-            fixed.sent(content as u64, true);
-            send.finish();
-            Next::Sent(route.timeouts.write_idle)
-        }
-        Ok(written) => {
-            let before = length - content;
-            let left = Left {
-                frames,
-                before: before.saturating_sub(written),
-                taken: written.saturating_sub(before),
-            };
-            Next::Room(fixed, left)
-        }
-        Err(_) => {
-            http3.given_up();
-            Next::Nothing
-        }
-    })
 }
 
 /// Serves a request that has to wait.
@@ -223,41 +176,10 @@ async fn serve(mut asked: Asked, next: Next) {
             wait(&http3, id, send, *waiting).await;
             drop(place);
         }
-        Next::Room(fixed, left) => rest(asked, fixed, left).await,
+        Next::Room(fixed, left) => fixed::send_rest(asked, fixed, left).await,
         Next::Sent(limit) => finished(&asked.http3, asked.send, limit, 0).await,
         Next::Nothing => {}
     }
-}
-
-/// Sends what is left of a fixed answer.
-async fn rest(asked: Asked, mut fixed: Fixed, left: Left) {
-    let Asked {
-        http3,
-        mut send,
-        place,
-        ..
-    } = asked;
-    let watch = fixed.watch().unwrap_or_else(|| unrouted(&http3.shared));
-    let (stage, limit) = (watch.stage.clone(), watch.write_idle);
-    stage.take(left.taken);
-    let mut whole = false;
-    {
-        let write = std::pin::pin!(async {
-            let mut pieces = [left.frames];
-            let written = send.write(&http3.ranks, &stage, left.before, &mut pieces);
-            whole = written.await.is_ok();
-        });
-        Stream::new(write, Arc::clone(&http3.shared), Some(watch)).await;
-    }
-    if whole {
-        stage.sent();
-        send.finish();
-    } else {
-        http3.given_up();
-    }
-    fixed.sent(stage.taken(), whole);
-    finished(&http3, send, limit, 0).await;
-    drop(place);
 }
 
 /// A request that is not served.
@@ -386,7 +308,7 @@ async fn wait(http3: &Arc<Http3>, id: u64, mut send: Sending, waiting: Waiting) 
 }
 
 /// An answer without a route is short: as a whole it has the time that others have for a pause.
-fn unrouted(shared: &Shared) -> Watch {
+pub(super) fn unrouted(shared: &Shared) -> Watch {
     Watch {
         stage: Stage::default(),
         write_idle: write_idle(shared),
