@@ -7,6 +7,9 @@ use super::{huffman, integer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failed;
 
+/// How much room there is for a string without an allocation: few are longer.
+const FEW: usize = 256;
+
 /// Decodes a field section (RFC 9204 §4.5): `field` gets each name and value, and whether they must
 /// not be put into a table by anybody on their way (§7.1.3), and may end it.
 ///
@@ -26,8 +29,8 @@ pub fn decode<E: From<Failed>>(
     if negative || integer::decode(&mut rest, 7).is_none() {
         return Err(Failed.into());
     }
-    let mut name = Vec::new();
-    let mut value = Vec::new();
+    let mut name = Room::new();
+    let mut value = Room::new();
     while let Some(&first) = rest.first() {
         match first {
             // Indexed, static.
@@ -59,10 +62,35 @@ fn entry(index: Option<usize>) -> Result<(&'static str, &'static str), Failed> {
     found.copied().ok_or(Failed)
 }
 
+/// Where a string is decoded.
+struct Room {
+    few: [u8; FEW],
+    many: Vec<u8>,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self {
+            few: [0; FEW],
+            many: Vec::new(),
+        }
+    }
+
+    fn of(&mut self, length: usize) -> &mut [u8] {
+        if length <= FEW {
+            return &mut self.few;
+        }
+        if self.many.len() < length {
+            self.many.resize(length, 0);
+        }
+        &mut self.many
+    }
+}
+
 /// A string whose length has a prefix of `bits` under a flag that tells of Huffman coding. `room`
 /// holds it if it is decoded: its shortest codes have five bits, so it is less than twice as long
 /// as what came.
-fn string<'r, 'i: 'r>(input: &mut &'i [u8], bits: u8, room: &'r mut Vec<u8>) -> Option<&'r [u8]> {
+fn string<'r, 'i: 'r>(input: &mut &'i [u8], bits: u8, room: &'r mut Room) -> Option<&'r [u8]> {
     let coded = input.first()? >> bits & 1 == 1;
     let length = integer::decode(input, bits)?;
     let (own, rest) = input.split_at_checked(length)?;
@@ -70,9 +98,7 @@ fn string<'r, 'i: 'r>(input: &mut &'i [u8], bits: u8, room: &'r mut Vec<u8>) -> 
     if !coded {
         return Some(own);
     }
-    let most = own.len() * 2;
-    room.clear();
-    room.reserve(most);
-    huffman::decode(own, most, room)?;
-    Some(room)
+    let room = room.of(own.len() * 2);
+    let length = huffman::decode(own, room)?;
+    room.get(..length)
 }
