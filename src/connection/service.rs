@@ -161,7 +161,7 @@ fn start(mut exchange: Box<Exchange>, plan: Plan, parts: Parts, incoming: Incomi
         exchange.interims = incoming.interims();
     }
     if route.request_headers.is_some() || route.response_headers.is_some() {
-        exchange.host = Some(plan.host.clone());
+        exchange.host.clone_from(&plan.host);
     }
     if plan.decision == Decision::TooEarly {
         exchange.too_early(TooEarlyBy::Edge);
