@@ -54,8 +54,7 @@ fn kept(redirect: &Redirect, own: &PathMatch, uri: &Uri) -> Option<HeaderValue> 
 /// An answer that the edge gives by itself: the site's own page, or an empty one.
 pub(super) fn own(shared: &Shared, status: StatusCode) -> Response<Body> {
     let snapshot = shared.worker.process.current.peek();
-    let standing = shared.standing(&snapshot);
-    let site = match &standing {
+    let site = match shared.standing(&snapshot) {
         Standing::Here(site) => site,
         Standing::Gone => &shared.site,
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::header::{ALLOW, CONTENT_LENGTH};
 use http::request::Parts;
-use http::uri::Scheme;
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
 use crate::config::snapshot::{Route, Site, Snapshot, Target};
@@ -23,8 +23,9 @@ pub(super) struct Plan {
     pub(super) marked: bool,
     /// Whether the gate took it for early.
     pub(super) early: bool,
-    /// The authority as the client sent it, for an origin.
-    pub(super) host: HeaderValue,
+    /// The authority as the client sent it, for an origin or for edits of fields, if the route has
+    /// either.
+    pub(super) host: Option<HeaderValue>,
 }
 
 /// An answer that the edge gives by itself, before routing or instead of it (EARLY-DATA R12: such
@@ -106,8 +107,12 @@ pub(super) fn plan(
             host
         }
     };
-    let origin_host = origin_host(shared, parts, fields.host)?;
-    let target = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let own_name = match host {
+        Some(_) => None,
+        None => Some(own_name(shared)?),
+    };
+    let asked = parts.uri.path_and_query();
+    let target = asked.map_or("/", PathAndQuery::as_str);
     if target == "*" {
         // RFC 9110 §9.3.7: about the server as a whole, so no route has a say.
         return Err(match parts.method {
@@ -118,7 +123,10 @@ pub(super) fn plan(
     }
     let uri_length = target.len();
     let normal = path::normalise(target).map_err(|_| StatusCode::BAD_REQUEST)?;
-    let only_path = normal.split('?').next().unwrap_or("/");
+    let only_path = match &normal {
+        Cow::Borrowed(_) => asked.map_or("/", PathAndQuery::path),
+        Cow::Owned(normal) => normal.split('?').next().unwrap_or("/"),
+    };
     let route = site
         .routes
         .find(host.as_deref(), only_path, &parts.method)
@@ -133,6 +141,10 @@ pub(super) fn plan(
     drop(host);
     check_limits(shared, &route, parts, uri_length, fields.bytes)?;
     let marked = fields.marked;
+    let host = match tells_host(&route) {
+        true => own_name.or_else(|| asked_host(parts, &fields)),
+        false => None,
+    };
     if let Cow::Owned(normal) = normal {
         parts.uri = with_path(&parts.uri, &normal).ok_or(StatusCode::BAD_REQUEST)?;
     }
@@ -175,7 +187,7 @@ pub(super) fn plan(
         decision,
         marked,
         early,
-        host: origin_host,
+        host,
     })
 }
 
@@ -227,28 +239,28 @@ fn is_own_name(shared: &Shared, snapshot: &Snapshot, host: &str) -> bool {
     authority::belongs(listener.names.get(host), is_own, is_default)
 }
 
-/// The authority for an origin: as the client sent it.
-fn origin_host(
-    shared: &Shared,
-    parts: &Parts,
-    host: Option<&HeaderValue>,
-) -> Result<HeaderValue, Refusal> {
-    if let Some(authority) = parts.uri.authority() {
-        return HeaderValue::from_str(authority.as_str())
-            .map_err(|_| StatusCode::BAD_REQUEST.into());
+/// Whether the route says the authority to anybody: for most of the others it would be copied in
+/// vain.
+fn tells_host(route: &Route) -> bool {
+    matches!(route.target, Target::Origin(_))
+        || route.request_headers.is_some()
+        || route.response_headers.is_some()
+}
+
+/// The authority as the client sent it. It has been looked at: it is a host, perhaps with a port,
+/// and so a value.
+fn asked_host(parts: &Parts, fields: &Fields<'_>) -> Option<HeaderValue> {
+    match parts.uri.authority() {
+        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+        None => fields.host.cloned(),
     }
-    match host {
-        Some(host) => Ok(host.clone()),
-        None if parts.version == Version::HTTP_10 => {
-            let name = shared
-                .state
-                .server_name
-                .as_deref()
-                .unwrap_or(&shared.site.name);
-            HeaderValue::from_str(name).map_err(|_| StatusCode::BAD_REQUEST.into())
-        }
-        None => Err(StatusCode::BAD_REQUEST.into()),
-    }
+}
+
+/// What stands for the authority of a request that has none, as only HTTP/1.0 allows.
+fn own_name(shared: &Shared) -> Result<HeaderValue, StatusCode> {
+    let name = shared.state.server_name.as_deref();
+    let name = name.unwrap_or(&shared.site.name);
+    HeaderValue::from_str(name).map_err(|_| StatusCode::BAD_REQUEST)
 }
 
 /// `uri` with another path and query.

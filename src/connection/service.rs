@@ -192,7 +192,7 @@ fn start(
         exchange.interims = interims();
     }
     if route.request_headers.is_some() || route.response_headers.is_some() {
-        exchange.host = Some(plan.host.clone());
+        exchange.host.clone_from(&plan.host);
     }
     if plan.decision == Decision::TooEarly {
         exchange.too_early(TooEarlyBy::Edge);

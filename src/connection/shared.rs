@@ -76,9 +76,9 @@ pub(super) struct Past {
 }
 
 /// Where a request's connection stands in the snapshot in force.
-pub(super) enum Standing {
+pub(super) enum Standing<'s> {
     /// Its site is there, perhaps changed.
-    Here(Arc<Site>),
+    Here(&'s Arc<Site>),
     /// Its site is gone, or trusts otherwise: 421 and close.
     Gone,
 }
@@ -126,9 +126,9 @@ impl Shared {
     }
 
     /// The connection's site in `snapshot`, and its listener there.
-    pub(super) fn standing(&self, snapshot: &Snapshot) -> Standing {
+    pub(super) fn standing<'s>(&'s self, snapshot: &'s Snapshot) -> Standing<'s> {
         if snapshot.generation == self.generation {
-            return Standing::Here(Arc::clone(&self.site));
+            return Standing::Here(&self.site);
         }
         match self
             .listener(snapshot)
@@ -139,7 +139,7 @@ impl Shared {
                     .trust_of(site)
                     .is_some_and(|trust| trust == self.trust || self.has_own_tls()) =>
             {
-                Standing::Here(Arc::clone(site))
+                Standing::Here(site)
             }
             _ => Standing::Gone,
         }

@@ -90,7 +90,10 @@ pub(super) async fn target(
                 spec: Arc::clone(spec),
                 parts,
                 body,
-                host: plan.host.clone(),
+                host: plan
+                    .host
+                    .clone()
+                    .ok_or(Failure::Status(StatusCode::BAD_REQUEST, None))?,
                 request_id: exchange.request_id.to_header(),
                 client: match &exchange.told {
                     None => shared.forwarded_for.clone(),

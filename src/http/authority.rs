@@ -126,11 +126,11 @@ fn split(text: &str, default_port: u16) -> Result<(&str, u16), AuthorityError> {
 
 /// Whether these are the digits of a port, of which there may be none.
 pub fn is_port(digits: &[u8]) -> bool {
-    let value = |port: Option<u16>, digit: &u8| {
-        let digit = digit.is_ascii_digit().then(|| u16::from(digit - b'0'))?;
-        port?.checked_mul(10)?.checked_add(digit)
-    };
-    digits.iter().fold(Some(0), value).is_some()
+    let mut port = 0;
+    digits.iter().all(|digit| {
+        port = port * 10 + u32::from(digit.wrapping_sub(b'0'));
+        digit.is_ascii_digit() && port <= u32::from(u16::MAX)
+    })
 }
 
 /// A name of letters, digits, `-`, `_` in non-empty labels, or a bracketed IPv6 address. This refuses

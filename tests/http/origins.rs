@@ -84,6 +84,10 @@ async fn fields_of_the_connection_stay_on_it() {
     assert_eq!(asked.field("host"), Some(NAME));
     // RFC 9113 §8.2.3.
     assert_eq!(asked.field("cookie"), Some("a=1; b=2"));
+
+    // HTTP/1.0 may come without Host: then the name that chose the site stands for it.
+    stand.ask("GET /z HTTP/1.0\r\n\r\n").await;
+    assert_eq!(origin.requests()[2].field("host"), Some(NAME));
 }
 
 #[tokio::test]

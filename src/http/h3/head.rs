@@ -4,7 +4,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODI
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
 
-use super::qpack::{self, Encoder, Failed};
+use super::qpack::{self, Encoder, Failed, Name};
 
 /// A message that breaks the rules of HTTP: its stream ends with H3_MESSAGE_ERROR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,22 +60,20 @@ impl Pseudo {
         // RFC 9114 §4.3: each once, and no others. `:protocol` is one of the others as long as our
         // SETTINGS do not allow extended CONNECT (RFC 9220 §3).
         match name {
-            b":method" => set(&mut self.method, Method::from_bytes(value).ok()),
-            b":scheme" => set(&mut self.scheme, Scheme::try_from(value).ok()),
+            b":method" => set(&mut self.method, method(value)),
+            b":scheme" => set(&mut self.scheme, scheme(value)),
             b":authority" => {
                 let usual = usual.filter(|usual| usual.as_str().as_bytes() == value);
                 let authority = usual.cloned().or_else(|| Authority::try_from(value).ok());
                 set(&mut self.authority, authority)
             }
-            // The http crate would cut a fragment off, which is no part of a path (RFC 9110 §7.1).
-            b":path" if value.contains(&b'#') => Err(Malformed),
-            b":path" => set(&mut self.path, PathAndQuery::try_from(value).ok()),
+            b":path" => set(&mut self.path, path(value)),
             _ => Err(Malformed),
         }
     }
 
     /// RFC 9114 §4.3.1, §4.4.
-    fn uri(self, has_host: bool) -> Result<(Method, Uri), Malformed> {
+    fn uri(self, headers: &HeaderMap) -> Result<(Method, Uri), Malformed> {
         let method = self.method.ok_or(Malformed)?;
         let mut parts = http::uri::Parts::default();
         if method == Method::CONNECT {
@@ -86,23 +84,48 @@ impl Pseudo {
         } else {
             let scheme = self.scheme.ok_or(Malformed)?;
             let path = self.path.ok_or(Malformed)?;
-            let star = path.as_str() == "*" && method == Method::OPTIONS;
-            if !path.as_str().starts_with('/') && !star {
-                return Err(Malformed);
+            match path.as_str().as_bytes() {
+                [b'/', ..] => {}
+                b"*" if method == Method::OPTIONS => {}
+                _ => return Err(Malformed),
             }
-            let known = scheme == Scheme::HTTPS || scheme == Scheme::HTTP;
+            let is_known = |scheme: &Scheme| *scheme == Scheme::HTTPS || *scheme == Scheme::HTTP;
             match self.authority {
                 Some(authority) => {
                     parts.scheme = Some(scheme);
                     parts.authority = Some(authority);
                 }
-                None if known && has_host => {}
+                None if is_known(&scheme) && headers.contains_key(HOST) => {}
                 None => return Err(Malformed),
             }
             parts.path_and_query = Some(path);
         }
         let uri = Uri::from_parts(parts).map_err(|_| Malformed)?;
         Ok((method, uri))
+    }
+}
+
+/// What nearly all requests have is compared before anything is parsed or copied.
+fn method(value: &[u8]) -> Option<Method> {
+    match value {
+        b"GET" => Some(Method::GET),
+        _ => Method::from_bytes(value).ok(),
+    }
+}
+
+fn scheme(value: &[u8]) -> Option<Scheme> {
+    match value {
+        b"https" => Some(Scheme::HTTPS),
+        _ => Scheme::try_from(value).ok(),
+    }
+}
+
+fn path(value: &[u8]) -> Option<PathAndQuery> {
+    match value {
+        b"/" => Some(const { PathAndQuery::from_static("/") }),
+        // The http crate would cut a fragment off, which is no part of a path (RFC 9110 §7.1).
+        _ if value.contains(&b'#') => None,
+        _ => PathAndQuery::try_from(value).ok(),
     }
 }
 
@@ -123,27 +146,28 @@ fn set<T>(place: &mut Option<T>, value: Option<T>) -> Result<(), Malformed> {
 /// # Errors
 /// Why it is none.
 pub fn request(section: &[u8], limit: usize, usual: Option<&Authority>) -> Result<Head, NoHead> {
+    let mut request = Request::new(());
     let mut pseudo = Pseudo::default();
-    let mut fields = Fields::new(limit);
+    let mut fields = Fields::new(request.headers_mut(), limit);
     qpack::decode(section, |name, value, sensitive| {
-        fields.count(name, value)?;
-        if name.first() == Some(&b':') {
+        fields.count(name.text, value)?;
+        if name.text.first() == Some(&b':') {
             // RFC 9114 §4.3: before all others.
             return match fields.headers.is_empty() {
-                true => Ok(pseudo.take(name, value, usual)?),
+                true => Ok(pseudo.take(name.text, value, usual)?),
                 false => Err(NoHead::Malformed),
             };
         }
         fields.take(name, value, sensitive)
     })?;
-    let headers = fields.headers;
-    let length = length(&headers)?;
-    let (method, uri) = pseudo.uri(headers.contains_key(HOST))?;
-    let mut request = Request::new(());
+    let length = match fields.has_length {
+        true => length(fields.headers)?,
+        false => None,
+    };
+    let (method, uri) = pseudo.uri(fields.headers)?;
     *request.method_mut() = method;
     *request.uri_mut() = uri;
     *request.version_mut() = Version::HTTP_3;
-    *request.headers_mut() = headers;
     Ok(Head { request, length })
 }
 
@@ -152,25 +176,29 @@ pub fn request(section: &[u8], limit: usize, usual: Option<&Authority>) -> Resul
 /// # Errors
 /// Why they are none.
 pub fn trailers(section: &[u8], limit: usize) -> Result<HeaderMap, NoHead> {
-    let mut fields = Fields::new(limit);
+    let mut headers = HeaderMap::new();
+    let mut fields = Fields::new(&mut headers, limit);
     qpack::decode(section, |name, value, sensitive| {
-        fields.count(name, value)?;
+        fields.count(name.text, value)?;
         // No pseudo-headers here (RFC 9114 §4.3): a colon is not allowed in a name anyway.
         fields.take(name, value, sensitive)
     })?;
-    Ok(fields.headers)
+    Ok(headers)
 }
 
-struct Fields {
-    headers: HeaderMap,
+struct Fields<'h> {
+    headers: &'h mut HeaderMap,
     left: usize,
+    /// Whether there is a Content-Length field: a look-up would hash its name for every request.
+    has_length: bool,
 }
 
-impl Fields {
-    fn new(limit: usize) -> Self {
+impl<'h> Fields<'h> {
+    fn new(headers: &'h mut HeaderMap, limit: usize) -> Self {
         Self {
-            headers: HeaderMap::new(),
+            headers,
             left: limit,
+            has_length: false,
         }
     }
 
@@ -181,12 +209,15 @@ impl Fields {
     }
 
     /// What is `sensitive` stays so where it goes over HTTP/2 or 3 (RFC 9204 §7.1.3).
-    fn take(&mut self, name: &[u8], value: &[u8], sensitive: bool) -> Result<(), NoHead> {
-        // RFC 9114 §4.2: in lower case.
-        if name.iter().any(u8::is_ascii_uppercase) {
-            return Err(NoHead::Malformed);
-        }
-        let name = HeaderName::from_bytes(name).map_err(|_| Malformed)?;
+    fn take(&mut self, name: Name<'_>, value: &[u8], sensitive: bool) -> Result<(), NoHead> {
+        let name = match name.known() {
+            Some(known) => known.clone(),
+            // RFC 9114 §4.2: in lower case.
+            None if name.text.iter().any(u8::is_ascii_uppercase) => {
+                return Err(NoHead::Malformed);
+            }
+            None => HeaderName::from_bytes(name.text).map_err(|_| Malformed)?,
+        };
         if is_of_connection(&name) || name == TE && !value.eq_ignore_ascii_case(b"trailers") {
             return Err(NoHead::Malformed);
         }
@@ -200,6 +231,7 @@ impl Fields {
             former.set_sensitive(sensitive);
             return Ok(());
         }
+        self.has_length |= name == CONTENT_LENGTH;
         let mut value = HeaderValue::from_bytes(value).map_err(|_| Malformed)?;
         value.set_sensitive(sensitive);
         // It has a bound of its own.
@@ -261,3 +293,6 @@ pub(super) fn append(encoder: &mut Encoder, headers: &HeaderMap) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

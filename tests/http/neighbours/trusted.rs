@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{ANY, behind, header, stand, telling};
-use crate::http::stand::{NAME, Stand, forward, get};
+use crate::http::stand::{NAME, Stand, forward, get, route};
 use crate::support::h2::{H2, request};
 use crate::support::origin::Asked;
 use cutwater::proxy_protocol::Version;
@@ -252,4 +252,17 @@ async fn fields_have_variables_in_their_values() {
             .unwrap()
             .starts_with("h2 1.3 ")
     );
+}
+
+#[tokio::test]
+async fn an_answer_of_the_edge_itself_may_say_the_host() {
+    let keys = "respond = { status = 200, body = \"ok\" }\n\
+                response_headers = { set = { x-host = \"$host\" } }\n";
+    let stand = stand(TRUSTED, &route("/", keys)).await;
+    let answer = stand.ask(&asking("/", "x-other: 1")).await;
+    assert_eq!(answer.header("x-host"), Some("example.com"));
+    let mut h2: H2 = stand.http2().await;
+    let ask = request("GET", &format!("https://{NAME}:443/"), "");
+    let answer = h2.fetch(ask).await.unwrap();
+    assert_eq!(answer.headers["x-host"], format!("{NAME}:443"));
 }

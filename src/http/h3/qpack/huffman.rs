@@ -77,47 +77,48 @@ const fn table() -> Table {
     table
 }
 
-/// Decodes `input` onto `out`, at most `limit` bytes. `None` if it is no code, or too long.
-pub(super) fn decode(input: &[u8], limit: usize, out: &mut Vec<u8>) -> Option<()> {
-    let end = out.len().checked_add(limit)?;
-    let mut input = input.iter();
+/// Decodes `input` into `out` and tells how many bytes it makes. `None` if it is no code, or too long.
+pub(super) fn decode(input: &[u8], out: &mut [u8]) -> Option<usize> {
+    let room = out.len();
+    let mut out = out.iter_mut();
     // The bits that are left, at the top.
     let mut bits = 0u64;
     let mut have = 0u32;
+    let (words, rest) = input.as_chunks();
+    for word in words {
+        bits |= u64::from(u32::from_be_bytes(*word)) << (32 - have);
+        have += 32;
+        // With as many bits as the longest code has, the next one is there as a whole.
+        while have >= LONGEST as u32 {
+            let (byte, length) = next(bits)?;
+            *out.next()? = byte;
+            bits <<= length;
+            have -= length;
+        }
+    }
+    for byte in rest {
+        bits |= u64::from(*byte) << (56 - have);
+        have += 8;
+    }
     loop {
-        // As many as the longest code has are enough.
-        if have < LONGEST as u32 {
-            while have <= 56 {
-                let Some(byte) = input.next() else { break };
-                bits |= u64::from(*byte) << (56 - have);
-                have += 8;
+        match next(bits) {
+            Some((byte, length)) if length <= have => {
+                *out.next()? = byte;
+                bits <<= length;
+                have -= length;
             }
+            // RFC 7541 §5.2: what is left is the beginning of the end's code, of less than a byte.
+            _ => return is_padding(bits, have).then_some(room - out.len()),
         }
-        let (byte, length) = table_short(bits);
-        let (byte, length) = match length {
-            0 => match long(bits) {
-                Some(found) => found,
-                // RFC 7541 §5.2: what is left is the beginning of the end's code, of less than a
-                // byte.
-                None => return is_padding(bits, have).then_some(()),
-            },
-            length => (byte, u32::from(length)),
-        };
-        if length > have {
-            return is_padding(bits, have).then_some(());
-        }
-        if out.len() == end {
-            return None;
-        }
-        out.push(byte);
-        bits <<= length;
-        have -= length;
     }
 }
 
-fn table_short(bits: u64) -> (u8, u8) {
-    let index = (bits >> (64 - SHORT)) as usize;
-    TABLE.short.get(index).copied().unwrap_or_default()
+/// The byte whose code comes next, and how many bits that has.
+fn next(bits: u64) -> Option<(u8, u32)> {
+    match TABLE.short.get((bits >> (64 - SHORT)) as usize) {
+        Some(&(byte, length)) if length > 0 => Some((byte, u32::from(length))),
+        _ => long(bits),
+    }
 }
 
 /// A code longer than [`SHORT`].
@@ -198,9 +199,12 @@ mod tests {
         for end in 0..all.len() {
             let mut coded = Vec::new();
             encode(&all[..end], &mut coded);
-            let mut plain = Vec::new();
-            assert_eq!(decode(&coded, end, &mut plain), Some(()));
+            let mut plain = vec![0; end];
+            assert_eq!(decode(&coded, &mut plain), Some(end));
             assert_eq!(plain, all[..end]);
+            if let Some((_, less)) = plain.split_first_mut() {
+                assert_eq!(decode(&coded, less), None);
+            }
         }
     }
 
@@ -208,9 +212,30 @@ mod tests {
     fn wrong_padding_and_the_end_are_refused() {
         // `0` is 00000; then zeros, a whole byte of ones, the code that means the end.
         for coded in [&[0b0000_0000][..], &[0b0000_0111, 0xff], &[0xff; 4]] {
-            assert_eq!(decode(coded, 100, &mut Vec::new()), None, "{coded:x?}");
+            assert_eq!(decode(coded, &mut [0; 100]), None, "{coded:x?}");
         }
-        assert_eq!(decode(&[0b0000_0111], 0, &mut Vec::new()), None);
-        assert_eq!(decode(&[0b0000_0111], 1, &mut Vec::new()), Some(()));
+        assert_eq!(decode(&[0b0000_0111], &mut []), None);
+        assert_eq!(decode(&[0b0000_0111], &mut [0]), Some(1));
+    }
+
+    #[test]
+    fn each_padding_is_right_only_with_all_of_its_ones() {
+        // `0` has five bits: so many of them leave each number of bits free.
+        for count in 1..=40usize {
+            let mut coded = Vec::new();
+            encode(&vec![b'0'; count], &mut coded);
+            assert_eq!(decode(&coded, &mut [0; 64]), Some(count));
+            let free = coded.len() * 8 - count * 5;
+            for bit in 0..free {
+                let mut wrong = coded.clone();
+                *wrong.last_mut().unwrap() ^= 1 << bit;
+                // Five bits with a zero may be a byte of their own, with the right padding behind it.
+                let found = decode(&wrong, &mut [0; 64]);
+                assert!(found.is_none_or(|made| made == count + 1), "{count} {bit}");
+                assert!(free >= 5 || found.is_none(), "{count} {bit}");
+            }
+            coded.push(0xff);
+            assert_eq!(decode(&coded, &mut [0; 64]), None, "{count}");
+        }
     }
 }
