@@ -36,7 +36,7 @@ pub fn asking(
 /// Its head is none.
 pub fn answered(section: &[u8]) -> Result<(StatusCode, Option<u64>), NoHead> {
     let (mut status, mut length) = (None, None);
-    qpack::decode(section, |name, value, _| match name {
+    qpack::decode(section, |name, value, _| match name.text {
         b":status" if status.is_none() => {
             status = Some(StatusCode::from_bytes(value).map_err(|_| Malformed)?);
             Ok(())

@@ -4,7 +4,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODI
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version};
 
-use super::qpack::{self, Encoder, Failed};
+use super::qpack::{self, Encoder, Failed, Name};
 
 /// A message that breaks the rules of HTTP: its stream ends with H3_MESSAGE_ERROR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,11 +150,11 @@ pub fn request(section: &[u8], limit: usize, usual: Option<&Authority>) -> Resul
     let mut pseudo = Pseudo::default();
     let mut fields = Fields::new(request.headers_mut(), limit);
     qpack::decode(section, |name, value, sensitive| {
-        fields.count(name, value)?;
-        if name.first() == Some(&b':') {
+        fields.count(name.text, value)?;
+        if name.text.first() == Some(&b':') {
             // RFC 9114 §4.3: before all others.
             return match fields.headers.is_empty() {
-                true => Ok(pseudo.take(name, value, usual)?),
+                true => Ok(pseudo.take(name.text, value, usual)?),
                 false => Err(NoHead::Malformed),
             };
         }
@@ -179,7 +179,7 @@ pub fn trailers(section: &[u8], limit: usize) -> Result<HeaderMap, NoHead> {
     let mut headers = HeaderMap::new();
     let mut fields = Fields::new(&mut headers, limit);
     qpack::decode(section, |name, value, sensitive| {
-        fields.count(name, value)?;
+        fields.count(name.text, value)?;
         // No pseudo-headers here (RFC 9114 §4.3): a colon is not allowed in a name anyway.
         fields.take(name, value, sensitive)
     })?;
@@ -209,12 +209,15 @@ impl<'h> Fields<'h> {
     }
 
     /// What is `sensitive` stays so where it goes over HTTP/2 or 3 (RFC 9204 §7.1.3).
-    fn take(&mut self, name: &[u8], value: &[u8], sensitive: bool) -> Result<(), NoHead> {
-        // RFC 9114 §4.2: in lower case.
-        if name.iter().any(u8::is_ascii_uppercase) {
-            return Err(NoHead::Malformed);
-        }
-        let name = HeaderName::from_bytes(name).map_err(|_| Malformed)?;
+    fn take(&mut self, name: Name<'_>, value: &[u8], sensitive: bool) -> Result<(), NoHead> {
+        let name = match name.known() {
+            Some(known) => known.clone(),
+            // RFC 9114 §4.2: in lower case.
+            None if name.text.iter().any(u8::is_ascii_uppercase) => {
+                return Err(NoHead::Malformed);
+            }
+            None => HeaderName::from_bytes(name.text).map_err(|_| Malformed)?,
+        };
         if is_of_connection(&name) || name == TE && !value.eq_ignore_ascii_case(b"trailers") {
             return Err(NoHead::Malformed);
         }

@@ -17,7 +17,7 @@ fn decoded(section: &[u8]) -> Result<Vec<(String, String)>, Failed> {
     let mut fields = Vec::new();
     qpack::decode(section, |name, value, _| {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        fields.push((text(name), text(value)));
+        fields.push((text(name.text), text(value)));
         Ok::<_, Failed>(())
     })?;
     Ok(fields)

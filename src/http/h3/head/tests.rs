@@ -202,3 +202,28 @@ fn an_authority_that_is_known_is_as_good_as_one_that_is_read() {
         assert_eq!(head.request.uri().authority().unwrap().as_str(), authority);
     }
 }
+
+#[test]
+fn a_name_of_the_static_table_is_the_same_written_out() {
+    // Without the table, as a literal of three bits and more for its length.
+    let literal = |name: &str, value: &str| {
+        let mut section = vec![0b0010_0111, name.len() as u8 - 7];
+        section.extend_from_slice(name.as_bytes());
+        section.push(value.len() as u8);
+        section.extend_from_slice(value.as_bytes());
+        section
+    };
+    for (name, value) in [
+        ("user-agent", "x"),
+        ("early-data", "1"),
+        ("content-length", "7"),
+        ("upgrade-insecure-requests", "1"),
+    ] {
+        let known = request(&with(&[(name, value)]), 1000, None).unwrap();
+        let section = [with(&[]), literal(name, value)].concat();
+        let written = request(&section, 1000, None).unwrap();
+        assert_eq!(known.request.headers(), written.request.headers());
+        assert_eq!(known.request.headers()[name], value);
+        assert_eq!(known.length, written.length);
+    }
+}

@@ -1,5 +1,9 @@
 //! Field sections as they come.
 
+use std::sync::LazyLock;
+
+use http::HeaderName;
+
 use super::fields::FIELDS;
 use super::{huffman, integer};
 
@@ -10,6 +14,27 @@ pub struct Failed;
 /// How much room there is for a string without an allocation: few are longer.
 const FEW: usize = 256;
 
+/// The name of a field.
+#[derive(Clone, Copy, Debug)]
+pub struct Name<'a> {
+    /// As it came.
+    pub text: &'a [u8],
+    /// Of which entry of the static table it is.
+    entry: Option<usize>,
+}
+
+impl Name<'_> {
+    /// The same without any parsing, if it is one of the static table, as most are. No pseudo-header.
+    pub fn known(self) -> Option<&'static HeaderName> {
+        KNOWN.get(self.entry?)?.as_ref()
+    }
+}
+
+/// By entry of the static table.
+static KNOWN: LazyLock<[Option<HeaderName>; FIELDS.len()]> = LazyLock::new(|| {
+    FIELDS.map(|(name, _)| (!name.starts_with(':')).then(|| HeaderName::from_static(name)))
+});
+
 /// Decodes a field section (RFC 9204 §4.5): `field` gets each name and value, and whether they must
 /// not be put into a table by anybody on their way (§7.1.3), and may end it.
 ///
@@ -17,7 +42,7 @@ const FEW: usize = 256;
 /// [`Failed`], or what `field` ends it with.
 pub fn decode<E: From<Failed>>(
     section: &[u8],
-    mut field: impl FnMut(&[u8], &[u8], bool) -> Result<(), E>,
+    mut field: impl FnMut(Name<'_>, &[u8], bool) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut rest = section;
     // Required Insert Count: we have no table that anything could be inserted into.
@@ -36,17 +61,20 @@ pub fn decode<E: From<Failed>>(
             // Indexed, static.
             0b1100_0000.. => {
                 let (name, value) = entry(integer::decode(&mut rest, 6))?;
-                field(name.as_bytes(), value.as_bytes(), false)?;
+                field(name, value.as_bytes(), false)?;
             }
             // Literal with the name of a static entry.
             0b0101_0000..=0b0101_1111 | 0b0111_0000..=0b0111_1111 => {
                 let (name, _) = entry(integer::decode(&mut rest, 4))?;
                 let value = string(&mut rest, 7, &mut value).ok_or(Failed)?;
-                field(name.as_bytes(), value, first & 0b0010_0000 != 0)?;
+                field(name, value, first & 0b0010_0000 != 0)?;
             }
             // Literal.
             0b0010_0000..=0b0011_1111 => {
-                let name = string(&mut rest, 3, &mut name).ok_or(Failed)?;
+                let name = Name {
+                    text: string(&mut rest, 3, &mut name).ok_or(Failed)?,
+                    entry: None,
+                };
                 let value = string(&mut rest, 7, &mut value).ok_or(Failed)?;
                 field(name, value, first & 0b0001_0000 != 0)?;
             }
@@ -57,9 +85,14 @@ pub fn decode<E: From<Failed>>(
     Ok(())
 }
 
-fn entry(index: Option<usize>) -> Result<(&'static str, &'static str), Failed> {
-    let found = index.and_then(|index| FIELDS.get(index));
-    found.copied().ok_or(Failed)
+fn entry(index: Option<usize>) -> Result<(Name<'static>, &'static str), Failed> {
+    let index = index.ok_or(Failed)?;
+    let (name, value) = FIELDS.get(index).ok_or(Failed)?;
+    let name = Name {
+        text: name.as_bytes(),
+        entry: Some(index),
+    };
+    Ok((name, value))
 }
 
 /// Where a string is decoded.

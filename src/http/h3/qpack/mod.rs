@@ -6,5 +6,5 @@ mod fields;
 mod huffman;
 mod integer;
 
-pub use self::decode::{Failed, decode};
+pub use self::decode::{Failed, Name, decode};
 pub use self::encode::{Encoder, line};
