@@ -471,18 +471,33 @@ async fn r15_a_proxy_is_believed_once_it_is_where_it_says() {
     };
     let scene = Scene::with(wants).await;
     let (mut client, wire) = held(&scene).await;
-    let mut asked = get("https://example.com/origin");
-    let told = "192.0.2.7".parse().unwrap();
-    asked.headers_mut().insert("x-forwarded-for", told);
-    let mut stream = client.begin(asked).await;
-    stream.finish().await.unwrap();
+    let mut streams = Vec::new();
+    // What an origin is told, and what the edge answers by itself: the log tells it.
+    for path in ["/origin", "/?own"] {
+        let mut asked = get(&format!("https://example.com{path}"));
+        let told = "192.0.2.7".parse().unwrap();
+        asked.headers_mut().insert("x-forwarded-for", told);
+        let mut stream = client.begin(asked).await;
+        stream.finish().await.unwrap();
+        streams.push(stream);
+    }
     scene.until_metric("handshakes_unfinished", &[], 1.0).await;
     wire.turn().await;
-    let waiting = tokio::time::timeout(Duration::from_millis(50), stream.recv_response()).await;
-    assert!(waiting.is_err(), "{waiting:?}");
+    for stream in &mut streams {
+        let waiting = tokio::time::timeout(Duration::from_millis(50), stream.recv_response());
+        let waiting = waiting.await;
+        assert!(waiting.is_err(), "{waiting:?}");
+    }
     assert_eq!(origin.heads().len(), 0);
+    let early = scene.metric("answered_before_finished_total", &[]);
+    assert_eq!(early.await, 0.0);
     wire.release().await;
-    assert_eq!(answer(&mut stream).await.text(), "answer");
+    for (stream, text) in streams.iter_mut().zip(["answer", "hello"]) {
+        assert_eq!(answer(stream).await.text(), text);
+    }
+    let line = scene.edge.until_access(|line| line["path"] == "/?own");
+    let client_told = line.await["client"].as_str().unwrap().to_owned();
+    assert!(client_told.starts_with("192.0.2.7"), "{client_told}");
     let asked = origin.until_requests(1).await.remove(0);
     assert_eq!(asked.field("x-forwarded-for"), Some("192.0.2.7, 127.0.0.1"));
     client.close().await;

@@ -214,6 +214,68 @@ async fn told_over_h2(scene: &Scene) -> String {
 }
 
 #[tokio::test]
+async fn fixed_answers_are_the_same_as_over_tcp() {
+    use crate::support::client::Client;
+    let route = |path: &str, more: &str| format!("[[site.route]]\npath = \"{path}\"\n{more}\n");
+    let long = "x".repeat(5000);
+    let routes = [
+        route("/none", "respond = { status = 204 }"),
+        route("/empty", "respond = { status = 404 }"),
+        route("/long", &format!("respond = {{ body = \"{long}\" }}")),
+        route(
+            "/dated",
+            "respond = { body = \"dated\", headers = { date = \"Thu, 01 Jan 1970 00:00:00 GMT\", etag = \"\\\"1\\\"\" } }",
+        ),
+        route(
+            "/edited",
+            "response_headers = { set = { x-asked = \"$host\" } }\nrespond = { body = \"edited\" }",
+        ),
+        route("/large-head", &format!("respond = {{ body = \"x\", headers = {{ x-long = \"{long}\" }} }}")),
+    ]
+    .concat();
+    let scene = Scene::with(Wants {
+        routes: &routes,
+        listener: "alt_svc = \"off\"",
+        ..Wants::default()
+    })
+    .await;
+    let mut over_quic = scene.client().await;
+    let setup = scene.setup.clone().alpn(&["http/1.1"]);
+    let mut over_tcp = Client::open(scene.address(), "example.com", &setup).await;
+    for method in ["GET", "POST", "OPTIONS"] {
+        for path in [
+            "/",
+            "/none",
+            "/empty",
+            "/long",
+            "/dated",
+            "/edited",
+            "/large-head",
+        ] {
+            let asked = request(method, &format!("https://example.com{path}"));
+            let ours = over_quic.ask(asked, Bytes::new()).await;
+            let head = format!("{method} {path} HTTP/1.1\r\nhost: example.com\r\n\r\n");
+            over_tcp.send(head.as_bytes()).await;
+            let theirs = over_tcp.response().await;
+            assert_eq!(ours.status.as_u16(), theirs.status, "{method} {path}");
+            assert_eq!(ours.body, theirs.body, "{method} {path}");
+            for name in ["content-length", "etag", "x-asked", "x-long"] {
+                let value = ours.headers.get(name).map(|value| value.to_str().unwrap());
+                // HTTP/1.1 says that there is none, where HTTP/3 just ends.
+                let there = theirs.header(name).filter(|value| *value != "0");
+                assert_eq!(value, there, "{method} {path} {name}");
+            }
+            let dates = ours.headers.get_all("date").iter().count();
+            assert_eq!(dates, 1, "{method} {path}");
+            if path == "/dated" {
+                assert_eq!(ours.headers["date"], theirs.header("date").unwrap());
+            }
+        }
+    }
+    over_quic.close().await;
+}
+
+#[tokio::test]
 async fn answers_over_tcp_tell_of_http3() {
     use crate::support::client::Client;
     let scene = Scene::start().await;

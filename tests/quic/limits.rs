@@ -6,6 +6,7 @@ use quinn::Endpoint;
 use rustls::NamedGroup;
 
 use crate::quic::client::{Client, closed, endpoint};
+use crate::quic::forger::{Forger, Level, stream};
 use crate::quic::scene::{NAME, Scene, Wants};
 use crate::support::within;
 
@@ -264,5 +265,21 @@ async fn requests_that_are_wrong_count_as_given_up() {
     let limit = ["limit=\"given_up\""];
     scene.until_metric("limits_hit_total", &limit, 1.0).await;
     endpoint.wait_idle().await;
+    scene.settle().await;
+}
+
+#[tokio::test]
+async fn a_request_that_ends_with_its_connection_breaks_no_rule_itself() {
+    let scene = Scene::start().await;
+    let mut forger = Forger::connected(scene.address(), NAME, &scene.setup).await;
+    let frames = [
+        // Content before any head ends the connection.
+        stream(0, 0, b"\x00\x01x"),
+        // Content is announced, and does not come.
+        stream(4, 0, &head(POST, "/", b"\x54\x014")),
+    ];
+    forger.send(Level::Full, &frames.concat()).await;
+    assert_eq!(forger.closed().await, (0x105, true));
+    assert_eq!(scene.metric("framing_violations_total", &[]).await, 0.0);
     scene.settle().await;
 }

@@ -101,7 +101,12 @@ impl Arriving {
                     self.held = None;
                     return Poll::Ready(Ok(section));
                 }
-                Some(_) => return Poll::Ready(Err(Unserved::TooLarge)),
+                Some(_) => {
+                    // Nothing of it is kept while its answer goes.
+                    self.held = None;
+                    self.chunk.clear();
+                    return Poll::Ready(Err(Unserved::TooLarge));
+                }
                 None => {}
             }
             if length > 0 && !self.held.get_or_insert_with(|| http3.hold()).add(length) {

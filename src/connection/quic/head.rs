@@ -30,7 +30,10 @@ pub(super) enum Unserved {
 
 impl From<Wrong> for Unserved {
     fn from(wrong: Wrong) -> Self {
-        Self::Wrong(wrong)
+        match wrong {
+            Wrong::Stream(Code::REQUEST_CANCELLED) => Self::GivenUp,
+            wrong => Self::Wrong(wrong),
+        }
     }
 }
 

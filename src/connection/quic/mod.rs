@@ -1,9 +1,9 @@
 //! QUIC connections and HTTP/3 on them.
 //!
 //! quinn moves the packets; what is ours is the choice of the site (`opening`), the life of a
-//! connection (`connection`), what clients say beside requests (`peer`), and one task for each
-//! request (`stream`): head, `Content`, answer. From the head on, a request goes the same way as
-//! over TCP.
+//! connection (`connection`), what clients say beside requests (`peer`), and their requests
+//! (`stream`): head, `Content`, answer. One that has to wait gets a task. From the head on, a request
+//! goes the same way as over TCP.
 
 mod answer;
 mod arriving;

@@ -2,8 +2,7 @@
 //!
 //! quinn sends the stream with the highest number first, and streams of one number by turns. So the
 //! answers of an urgency that are of use only as a whole get falling numbers in the order of their
-//! requests, and those of which each piece is of use get one number, below (RFC 9218 §10). Above them
-//! stand those that are written whole at once: they have so little that it holds up nobody.
+//! requests, and those of which each piece is of use get one number, below (RFC 9218 §10).
 //!
 //! That orders what was written and not sent, which is bounded. Who may write when there is room
 //! again is up to us: see [`Ranks::waits`].
@@ -135,32 +134,31 @@ pub(super) struct Rank {
 }
 
 impl Rank {
-    /// As quinn orders streams: the highest first. Between -2³⁰ and 2³⁰, and never one of those that
-    /// answers have which are written at once.
+    /// As quinn orders streams: the highest first. Between -2³⁰ and 2³⁰.
     pub(super) fn order(&self) -> i32 {
-        let Priority {
-            urgency,
-            incremental,
-        } = self.said.get();
-        let first = first(urgency);
-        match incremental {
-            true => first - (PLACES - 1),
-            false => {
-                let before = i32::try_from(self.stream / 4).unwrap_or(PLACES);
-                first - before.saturating_add(1).min(PLACES - 2)
-            }
-        }
+        order(self.stream, self.said.get())
     }
 }
 
-/// The highest number of an urgency. That of the default is what quinn gives to all by itself.
-fn first(urgency: u8) -> i32 {
-    (i32::from(Priority::default().urgency) - i32::from(urgency)) * PLACES
+fn order(stream: u64, said: Priority) -> i32 {
+    let Priority {
+        urgency,
+        incremental,
+    } = said;
+    let urgency = i32::from(Priority::default().urgency) - i32::from(urgency);
+    let place = match incremental {
+        true => 0,
+        false => {
+            let before = i32::try_from(stream / 4).unwrap_or(PLACES);
+            (PLACES - 1 - before).max(1)
+        }
+    };
+    urgency * PLACES + place
 }
 
 /// Whether others have the same number.
 pub(super) fn shares(order: i32) -> bool {
-    order.rem_euclid(PLACES) == 1
+    order.rem_euclid(PLACES) == 0
 }
 
 /// That an answer waits for room, as long as this lives.
@@ -250,10 +248,10 @@ impl Ranks {
         }
     }
 
-    /// The number of an answer that is written whole at once, and needs no rank.
+    /// The [`order`](Rank::order) of an answer that is written at once, so that no frame can change it.
     pub(super) fn at_once(&self, stream: u64, said: Priority) -> i32 {
         let said = self.said().get(&stream).map_or(said, |said| said.get());
-        first(said.urgency)
+        order(stream, said)
     }
 
     /// Whether answers wait for room.

@@ -19,6 +19,7 @@ use super::content::{Between, Content};
 use super::fixed::{self, Left};
 use super::head::{self, Unserved, arrive, said, section_limit};
 use super::http3::{Http3, Place};
+use super::ranks::Rank;
 use super::sent::finished;
 use crate::config::snapshot::RouteTimeouts;
 use crate::confirm::Confirmation;
@@ -28,7 +29,7 @@ use crate::connection::service::{self, Answer, Begun};
 use crate::connection::shared::Shared;
 use crate::connection::stage::{Stage, Stream, Watch};
 use crate::deadline::{Elapsed, within};
-use crate::http::h3::{Code, Head, Priority, Received, Wrong};
+use crate::http::h3::{Code, Head, Received, Wrong};
 use crate::interim::Interims;
 use crate::telemetry::labels::{Limit, TimeoutKind};
 
@@ -65,7 +66,7 @@ pub(super) struct Waiting {
     answer: Answer,
     watch: Option<Watch>,
     between: Arc<Between>,
-    said: Priority,
+    rank: Rank,
     is_head: bool,
 }
 
@@ -86,23 +87,31 @@ pub(super) fn begin(
         early,
         place,
     };
-    // A handler's panic ends its request alone, as it does in a task.
-    let next = match panic::catch_unwind(AssertUnwindSafe(|| at_once(&mut asked))) {
-        Ok(Next::Nothing) | Err(_) => return,
-        Ok(Next::Sent(limit)) if !http3.shared.is_closing() => {
+    let next = match alone(http3, || at_once(&mut asked)) {
+        None | Some(Next::Nothing) => return,
+        Some(Next::Sent(limit)) if asked.send.is_finished() && !http3.shared.is_closing() => {
             http3.unacknowledged.keep(asked.send, limit);
             return;
         }
-        Ok(next) => next,
+        Some(next) => next,
     };
     // Boxed: it has some kilobytes, and tokio moves what it spawns, and again when that ends.
     let mut task = Box::pin(serve(asked, next));
     // It may get by without one. The waker does not matter: a task that is spawned is polled at once.
     let mut cx = Context::from_waker(Waker::noop());
-    let polled = panic::catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(&mut cx)));
-    if matches!(polled, Ok(Poll::Pending)) {
+    if let Some(Poll::Pending) = alone(http3, || task.as_mut().poll(&mut cx)) {
         tokio::spawn(task.in_current_span());
     }
+}
+
+/// A handler's panic ends its request alone, as it does in a task. `None` if there was one.
+fn alone<T>(http3: &Http3, act: impl FnOnce() -> T) -> Option<T> {
+    let done = panic::catch_unwind(AssertUnwindSafe(act));
+    if done.is_err() {
+        // What may be left of it is not the next one's.
+        http3.shared.take_watch();
+    }
+    done.ok()
 }
 
 /// Goes as far with a request as it can without waiting. Most are here as a whole and ask for something
@@ -151,7 +160,7 @@ fn at_once(asked: &mut Asked) -> Next {
         // Put there by that very call, on this thread.
         watch: asked.http3.shared.take_watch(),
         between: between.unwrap_or_else(|| Between::new(false, false)),
-        said,
+        rank: asked.http3.ranks.begin(asked.id, said),
         is_head,
     }))
 }
@@ -166,15 +175,7 @@ async fn serve(mut asked: Asked, next: Next) {
         Next::Request(head, ahead) => request(asked, *head, ahead).await,
         Next::Unserved(why) => unserved(asked, why).await,
         Next::Answer(waiting) => {
-            let Asked {
-                http3,
-                id,
-                send,
-                place,
-                ..
-            } = asked;
-            wait(&http3, id, send, *waiting).await;
-            drop(place);
+            wait(&asked.http3, asked.send, *waiting).await;
         }
         Next::Room(fixed, left) => fixed::send_rest(asked, fixed, left).await,
         Next::Sent(limit) => finished(&asked.http3, asked.send, limit, 0).await,
@@ -241,7 +242,8 @@ async fn request(asked: Asked, head: Head, ahead: Option<Received>) {
     let shared = &http3.shared;
     let expects = head.request.headers().contains_key(EXPECT);
     let between = Between::new(expects, http3.is_http09());
-    let said = said(&head);
+    // Before anything is waited for: a frame may change it.
+    let rank = http3.ranks.begin(id, said(&head));
     let limit = section_limit(&http3);
     let (ours, theirs) = (Arc::clone(&http3), Arc::clone(&between));
     let mut content = Content::new(arriving, ahead, limit, ours, theirs);
@@ -278,24 +280,23 @@ async fn request(asked: Asked, head: Head, ahead: Option<Received>) {
         answer,
         watch,
         between,
-        said,
+        rank,
         is_head,
     };
-    wait(&http3, id, send, waiting).await;
+    wait(&http3, send, waiting).await;
     drop(place);
 }
 
 /// Awaits an answer and sends it.
-async fn wait(http3: &Arc<Http3>, id: u64, mut send: Sending, waiting: Waiting) {
+async fn wait(http3: &Arc<Http3>, mut send: Sending, waiting: Waiting) {
     let Waiting {
         answer,
         watch,
         between,
-        said,
+        rank,
         is_head,
     } = waiting;
     let shared = &http3.shared;
-    let rank = http3.ranks.begin(id, said);
     let watch = watch.unwrap_or_else(|| unrouted(shared));
     let (stage, limit) = (watch.stage.clone(), watch.write_idle);
     {
@@ -314,6 +315,7 @@ pub(super) fn unrouted(shared: &Shared) -> Watch {
         write_idle: write_idle(shared),
     }
 }
+
 /// What bounds answers without a route: the limit of the one that was asked last, as over TCP.
 fn write_idle(shared: &Shared) -> Option<Duration> {
     shared.write_idle().or(RouteTimeouts::default().write_idle)
