@@ -30,6 +30,7 @@ use rustls::server::{ClientHello as RustlsHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, CipherSuite, HandshakeKind, NamedGroup};
 
+pub use self::padding::before_padding;
 use self::session::Waiting;
 pub use self::watched::PACKETS;
 use self::watched::Refusing;

@@ -27,7 +27,7 @@ pub(super) fn take_off(payload: &mut BytesMut) {
 }
 
 /// Where the PADDING begins that ends the packet. `None` if that is not known.
-fn before_padding(payload: &[u8]) -> Option<usize> {
+pub fn before_padding(payload: &[u8]) -> Option<usize> {
     let mut rest = payload;
     loop {
         let padding = zeros(rest);

@@ -24,6 +24,7 @@ use crate::load::replay::flight::Reader;
 use crate::load::replay::report::FlightSummary;
 use crate::load::replay::shelf::{self, Shelf};
 use crate::load::stats::ErrorKind;
+use crate::tls::quic::before_padding;
 
 /// What a flight may have beside its early data, in bytes: handshake, headers, acknowledgments.
 const BESIDE: u64 = 64 * 1024;
@@ -54,17 +55,17 @@ pub(super) struct Flight {
     pub(super) summary: FlightSummary,
 }
 
-impl Flight {
+impl Copy {
     /// With its ClientHello under another connection id. Its 0-RTT packets, whose ids are under the
     /// protection of keys that only client and server have, go behind it in the same datagram.
-    pub(super) fn renamed(&self) -> Option<Copy> {
-        let mut id = vec![0; self.copy.id.len()];
+    pub(super) fn renamed(&self) -> Option<Self> {
+        let mut id = vec![0; self.id.len()];
         rand::fill(&mut id).ok()?;
-        let theirs = Protection::initial(&self.copy.id, Sender::Client)?;
+        let theirs = Protection::initial(&self.id, Sender::Client)?;
         let keys = Protection::initial(&id, Sender::Client)?;
-        let own_id = &self.copy.own_id;
+        let own_id = &self.own_id;
         let all = || {
-            let datagrams = self.copy.datagrams.iter();
+            let datagrams = self.datagrams.iter();
             datagrams.flat_map(|datagram| packets(datagram))
         };
         let mut hellos = all()
@@ -83,10 +84,8 @@ impl Flight {
         for (number, frames) in hellos {
             datagrams.push(seal(number, &frames)?);
         }
-        // What pads it makes room.
-        while last.last() == Some(&0) {
-            last.pop();
-        }
+        // What pads it makes room. A ClientHello may end with zeros, too.
+        last.truncate(before_padding(&last)?);
         let mut behind = Vec::new();
         let mut room = MOST.saturating_sub(seal(number, &last)?.len());
         while let Some(packet) = early.next_if(|packet| packet.len() <= room) {
@@ -97,7 +96,7 @@ impl Flight {
         last.resize(last.len() + short, 0);
         datagrams.push([seal(number, &last)?, behind].concat());
         datagrams.extend(early.map(<[u8]>::to_vec));
-        Some(Copy {
+        Some(Self {
             datagrams,
             id,
             own_id: own_id.clone(),
@@ -276,4 +275,48 @@ fn client_hello(copy: &Copy) -> Option<Vec<u8>> {
         said.add(&frames)?;
     }
     first_message(&said.crypto()).map(<[u8]>::to_vec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_hello_that_ends_with_zeros_stays_whole_under_another_id() {
+        let (id, own_id) = (vec![1; 8], vec![2; 8]);
+        let keys = Protection::initial(&id, Sender::Client).unwrap();
+        let said = |copy: &Copy| {
+            let keys = Protection::initial(&copy.id, Sender::Client).unwrap();
+            let mut said = Said::default();
+            let all = copy.datagrams.iter().flat_map(|datagram| packets(datagram));
+            for packet in all.filter(|packet| packet.kind == Kind::Initial) {
+                let (_, frames) = packet.open(&keys).unwrap();
+                said.add(&frames).unwrap();
+            }
+            said.crypto()
+        };
+        for zeros in 0..4 {
+            let hello = [&[7; 40][..], &vec![0; zeros]].concat();
+            let length = u8::try_from(hello.len()).unwrap();
+            let frames = [&[6, 0, length][..], &hello, &[0; 10]].concat();
+            let initial = packet::initial(&keys, &id, &own_id, 0, &frames).unwrap();
+            // What comes behind it leaves nothing to be filled up.
+            let begin = [&[0xd0, 0, 0, 0, 1, 8][..], &id, &[8], &own_id].concat();
+            let early = [&begin[..], &[0x44, 0xb0], &[3; 1200]].concat();
+            let copy = Copy {
+                datagrams: vec![[initial, early].concat()],
+                id: id.clone(),
+                own_id: own_id.clone(),
+            };
+            let renamed = copy.renamed().unwrap();
+            assert_ne!(renamed.id, id);
+            assert_eq!(said(&renamed), hello);
+            assert!(
+                renamed
+                    .datagrams
+                    .iter()
+                    .all(|datagram| datagram.len() >= LEAST)
+            );
+        }
+    }
 }

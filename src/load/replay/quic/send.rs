@@ -56,7 +56,7 @@ pub(super) async fn at_once(
     let mut outcomes = Vec::new();
     for address in addresses {
         let copy = match other_ids {
-            true => flight.renamed(),
+            true => flight.copy.renamed(),
             false => Some(flight.copy.clone()),
         };
         match (socket(address).await, copy) {
