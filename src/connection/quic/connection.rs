@@ -1,14 +1,11 @@
 //! The life of one connection: ClientHello, handshake, requests, goodbye.
 
-use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 use std::time::Duration;
 
-use quinn::{Connecting, ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, VarInt};
-use rustls::ProtocolVersion;
+use quinn::{ConnectionError, Incoming, RecvStream, SendStream, ServerConfig, VarInt};
 use tracing::Instrument;
 
 use super::code;
@@ -19,27 +16,21 @@ use super::opening::{Opened, Opening};
 use super::sent::await_acknowledged;
 use super::wake::{Leaving, Woken, at_once};
 use super::{peer, stream};
-use crate::config::snapshot::Listener;
 use crate::connection::context::{Permit, Worker};
 use crate::connection::report::Report;
 use crate::connection::seen::Seen;
-use crate::connection::shared::{Past, Shared};
 use crate::deadline::Alarm;
 use crate::http::h3::{Code, MAX};
-use crate::state::{ConnectionState, Protocol};
-use crate::telemetry::labels::{ConnectionEnd, HelloError, Label, TimeoutKind};
+use crate::telemetry::labels::{ConnectionEnd, Label, TimeoutKind};
 use crate::tls::ja4::Transport;
 use crate::tls::quic::{Crypto, Facts, Progress};
-
-/// How long a ClientHello may take where no listener says so any more.
-const CLIENT_HELLO: Duration = Duration::from_secs(5);
 
 /// How long a connection that has asked nothing yet has for its first request before it is told
 /// goodbye for good, as over TCP.
 const FIRST_REQUEST: Duration = Duration::from_secs(2);
 
 /// What was received and sent is asked for once, at the end: quinn copies all of its figures for it.
-const NOT_COUNTED: (u64, u64) = (0, 0);
+pub(super) const NOT_COUNTED: (u64, u64) = (0, 0);
 
 /// What a listener knows of a connection.
 pub(super) struct Accepted {
@@ -53,19 +44,19 @@ pub(super) struct Accepted {
 /// The task of one connection.
 pub(super) struct Connection {
     pub(super) worker: Arc<Worker>,
-    accepted: Accepted,
+    pub(super) accepted: Accepted,
     pub(super) permit: Permit,
     pub(super) alarm: Alarm,
-    incoming: Option<Incoming>,
-    config: Option<ServerConfig>,
-    opening: Arc<Opening>,
-    progress: Progress,
+    pub(super) incoming: Option<Incoming>,
+    pub(super) config: Option<ServerConfig>,
+    pub(super) opening: Arc<Opening>,
+    pub(super) progress: Progress,
     pub(super) report: Report,
-    quic: Option<quinn::Connection>,
-    http3: Option<Arc<Http3>>,
-    error: Option<ConnectionError>,
+    pub(super) quic: Option<quinn::Connection>,
+    pub(super) http3: Option<Arc<Http3>>,
+    pub(super) error: Option<ConnectionError>,
     /// When it was accepted, on the worker's clock.
-    began: Duration,
+    pub(super) began: Duration,
 }
 
 impl Connection {
@@ -113,161 +104,6 @@ impl Connection {
         if self.open().await {
             self.serve().await;
         }
-    }
-
-    /// The listener in the snapshot in force.
-    fn with_listener<T>(&self, read: impl FnOnce(&Listener) -> T) -> Option<T> {
-        let snapshot = self.worker.process.current.peek();
-        let mut listeners = snapshot.listeners.iter();
-        let listener = listeners.find(|listener| listener.name == self.accepted.listener);
-        listener.map(read)
-    }
-
-    /// Awaits the ClientHello. Whether there is a connection to serve.
-    async fn open(&mut self) -> bool {
-        let (Some(incoming), Some(config)) = (self.incoming.take(), self.config.take()) else {
-            return false;
-        };
-        let mut connecting = match incoming.accept_with(Arc::new(config)) {
-            Ok(connecting) => connecting,
-            Err(error) => return self.no_hello(error),
-        };
-        // Mostly its first datagrams have all of it: then we go on before quinn sends, and what we say
-        // first leaves with its first flight.
-        let known = self.opening.opened().is_some() && self.opening.failed().is_none();
-        if !known && !self.await_hello(&mut connecting).await {
-            return false;
-        }
-        if let Some(vitals) = self.permit.vitals() {
-            vitals.hear(self.worker.ticker.now());
-        }
-        // A server's connection is usable from its first flight on.
-        let Ok((quic, _)) = connecting.into_0rtt() else {
-            return false;
-        };
-        self.quic = Some(quic.clone());
-        let opening = Arc::clone(&self.opening);
-        let Some(opened) = opening.opened() else {
-            return false;
-        };
-        self.tell();
-        let timeouts = &opened.chosen.site.timeouts;
-        let waited = self.worker.ticker.now().saturating_sub(self.began);
-        self.alarm
-            .set(Some(timeouts.handshake.saturating_sub(waited)));
-        if let Some(end) = self.second_hello(&self.progress, &quic).await {
-            self.cut(&quic, end);
-            return false;
-        }
-        let Some(shared) = self.make_shared(opened) else {
-            return false;
-        };
-        let nudge = self.alarm.waker();
-        self.http3 = Some(Http3::new(
-            quic,
-            shared,
-            timeouts.keep_alive,
-            nudge,
-            self.progress.clone(),
-        ));
-        true
-    }
-
-    /// Awaits the rest of a ClientHello. Whether it came.
-    async fn await_hello(&mut self, connecting: &mut Connecting) -> bool {
-        let limit = self.with_listener(|listener| listener.client_hello_timeout);
-        // Also where a reload has taken the listener away.
-        self.alarm.set(Some(limit.unwrap_or(CLIENT_HELLO)));
-        let known = {
-            let vitals = self.permit.vitals().cloned();
-            let alarm = &self.alarm;
-            let mut known = std::pin::pin!(connecting.handshake_data());
-            poll_fn(|cx| {
-                if vitals.as_ref().is_some_and(|vitals| vitals.is_evicted()) {
-                    return Poll::Ready(Err(ConnectionEnd::Evicted));
-                }
-                if let Poll::Ready(known) = known.as_mut().poll(cx) {
-                    return Poll::Ready(Ok(known));
-                }
-                alarm.poll_due(cx).map(|()| Err(ConnectionEnd::Timeout))
-            })
-            .await
-        };
-        match known {
-            Err(end) => {
-                if end == ConnectionEnd::Timeout {
-                    let metrics = &self.worker.process.metrics;
-                    metrics.handshakes.hello_errors.inc(HelloError::Timeout);
-                    metrics.timeouts.inc(TimeoutKind::ClientHello);
-                    self.report.fail("timeout: client_hello".to_owned());
-                }
-                self.report.end(end);
-                false
-            }
-            Ok(Err(error)) => self.no_hello(error),
-            Ok(Ok(_)) => true,
-        }
-    }
-
-    /// Tells the log what was asked for and what was chosen, as far as it came to that.
-    fn tell(&mut self) {
-        if let Some(hello) = self.opening.hello() {
-            self.report.hello(Arc::clone(hello));
-        }
-        if let Some(opened) = self.opening.opened() {
-            self.report.chose(&opened.chosen, opened.generation);
-        }
-    }
-
-    /// The connection ended before its ClientHello was whole, or by it.
-    fn no_hello(&mut self, error: ConnectionError) -> bool {
-        self.tell();
-        match self.opening.failed() {
-            Some(reason) => self.report.fail(reason.to_owned()),
-            None if self.opening.opened().is_none() => {
-                let metrics = &self.worker.process.metrics.handshakes;
-                metrics.hello_errors.inc(HelloError::Closed);
-                self.report.fail(error.to_string());
-            }
-            None => self.report.fail(error.to_string()),
-        }
-        self.error = Some(error);
-        false
-    }
-
-    fn make_shared(&self, opened: &Opened) -> Option<Arc<Shared>> {
-        let facts = self.progress.facts();
-        let (client, local) = self.report.addresses();
-        let state = Arc::new(ConnectionState {
-            client,
-            peer: self.report.peer(),
-            local,
-            listener: Arc::clone(self.report.listener()),
-            worker: self.worker.index,
-            server_name: self.report.server_name(),
-            protocol: Protocol::Http3,
-            alpn: self.seen(NOT_COUNTED).alpn.map(<[u8]>::to_vec),
-            version: ProtocolVersion::TLSv1_3,
-            suite: facts.suite?,
-            group: facts.group,
-            resumed: facts.kind == Some(rustls::HandshakeKind::Resumed),
-            early_data: facts.early_accepted,
-            address_validated: self.accepted.validated,
-            peer_certificates: None,
-        });
-        Some(Shared::new(
-            Arc::clone(&self.worker),
-            state,
-            opened.confirmation.clone(),
-            self.permit.vitals().map(Arc::downgrade).unwrap_or_default(),
-            &opened.chosen,
-            Arc::default(),
-            Past {
-                generation: opened.generation,
-                calls: 0,
-                early_bytes: false,
-            },
-        ))
     }
 
     async fn serve(&mut self) {
@@ -347,7 +183,7 @@ impl Connection {
     }
 
     /// It has ended, or ends before the handshake has.
-    fn cut(&mut self, quic: &quinn::Connection, end: Woken) {
+    pub(super) fn cut(&mut self, quic: &quinn::Connection, end: Woken) {
         match end {
             Woken::Ended(error) => self.error = Some(error),
             Woken::Evicted => {
@@ -407,7 +243,7 @@ impl Connection {
         self.report.end(ConnectionEnd::Timeout);
     }
 
-    fn seen(&self, bytes: (u64, u64)) -> Seen<'static> {
+    pub(super) fn seen(&self, bytes: (u64, u64)) -> Seen<'static> {
         let facts: Facts = self.progress.facts();
         Seen::of_quic(facts, bytes, self.error.as_ref().and_then(alert))
     }

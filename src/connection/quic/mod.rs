@@ -15,6 +15,7 @@ mod control;
 mod errors;
 mod fixed;
 mod head;
+mod hello;
 mod http09;
 mod http3;
 mod opening;
