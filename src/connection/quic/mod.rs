@@ -24,6 +24,7 @@ mod port;
 mod prepared;
 mod ranks;
 mod section;
+mod sending;
 mod sent;
 mod shown;
 mod stream;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tracing::Instrument;
 
-use super::answer::Sending;
 use super::http3::Http3;
+use super::sending::Sending;
 use super::unacknowledged::{Patience, SMALL, Sent};
 use crate::deadline::{Elapsed, within};
 use crate::telemetry::labels::TimeoutKind;

@@ -13,13 +13,14 @@ use http_body::Body as _;
 use quinn::{RecvStream, SendStream};
 use tracing::Instrument;
 
-use super::answer::{Sending, respond};
+use super::answer::respond;
 use super::arriving::Arriving;
 use super::content::{Between, Content};
 use super::fixed::{self, Left};
 use super::head::{self, Unserved, arrive, said, section_limit};
 use super::http3::{Http3, Place};
 use super::ranks::Rank;
+use super::sending::Sending;
 use super::sent::finished;
 use crate::config::snapshot::RouteTimeouts;
 use crate::confirm::Confirmation;

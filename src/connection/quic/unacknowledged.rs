@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::answer::Sending;
+use super::sending::Sending;
 use crate::deadline::{Alarm, Ticker};
 
 /// The most content of an answer that is kept here, in bytes. Whoever does not want a larger one any
