@@ -10,7 +10,7 @@ use crate::config::snapshot::{PathMatch, Route};
 use crate::http::path::{normalise, octets};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// The routes of a site, in the order in which they are asked.
 ///

@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 
 /// A route written as `[host] path [METHOD,…]`: `=/x` is exact, `/x` a prefix.
-fn route(text: &str) -> Arc<Route> {
+pub(crate) fn route(text: &str) -> Arc<Route> {
     let mut words = text.split(' ').peekable();
     let host = words
         .next_if(|word| !word.starts_with(['/', '=']))
