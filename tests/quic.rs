@@ -20,6 +20,7 @@ mod quic {
     mod lines;
     mod names;
     mod priorities;
+    mod proofs;
     mod raw;
     mod refused;
     mod reload;
