@@ -226,6 +226,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, String> {
                 true => images::production(interop)?,
                 false => images::quic(interop, &binary, images::BASE)?,
             }
+            if quic::needs_tshark(&[], core) {
+                quic::tshark_image(interop)?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Asked::Relay { address } => serve(relay::serve(address)),
