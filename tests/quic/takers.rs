@@ -73,10 +73,10 @@ async fn no_answer_waits_for_ever_for_a_client_that_takes_nothing() {
 /// a piece of content, and one that the edge keeps ready to be sent.
 const LONGER: [(usize, u32); 2] = [(60_000, 8192), (1000, 300)];
 
-/// An edge that answers so much, and waits so long for a client that takes nothing.
-async fn slow(write_idle: &str, length: usize) -> Scene {
+/// An edge that answers so much, with these timeouts.
+async fn slow(timeouts: &str, length: usize) -> Scene {
     let routes = format!(
-        "[[site.route]]\npath = \"/slow\"\ntimeouts = {{ write_idle = \"{write_idle}\" }}\n\
+        "[[site.route]]\npath = \"/slow\"\ntimeouts = {{ {timeouts} }}\n\
          respond = {{ status = 200, body = \"{}\" }}",
         "x".repeat(length)
     );
@@ -90,7 +90,7 @@ async fn slow(write_idle: &str, length: usize) -> Scene {
 #[tokio::test]
 async fn an_answer_that_is_taken_slowly_is_sent_whole() {
     for (length, window) in LONGER {
-        let scene = slow("1s", length).await;
+        let scene = slow("write_idle = \"1s\"", length).await;
         let endpoint = taking(&scene, window);
         let quic = connect(&endpoint, &scene).await;
         let (mut send, mut recv) = quic.open_bi().await.unwrap();
@@ -119,7 +119,7 @@ async fn an_answer_that_is_taken_slowly_is_sent_whole() {
 #[tokio::test]
 async fn an_answer_that_is_taken_in_part_is_logged_so() {
     for (length, window) in LONGER {
-        let scene = slow("500ms", length).await;
+        let scene = slow("write_idle = \"500ms\"", length).await;
         let endpoint = taking(&scene, window);
         let quic = connect(&endpoint, &scene).await;
         for (leaves, end) in [(false, "timeout_write_idle"), (true, "aborted_by_client")] {
@@ -138,6 +138,26 @@ async fn an_answer_that_is_taken_in_part_is_logged_so() {
             let window = u64::from(window);
             assert!((window - 100..window).contains(&out), "{out}");
         }
+        quic.close(0x100u32.into(), b"");
+        endpoint.wait_idle().await;
+        scene.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_taken_in_part_ends_with_its_time_as_a_whole() {
+    for (length, window) in LONGER {
+        let scene = slow("write_idle = \"60s\", total = \"500ms\"", length).await;
+        let endpoint = taking(&scene, window);
+        let quic = connect(&endpoint, &scene).await;
+        let (mut send, _recv) = quic.open_bi().await.unwrap();
+        send.write_all(&head(GET, "/slow", b"")).await.unwrap();
+        send.finish().unwrap();
+        let ended = |line: &Value| line["end"] == "timeout_total";
+        let line = scene.edge.until_access(ended).await;
+        let out = line["bytes_out"].as_u64().unwrap();
+        let window = u64::from(window);
+        assert!((window - 100..window).contains(&out), "{out}");
         quic.close(0x100u32.into(), b"");
         endpoint.wait_idle().await;
         scene.settle().await;
